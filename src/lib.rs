@@ -1,0 +1,5 @@
+//! certiscope: a streaming inspection agent whose verdicts carry a certified radius.
+pub mod capture;
+pub mod preprocess;
+pub mod smoothing;
+pub mod verdict;

@@ -1,0 +1,1 @@
+//! Skeleton; written in its own branch.

@@ -1,0 +1,2 @@
+//! The one integration test crate, so that the libraries link once.
+mod support;

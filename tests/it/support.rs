@@ -1,0 +1,1 @@
+//! Shared by the integration tests: finding things, waiting on state.
