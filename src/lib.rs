@@ -1,5 +1,6 @@
 //! certiscope: a streaming inspection agent whose verdicts carry a certified radius.
 pub mod capture;
+pub mod inspection;
 pub mod preprocess;
 pub mod smoothing;
 pub mod verdict;
