@@ -1,1 +1,7 @@
-fn main() {}
+//! The `certiscope` program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    certiscope::cli::main()
+}

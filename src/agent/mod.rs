@@ -1,0 +1,427 @@
+//! The running agent: one station's threads, started in order, stopped in order.
+//!
+//! Threads: `capture` (the source), `inference` (owns the model), `record` (evidence and commit), `store`
+//! (owns the database), and a small tokio runtime for MQTT; the calling thread supervises. Between them
+//! stand bounded queues. Guarantees: capture waits for inference only where every frame must be inspected,
+//! inference never waits for the network, nothing is published that is not committed. A stop ends the
+//! stages in the order the data flows, so what was captured is inspected, committed and, within a limit,
+//! delivered; what the broker did not take stays in the outbox for the next start. Any thread that dies
+//! ends the agent with its name.
+
+mod handover;
+mod stop;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::bundle::Bundle;
+use crate::capture::folder::FolderSource;
+use crate::capture::simulator::Simulator;
+use crate::capture::{CaptureError, Frame, FrameSource, Next};
+use crate::config::{Config, SourceConfig, SourceKind, StationConfig};
+use crate::detector::{Detector, Opened};
+use crate::diffusion::noise::fresh_seed;
+use crate::diffusion::onnx::Runtime;
+use crate::evidence;
+use crate::inspection::{Inspection, Parameters};
+use crate::inspector::{Inspected, Inspector, InspectorSettings};
+use crate::publish::wire::{self, Snapshot, SourceState};
+use crate::publish::{Connection, Pump, Timing};
+use crate::store::{Boot, Origin, Store, StoreHandle, StoreThread};
+use crate::verdict::Verdict;
+use handover::Handover;
+pub use stop::Stop;
+
+/// Why the agent did not start, or did not go on.
+#[derive(Debug)]
+pub enum AgentError {
+    /// Starting again cannot help: configuration, bundle, library, database.
+    Refused(anyhow::Error),
+    /// A fault while running: starting again may help.
+    Stopped(anyhow::Error),
+}
+
+/// One inspection that is on the disk.
+pub struct Recorded<'a> {
+    pub seq: u64,
+    pub frame: &'a Frame,
+    pub inspection: &'a Inspection,
+}
+
+/// What a run did, from its start to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub normal: u64,
+    pub anomalous: u64,
+    pub abstained: u64,
+    /// Frames that gave way to newer ones.
+    pub dropped: u64,
+    /// Verdicts that the broker has not acknowledged; the next start sends them.
+    pub unsent: u64,
+}
+
+impl Summary {
+    pub fn inspected(&self) -> u64 {
+        self.normal + self.anomalous + self.abstained
+    }
+}
+
+/// How often the source is asked whether it has something, and a stop is looked at.
+const WAIT: Duration = Duration::from_millis(100);
+/// How often `status` is brought up to date when nothing but counters changed.
+const REFRESH: Duration = Duration::from_secs(10);
+/// Inspections that may wait for the disk.
+const RECORD_QUEUE: usize = 8;
+
+/// Runs the station until the source ends or a stop is asked for. `observe` sees every inspection once it
+/// is committed.
+pub fn run(
+    config: &Config,
+    stop: &Stop,
+    observe: impl FnMut(&Recorded<'_>) + Send,
+) -> Result<Summary, AgentError> {
+    let station = open(config).map_err(AgentError::Refused)?;
+    station.run(stop, observe).map_err(AgentError::Stopped)
+}
+
+/// A station with everything opened and checked, nothing running.
+struct Station {
+    source: Box<dyn FrameSource>,
+    handover: Handover,
+    inspector: Inspector,
+    evidence_folder: PathBuf,
+    store: Store,
+    origin: Origin,
+    pump: PumpSettings,
+    snapshot: Snapshot,
+}
+
+/// What the pump is made from once the store's thread runs.
+struct PumpSettings {
+    broker: crate::publish::BrokerSettings,
+    topics: crate::publish::Topics,
+}
+
+fn open(config: &Config) -> anyhow::Result<Station> {
+    let station = &config.station;
+    let bundle = Bundle::load(&station.bundle)?;
+    let runtime = Runtime::load(config.onnxruntime_library.as_deref())?;
+    let batch = station.smoothing.batch.get();
+    let (detector, opened) = Detector::open(&bundle, &runtime, &station.session, batch)?;
+    tracing::info!(
+        bundle = bundle.label(),
+        provider = opened.provider.active.word(),
+        "model open; golden vectors within {:.1e} of the spread ({:.0e} allowed)",
+        opened.self_test.worst,
+        opened.self_test.tolerance
+    );
+    if let Some(reason) = &opened.provider.reason {
+        tracing::warn!("{} asked for and not used: {reason}", opened.provider.requested.word());
+    }
+    let settings = inspector_settings(station);
+    let inspector = Inspector::new(&bundle, detector, &opened.provider, settings)
+        .with_context(|| format!("station {}", station.name))?;
+    let source = open_source(&station.source)?;
+    tracing::info!(station = station.name, "source: {}", source.describe());
+
+    let state = &config.state_folder;
+    let mut store = Store::open(&state.join("certiscope.db"))?;
+    let origin = Origin { boot_id: Uuid::new_v4(), station: station.name.as_str().into() };
+    store.begin(
+        &origin,
+        &Boot {
+            started_at: jiff::Timestamp::now(),
+            version: env!("CARGO_PKG_VERSION"),
+            configuration: &config.text,
+            parameters: inspector.parameters(),
+        },
+    )?;
+    let evidence_folder = state.join("evidence").join(&station.name);
+    std::fs::create_dir_all(&evidence_folder)
+        .with_context(|| format!("evidence: {}: cannot be made; a writable folder is needed", evidence_folder.display()))?;
+    Ok(Station {
+        snapshot: first_snapshot(inspector.parameters(), &opened),
+        source,
+        handover: Handover::new(station.source.delivery),
+        inspector,
+        evidence_folder,
+        store,
+        origin,
+        pump: PumpSettings { broker: station.broker.clone(), topics: station.topics.clone() },
+    })
+}
+
+/// What the station's configuration says of inspecting.
+pub fn inspector_settings(station: &StationConfig) -> InspectorSettings {
+    let smoothing = &station.smoothing;
+    InspectorSettings {
+        region: station.region,
+        alpha: smoothing.alpha,
+        target_radius: smoothing.target_radius,
+        required_radius: smoothing.required_radius,
+        max_draws: smoothing.max_draws.get(),
+        deadline_ms: smoothing.deadline_ms,
+        prior: smoothing.prior.clone(),
+        recipe: station.recipe.clone(),
+        report_empirical: station.report_empirical,
+    }
+}
+
+/// Opens the configured source.
+pub fn open_source(config: &SourceConfig) -> Result<Box<dyn FrameSource>, CaptureError> {
+    Ok(match &config.kind {
+        SourceKind::Folder(settings) => Box::new(FolderSource::open(settings.clone())?),
+        SourceKind::Simulator(settings) => Box::new(Simulator::new(settings.clone())?),
+    })
+}
+
+fn first_snapshot(parameters: &Parameters, opened: &Opened) -> Snapshot {
+    Snapshot {
+        model: parameters.model.clone(),
+        model_sha256: parameters.model_sha256.clone(),
+        provider: wire::Provider {
+            requested: opened.provider.requested.word().to_owned(),
+            active: opened.provider.active.word().to_owned(),
+            fallback: opened.provider.reason.clone(),
+        },
+        source: wire::Source { state: SourceState::Ok, reason: None, last_frame_at: None },
+        deadline_ms: parameters.deadline_ms,
+        drops: [("newer_frame", 0), ("evidence", 0)].into(),
+    }
+}
+
+/// What the stages tell the supervisor.
+struct Shared {
+    source: Mutex<wire::Source>,
+    evidence_lost: AtomicU64,
+}
+
+impl Shared {
+    fn source(&self) -> std::sync::MutexGuard<'_, wire::Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Station {
+    fn run(self, stop: &Stop, observe: impl FnMut(&Recorded<'_>) + Send) -> anyhow::Result<Summary> {
+        let Self { mut source, handover, mut inspector, evidence_folder, store, origin, pump, snapshot } = self;
+        let (store_thread, store) = StoreThread::start(store)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("network")
+            .enable_all()
+            .build()
+            .context("network runtime")?;
+        let (snapshot_out, snapshot_in) = watch::channel(snapshot);
+        let (shutdown_out, shutdown_in) = watch::channel(false);
+        let (connection, _) = watch::channel(Connection::Starting);
+        let pump = runtime.spawn(
+            Pump {
+                broker: pump.broker,
+                topics: pump.topics,
+                origin: origin.clone(),
+                timing: Timing::default(),
+                store: store.clone(),
+                snapshot: snapshot_in,
+                connection,
+                shutdown: shutdown_in,
+            }
+            .run(),
+        );
+        let shared = Shared {
+            source: Mutex::new(snapshot_out.borrow().source.clone()),
+            evidence_lost: AtomicU64::new(0),
+        };
+
+        let stages = std::thread::scope(|scope| -> anyhow::Result<Summary> {
+            let (to_record, inspected) = sync_channel(RECORD_QUEUE);
+            let (finished, finish) = channel::<()>();
+            let (handover, shared, store, origin) = (&handover, &shared, &store, &origin);
+            let ended = finished.clone();
+            let capture = stage(scope, "capture", stop, handover, ended, move || {
+                capture(source.as_mut(), handover, stop, shared);
+                Ok(())
+            })?;
+            let ended = finished.clone();
+            let inference = stage(scope, "inference", stop, handover, ended, move || {
+                infer(&mut inspector, handover, &to_record)
+            })?;
+            let record = stage(scope, "record", stop, handover, finished, move || {
+                record(&inspected, &evidence_folder, store, origin, shared, observe)
+            })?;
+            supervise(&finish, &snapshot_out, handover, shared);
+            joined("capture", capture)?;
+            joined("inference", inference)?;
+            joined("record", record)
+        });
+
+        let _ = shutdown_out.send(true);
+        let pumped = runtime.block_on(pump).context("publish")?;
+        let unsent = runtime.block_on(store.backlog(&origin.station)).map_or(0, |backlog| backlog.depth);
+        drop(runtime);
+        drop(store);
+        store_thread.join()?;
+        let summary = stages?;
+        pumped?;
+        Ok(Summary { dropped: handover.dropped(), unsent, ..summary })
+    }
+}
+
+/// Starts a named thread. However it ends, the stages before it are told to stop, so that none waits for ever
+/// for one that is gone, and the supervisor hears of it when all have ended.
+fn stage<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &'static str,
+    stop: &'scope Stop,
+    handover: &'scope Handover,
+    finished: std::sync::mpsc::Sender<()>,
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'scope,
+) -> anyhow::Result<ScopedJoinHandle<'scope, anyhow::Result<T>>> {
+    struct Ending<'a>(&'a Stop, &'a Handover);
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            self.0.request();
+            self.1.close();
+        }
+    }
+    Builder::new()
+        .name(name.to_owned())
+        .spawn_scoped(scope, move || {
+            let _finished = finished;
+            let _ending = Ending(stop, handover);
+            work()
+        })
+        .with_context(|| format!("thread {name}"))
+}
+
+fn joined<T>(name: &str, thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    thread.join().map_err(|_| anyhow!("thread {name}: panicked; see the log"))?.with_context(|| format!("thread {name}"))
+}
+
+/// Frames from the source into the hand-over until the source ends or a stop is asked for.
+fn capture(source: &mut dyn FrameSource, handover: &Handover, stop: &Stop, shared: &Shared) {
+    while !stop.requested() {
+        match source.next(WAIT) {
+            Ok(Next::Frame(frame)) => {
+                let mut state = shared.source();
+                if state.state == SourceState::Lost {
+                    tracing::info!("source: back");
+                }
+                *state = wire::Source {
+                    state: SourceState::Ok,
+                    reason: None,
+                    last_frame_at: Some(frame.captured_at.wall),
+                };
+                drop(state);
+                handover.put(*frame);
+            }
+            Ok(Next::NotYet) => {}
+            Ok(Next::End) => {
+                shared.source().state = SourceState::Ended;
+                return;
+            }
+            Err(error) => {
+                let mut state = shared.source();
+                if state.state != SourceState::Lost {
+                    tracing::error!("{error}");
+                }
+                state.state = SourceState::Lost;
+                state.reason = Some(error.to_string());
+                drop(state);
+                stop.wait(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+/// Every frame handed over gets its inspection.
+fn infer(
+    inspector: &mut Inspector,
+    handover: &Handover,
+    record: &SyncSender<(Frame, Inspected)>,
+) -> anyhow::Result<()> {
+    while let Some(queued) = handover.take() {
+        let seed = fresh_seed().context("entropy of the operating system")?;
+        let inspected = inspector.inspect(&queued.frame, seed, queued.at);
+        if record.send((queued.frame, inspected)).is_err() {
+            // The record stage has ended and says why itself.
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Evidence, then the one transaction that makes an inspection true.
+fn record(
+    inspected: &Receiver<(Frame, Inspected)>,
+    evidence_folder: &Path,
+    store: &StoreHandle,
+    origin: &Origin,
+    shared: &Shared,
+    mut observe: impl FnMut(&Recorded<'_>),
+) -> anyhow::Result<Summary> {
+    let mut summary = Summary::default();
+    for (frame, mut inspected) in inspected {
+        if inspected.inspection.verdict != Verdict::Normal {
+            match keep_evidence(evidence_folder, origin, &frame, &inspected) {
+                Ok(name) => inspected.inspection.evidence = Some(name),
+                Err(error) => {
+                    // Evidence stops before verdicts do.
+                    shared.evidence_lost.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!("{error}");
+                }
+            }
+        }
+        let inspection = Arc::new(inspected.inspection);
+        let committed = store.commit(origin, Arc::clone(&inspection))?;
+        match inspection.verdict {
+            Verdict::Normal => summary.normal += 1,
+            Verdict::Anomalous => summary.anomalous += 1,
+            Verdict::Abstain(_) => summary.abstained += 1,
+        }
+        observe(&Recorded { seq: committed.seq, frame: &frame, inspection: &inspection });
+    }
+    Ok(summary)
+}
+
+fn keep_evidence(
+    folder: &Path,
+    origin: &Origin,
+    frame: &Frame,
+    inspected: &Inspected,
+) -> Result<String, evidence::EvidenceError> {
+    let inspection = &inspected.inspection;
+    let boot: String = origin.boot_id.simple().to_string().chars().take(8).collect();
+    let name = format!(
+        "{}-{boot}-{}-{}",
+        inspection.captured_at.strftime("%Y%m%dT%H%M%S"),
+        inspection.source_seq,
+        inspection.verdict.word()
+    );
+    evidence::keep(folder, &name, frame, inspected, inspection.parameters.threshold)
+}
+
+/// Keeps `status` up to date until all stages have ended.
+fn supervise(finish: &Receiver<()>, snapshot: &watch::Sender<Snapshot>, handover: &Handover, shared: &Shared) {
+    let mut refreshed = Instant::now();
+    while let Err(RecvTimeoutError::Timeout) = finish.recv_timeout(WAIT) {
+        let source = shared.source().clone();
+        let changed = snapshot.borrow().source.state != source.state;
+        if changed || refreshed.elapsed() >= REFRESH {
+            refreshed = Instant::now();
+            snapshot.send_modify(|snapshot| {
+                snapshot.source = source;
+                snapshot.drops.insert("newer_frame", handover.dropped());
+                snapshot.drops.insert("evidence", shared.evidence_lost.load(Ordering::Relaxed));
+            });
+        }
+    }
+}

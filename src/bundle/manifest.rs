@@ -1,0 +1,230 @@
+//! `bundle.toml`: what a bundle says of itself.
+//!
+//! Guarantees: a [`Manifest`] that was read has only known keys and values in their ranges; all problems
+//! are reported at once. Written by the Python exporter; [`Calibration`] by `certiscope calibrate` only.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::BundleError;
+use crate::score::ScoreParameters;
+
+/// The format this program reads and writes.
+pub const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u32,
+    pub name: String,
+    /// Counts calibrations: each writes a new bundle with the next version.
+    pub version: u32,
+    pub model: Model,
+    pub input: Input,
+    pub schedule: LinearSchedule,
+    pub detector: Detector,
+    pub score: Score,
+    pub golden: Golden,
+    /// For people; no program reads it.
+    pub provenance: toml::Table,
+    pub calibration: Option<Calibration>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    pub file: String,
+    pub sha256: String,
+    /// How the weights are stored; they are computed in fp32 either way.
+    pub storage: Storage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    Fp32,
+    Fp16,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    /// Values the model input lies in; [0, 1] is the one this program knows.
+    pub range: [f32; 2],
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearSchedule {
+    pub kind: ScheduleKind,
+    pub steps: usize,
+    pub beta_first: f64,
+    pub beta_last: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    Linear,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detector {
+    pub k: usize,
+    /// Certification noise, standard deviation in [0,1] units.
+    pub sigma: f64,
+    /// n of calibration and evaluation.
+    pub draws: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Score {
+    pub scales: Vec<usize>,
+    pub filter_px: usize,
+    pub top_pixels: usize,
+}
+
+impl From<Score> for ScoreParameters {
+    fn from(score: Score) -> Self {
+        Self { scales: score.scales, filter_px: score.filter_px, top_pixels: score.top_pixels }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    pub file: String,
+    pub sha256: String,
+    /// Standard deviation of the raw certified score over held-back normal frames.
+    pub raw_spread: f64,
+    /// Allowed difference as a fraction of the spread, by precision of the computation.
+    pub tolerance: BTreeMap<String, f64>,
+}
+
+/// What `certiscope calibrate` found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    pub maps: String,
+    pub maps_sha256: String,
+    /// Decision threshold on the certified score.
+    pub threshold: f32,
+    /// Radius (model input, [0,1] units) at which a normal frame shall be certifiable as normal; 0 bounds
+    /// false alarms only.
+    pub radius: f64,
+    pub false_alarm_rate: f64,
+    /// Failure probability of each frame's own order-statistic bound.
+    pub beta: f64,
+    /// Draws per frame, fixed before.
+    pub draws: u32,
+    /// Groups of near-duplicate frames behind the maps and behind the threshold.
+    pub maps_groups: usize,
+    pub threshold_groups: usize,
+    /// Central 90 % interval of the false-alarm rate that this one calibration really has.
+    pub realised_rate: [f64; 2],
+    /// Standard deviation of the smoothed scores of the threshold frames.
+    pub score_spread: f64,
+    /// The same of the empirical score.
+    pub empirical_spread: f64,
+    pub calibrated_at: String,
+    pub onnxruntime: String,
+}
+
+impl Manifest {
+    pub fn read(path: &Path) -> Result<Self, BundleError> {
+        let refused = |problem: String| BundleError::Manifest { path: path.to_path_buf(), problem };
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
+        let manifest: Self = toml::from_str(&text).map_err(|e| refused(e.to_string()))?;
+        let problems = manifest.problems();
+        if problems.is_empty() { Ok(manifest) } else { Err(refused(problems.join("\n"))) }
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<(), BundleError> {
+        let text = toml::to_string(self).expect("a manifest is plain tables and values");
+        std::fs::write(path, text)
+            .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })
+    }
+
+    /// \[C, H, W\].
+    pub fn input_shape(&self) -> [usize; 3] {
+        [self.input.channels, self.input.height, self.input.width]
+    }
+
+    /// Every value that is out of its range, in words.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut unless = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        unless(
+            self.format == FORMAT,
+            format!("format = {}: unknown to this version; {FORMAT} is allowed", self.format),
+        );
+        for file in [Some(&self.model.file), Some(&self.golden.file), self.calibration.as_ref().map(|c| &c.maps)]
+            .into_iter()
+            .flatten()
+        {
+            unless(
+                Path::new(file).components().count() == 1 && !file.is_empty() && file != "..",
+                format!("file = {file:?}: not a plain file name; files lie beside bundle.toml"),
+            );
+        }
+        let Input { channels, height, width, range } = self.input;
+        unless(
+            matches!(channels, 1 | 3),
+            format!("input.channels = {channels}: 1 (grey) or 3 (RGB) are allowed"),
+        );
+        unless(
+            [height, width].iter().all(|side| (8..=2048).contains(side)),
+            format!("input: {width}x{height} pixels: 8 to 2048 a side are allowed"),
+        );
+        unless(range == [0.0, 1.0], format!("input.range = {range:?}: only [0.0, 1.0] is known"));
+        unless(self.detector.draws > 0, "detector.draws = 0: at least 1 is needed".to_owned());
+        unless(!self.score.scales.is_empty(), "score.scales = []: at least one is needed".to_owned());
+        for &scale in &self.score.scales {
+            unless(
+                scale > 0 && height % scale == 0 && width % scale == 0,
+                format!("score.scales: {scale} does not divide {width}x{height}"),
+            );
+        }
+        let (filter, top) = (self.score.filter_px, self.score.top_pixels);
+        unless(
+            filter % 2 == 1 && filter <= height.min(width),
+            format!("score.filter_px = {filter}: an odd number up to the input's side is allowed"),
+        );
+        unless(
+            (1..=height * width).contains(&top),
+            format!("score.top_pixels = {top}: 1 to {} are allowed", height * width),
+        );
+        unless(
+            self.golden.raw_spread.is_finite() && self.golden.raw_spread > 0.0,
+            format!("golden.raw_spread = {}: a positive number is needed", self.golden.raw_spread),
+        );
+        unless(
+            self.golden.tolerance.get("fp32").is_some_and(|t| *t > 0.0 && *t <= 1.0),
+            "golden.tolerance.fp32: a fraction of the spread in (0, 1] is needed".to_owned(),
+        );
+        if let Some(calibration) = &self.calibration {
+            let Calibration { threshold, score_spread, empirical_spread, .. } = calibration;
+            unless(
+                threshold.is_finite() && *threshold > 0.0,
+                format!("calibration.threshold = {threshold}: a positive number is needed; calibrate again"),
+            );
+            unless(
+                [score_spread, empirical_spread].iter().all(|s| s.is_finite() && **s > 0.0),
+                "calibration: the spreads must be positive numbers; calibrate again".to_owned(),
+            );
+        }
+        problems
+    }
+}

@@ -1,0 +1,187 @@
+//! A model bundle: the U-Net with everything that must travel with it, checked as one.
+//!
+//! `bundle.toml` ([`manifest`]), `model.onnx`, `golden.safetensors` (golden vectors, [`golden`]) and, once
+//! calibrated, `maps.safetensors`. Guarantees: what [`Bundle::load`] returns is whole: every file present
+//! with its hash, shapes that fit, a noise level that exists, maps that are finite and above 0. Whether
+//! the model still scores as it did is [`golden::self_test`]'s to say, since that needs a session.
+//! Leaves out: making bundles (the Python package exports, [`crate::calibration`] calibrates).
+
+pub mod golden;
+pub mod manifest;
+pub mod tensors;
+
+use std::path::{Path, PathBuf};
+
+use ndarray::Array2;
+
+use crate::diffusion::schedule::{NoiseLevel, Schedule, ScheduleError, Timestep};
+use crate::preprocess::InputShape;
+use crate::score::{ScoreParameters, TrainingMaps};
+use golden::GoldenVectors;
+use manifest::Manifest;
+use tensors::Tensors;
+
+/// Why a bundle is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    #[error("bundle: {}: {why}; a folder with bundle.toml, model.onnx and golden.safetensors is needed", path.display())]
+    File { path: PathBuf, why: String },
+    #[error("bundle: {}: {problem}", path.display())]
+    Manifest { path: PathBuf, problem: String },
+    #[error("bundle: {}: sha256 is {got}; bundle.toml says {wanted}: the file was changed or damaged, export or copy it again", path.display())]
+    Hash { path: PathBuf, got: String, wanted: String },
+    #[error("bundle: {}: {what}; {allowed}", path.display())]
+    Content { path: PathBuf, what: String, allowed: &'static str },
+    #[error("bundle: {name}: {error}")]
+    Schedule { name: String, error: ScheduleError },
+    #[error("bundle: {name}: not calibrated: it has no threshold; run `certiscope calibrate --bundle {} --normal DIR --out DIR`", path.display())]
+    NotCalibrated { name: String, path: PathBuf },
+    #[error("bundle: {name}: golden vectors: {what}: the model does not score as it did when it was exported; use the ONNX Runtime it was made with, or export it again")]
+    Golden { name: String, what: String },
+}
+
+/// A bundle that was read and found whole.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    pub folder: PathBuf,
+    pub manifest: Manifest,
+    pub level: NoiseLevel,
+    pub score: ScoreParameters,
+    pub golden: GoldenVectors,
+    pub calibrated: Option<Calibrated>,
+}
+
+/// The part that `certiscope calibrate` adds.
+#[derive(Debug, Clone)]
+pub struct Calibrated {
+    /// Maps of the certified error.
+    pub maps: TrainingMaps,
+    /// Maps of the empirical error.
+    pub empirical_maps: TrainingMaps,
+    /// Decision threshold on the certified score.
+    pub threshold: f32,
+}
+
+impl Bundle {
+    /// Reads and checks the bundle in `folder`.
+    pub fn load(folder: &Path) -> Result<Self, BundleError> {
+        let manifest = Manifest::read(&folder.join("bundle.toml"))?;
+        let [channels, height, width] = manifest.input_shape();
+        check_hash(&folder.join(&manifest.model.file), &manifest.model.sha256)?;
+        let golden_file = folder.join(&manifest.golden.file);
+        check_hash(&golden_file, &manifest.golden.sha256)?;
+        let golden = GoldenVectors::read(&golden_file, [channels, height, width])?;
+        let calibrated = match &manifest.calibration {
+            None => None,
+            Some(calibration) => {
+                let maps_file = folder.join(&calibration.maps);
+                check_hash(&maps_file, &calibration.maps_sha256)?;
+                let tensors = Tensors::read(&maps_file)?;
+                Some(Calibrated {
+                    maps: read_maps(&tensors, "mean", "std", [height, width])?,
+                    empirical_maps: read_maps(&tensors, "empirical_mean", "empirical_std", [height, width])?,
+                    threshold: calibration.threshold,
+                })
+            }
+        };
+        let level = noise_level(&manifest)?;
+        let score = manifest.score.clone().into();
+        Ok(Self { folder: folder.to_path_buf(), manifest, level, score, golden, calibrated })
+    }
+
+    /// The calibrated part, or words that say how to get one.
+    pub fn calibrated(&self) -> Result<&Calibrated, BundleError> {
+        self.calibrated.as_ref().ok_or_else(|| BundleError::NotCalibrated {
+            name: self.manifest.name.clone(),
+            path: self.folder.clone(),
+        })
+    }
+
+    pub fn model_file(&self) -> PathBuf {
+        self.folder.join(&self.manifest.model.file)
+    }
+
+    pub fn input_shape(&self) -> InputShape {
+        let [channels, height, width] = self.manifest.input_shape();
+        InputShape { channels, height, width }
+    }
+
+    /// Writes this bundle with a new calibration and the next version to `folder`, which must not exist.
+    /// The folder appears whole or not at all.
+    pub fn write_calibrated(
+        &self,
+        folder: &Path,
+        calibrated: &Calibrated,
+        calibration: manifest::Calibration,
+        golden: golden::GoldenScores,
+    ) -> Result<(), BundleError> {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = folder.with_file_name(format!(".{name}.unfinished"));
+        let failed = |error: std::io::Error| BundleError::File {
+            path: unfinished.clone(),
+            why: error.to_string(),
+        };
+        std::fs::create_dir_all(&unfinished).map_err(failed)?;
+        std::fs::copy(self.model_file(), unfinished.join(&self.manifest.model.file)).map_err(failed)?;
+        let golden_file = unfinished.join(&self.manifest.golden.file);
+        self.golden.calibrated_with(golden).write(&golden_file)?;
+        let maps_file = unfinished.join(&calibration.maps);
+        let Calibrated { maps, empirical_maps, .. } = calibrated;
+        tensors::write(
+            &maps_file,
+            &[
+                ("mean", maps.mean.view().into_dyn()),
+                ("std", maps.std.view().into_dyn()),
+                ("empirical_mean", empirical_maps.mean.view().into_dyn()),
+                ("empirical_std", empirical_maps.std.view().into_dyn()),
+            ],
+        )?;
+        let mut manifest = self.manifest.clone();
+        manifest.version += 1;
+        manifest.golden.sha256 = sha256_of(&golden_file)?;
+        manifest.calibration =
+            Some(manifest::Calibration { maps_sha256: sha256_of(&maps_file)?, ..calibration });
+        manifest.write(&unfinished.join("bundle.toml"))?;
+        std::fs::rename(&unfinished, folder).map_err(failed)
+    }
+
+    /// `name@version`, for people and for the wire.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.manifest.name, self.manifest.version)
+    }
+}
+
+fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {
+    let refused = |error| BundleError::Schedule { name: manifest.name.clone(), error };
+    let schedule = &manifest.schedule;
+    Schedule::linear(schedule.steps, schedule.beta_first, schedule.beta_last)
+        .and_then(|s| s.noise_level(Timestep(manifest.detector.k), manifest.detector.sigma))
+        .map_err(refused)
+}
+
+fn read_maps(tensors: &Tensors, mean: &str, std: &str, shape: [usize; 2]) -> Result<TrainingMaps, BundleError> {
+    let map = |name: &str| -> Result<Array2<f32>, BundleError> {
+        Ok(tensors.get(name, &shape)?.into_dimensionality().expect("two dimensions were asked for"))
+    };
+    let maps = TrainingMaps { mean: map(mean)?, std: map(std)? };
+    if maps.std.iter().any(|&s| s <= 0.0) {
+        return Err(tensors.refused(format!("tensor `{std}` has values of 0 or less"), "calibrate again"));
+    }
+    Ok(maps)
+}
+
+/// sha256 of a file, in hexadecimal.
+pub fn sha256_of(path: &Path) -> Result<String, BundleError> {
+    use sha2::{Digest, Sha256};
+    let bytes = std::fs::read(path)
+        .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn check_hash(path: &Path, wanted: &str) -> Result<(), BundleError> {
+    let got = sha256_of(path)?;
+    if got == wanted {
+        return Ok(());
+    }
+    Err(BundleError::Hash { path: path.to_path_buf(), got, wanted: wanted.to_owned() })
+}

@@ -1,0 +1,89 @@
+//! Named f32 tensors in a safetensors file: golden vectors and training maps.
+//!
+//! Guarantees: a tensor that is handed out has the shape asked for, is f32 and finite. Little-endian on
+//! disk whatever the machine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ndarray::{ArrayD, ArrayViewD};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use super::BundleError;
+
+/// All tensors of one file.
+#[derive(Debug, Clone)]
+pub struct Tensors {
+    path: PathBuf,
+    by_name: BTreeMap<String, ArrayD<f32>>,
+}
+
+impl Tensors {
+    pub fn read(path: &Path) -> Result<Self, BundleError> {
+        let refused = |what: String| BundleError::Content {
+            path: path.to_path_buf(),
+            what,
+            allowed: "a safetensors file of f32 tensors is needed",
+        };
+        let bytes = std::fs::read(path)
+            .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| refused(e.to_string()))?;
+        let mut by_name = BTreeMap::new();
+        for (name, view) in file.tensors() {
+            if view.dtype() != Dtype::F32 {
+                return Err(refused(format!("tensor `{name}` is {:?}", view.dtype())));
+            }
+            let values =
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let array =
+                ArrayD::from_shape_vec(view.shape(), values).map_err(|e| refused(format!("`{name}`: {e}")))?;
+            by_name.insert(name, array);
+        }
+        Ok(Self { path: path.to_path_buf(), by_name })
+    }
+
+    /// The tensor `name`, if it is there with this shape and finite throughout.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<ArrayD<f32>, BundleError> {
+        let array = self
+            .by_name
+            .get(name)
+            .ok_or_else(|| self.refused(format!("no tensor `{name}`"), "export or calibrate again"))?;
+        if array.shape() != shape {
+            let what = format!("tensor `{name}` has shape {:?} where {shape:?} is needed", array.shape());
+            return Err(self.refused(what, "export or calibrate again"));
+        }
+        if array.iter().any(|value| !value.is_finite()) {
+            return Err(self.refused(
+                format!("tensor `{name}` holds values that are not numbers"),
+                "export or calibrate again",
+            ));
+        }
+        Ok(array.clone())
+    }
+
+    /// The shape of a tensor; `None` if there is no such tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.by_name.get(name).map(|array| array.shape())
+    }
+
+    pub(super) fn refused(&self, what: String, allowed: &'static str) -> BundleError {
+        BundleError::Content { path: self.path.clone(), what, allowed }
+    }
+}
+
+/// Writes named tensors as a safetensors file.
+pub fn write(path: &Path, tensors: &[(&str, ArrayViewD<'_, f32>)]) -> Result<(), BundleError> {
+    let failed = |why: String| BundleError::File { path: path.to_path_buf(), why };
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, array)| array.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views: Vec<(&str, TensorView<'_>)> = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, array), bytes)| {
+            let view = TensorView::new(Dtype::F32, array.shape().to_vec(), bytes);
+            view.map(|view| (*name, view)).map_err(|e| failed(e.to_string()))
+        })
+        .collect::<Result<_, _>>()?;
+    let file = safetensors::serialize(views, None).map_err(|e| failed(e.to_string()))?;
+    std::fs::write(path, file).map_err(|e| failed(e.to_string()))
+}

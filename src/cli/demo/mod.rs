@@ -1,0 +1,166 @@
+//! `certiscope demo`: the whole agent on a simulated line, with everything it needs inside.
+//!
+//! The same agent as `run`, on an embedded configuration, bundle and broker. What it prints beside the
+//! verdicts, hits and misses, comes from the simulator's own knowledge of each part, which no stage before
+//! the verdict can read.
+
+mod broker;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::run::{in_words, run_agent, stop_on_signals};
+use super::{Failure, rounded_down};
+use crate::agent::{Recorded, Stop};
+use crate::capture::Truth;
+use crate::config::{Config, SourceKind};
+use crate::verdict::Verdict;
+use broker::EmbeddedBroker;
+
+const CONFIG: &str = include_str!("../../../config/demo.toml");
+
+/// The demo's bundle, file by file.
+const BUNDLE: [(&str, &[u8]); 4] = [
+    ("bundle.toml", include_bytes!("../../../models/bundles/demo-line/bundle.toml")),
+    ("model.onnx", include_bytes!("../../../models/bundles/demo-line/model.onnx")),
+    ("golden.safetensors", include_bytes!("../../../models/bundles/demo-line/golden.safetensors")),
+    ("maps.safetensors", include_bytes!("../../../models/bundles/demo-line/maps.safetensors")),
+];
+
+/// A minute of a simulated line: frames in, certified verdicts, MQTT out, every inspection logged.
+///
+/// Flagged parts leave their evidence (frame, model input, heat map) under --state.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Stop after this many seconds; 0 runs until Ctrl-C
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Parts per second on the simulated belt
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Seed of the simulated parts
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Port of the embedded MQTT broker (the next free one if it is taken)
+    #[arg(long)]
+    port: Option<u16>,
+    /// Folder for database and evidence
+    #[arg(long)]
+    state: Option<PathBuf>,
+}
+
+pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    let mut config = Config::parse(CONFIG, Path::new("demo.toml")).map_err(Failure::refused)?;
+    if let Some(folder) = &args.state {
+        config.state_folder.clone_from(folder);
+    }
+    config.station.bundle = config.state_folder.join("bundle");
+    unpack_bundle(&config.station.bundle).map_err(Failure::refused)?;
+    if let SourceKind::Simulator(simulator) = &mut config.station.source.kind {
+        simulator.parts_per_second = args.rate.or(simulator.parts_per_second);
+        simulator.seed = args.seed.unwrap_or(simulator.seed);
+    }
+    let broker =
+        EmbeddedBroker::start(args.port.unwrap_or(config.station.broker.port)).map_err(Failure::stopped)?;
+    config.station.broker.port = broker.port();
+
+    let stop = Stop::default();
+    stop_on_signals(&stop)?;
+    stop_after(args.seconds, &stop);
+    println!(
+        "A simulated line; MQTT on 127.0.0.1:{port}. To watch: mosquitto_sub -p {port} -t '{root}/#' -v",
+        port = broker.port(),
+        root = config.station.topics.root()
+    );
+    println!("{:>5} {:<14} {:<10} {:<8} {:>8} {:>6} {:>5}", "seq", "part is", "verdict", "", "radius", "draws", "ms");
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    let summary = run_agent(&config, &stop, |recorded| tally.count(recorded))?;
+    let seconds = started.elapsed().as_secs_f64();
+    println!("\n{}", in_words(&summary));
+    tally.print(seconds);
+    println!("{} verdicts came out of the broker", broker.verdicts());
+    println!("evidence of flagged parts: {}", config.state_folder.join("evidence").display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unpack_bundle(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("{}: cannot be made; give a writable folder with --state", folder.display()))?;
+    for (name, bytes) in BUNDLE {
+        let file = folder.join(name);
+        std::fs::write(&file, bytes).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn stop_after(seconds: u64, stop: &Stop) {
+    if seconds > 0 {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            if !stop.wait(Duration::from_secs(seconds)) {
+                stop.request();
+            }
+        });
+    }
+}
+
+/// Verdicts against what the simulator knows.
+#[derive(Debug, Default)]
+struct Tally {
+    hits: u64,
+    misses: u64,
+    passed: u64,
+    false_alarms: u64,
+    abstained_defects: u64,
+    abstained_good: u64,
+}
+
+impl Tally {
+    fn count(&mut self, recorded: &Recorded<'_>) {
+        let inspection = recorded.inspection;
+        let truth = recorded.frame.truth.as_ref();
+        let defect = truth.is_some_and(Truth::is_defect);
+        let (counter, word) = match (inspection.verdict, defect) {
+            (Verdict::Anomalous, true) => (&mut self.hits, "hit"),
+            (Verdict::Normal, true) => (&mut self.misses, "MISS"),
+            (Verdict::Abstain(_), true) => (&mut self.abstained_defects, "held"),
+            (Verdict::Normal, false) => (&mut self.passed, ""),
+            (Verdict::Anomalous, false) => (&mut self.false_alarms, "FALSE"),
+            (Verdict::Abstain(_), false) => (&mut self.abstained_good, "held"),
+        };
+        *counter += 1;
+        let certificate = inspection.certificate.as_ref();
+        println!(
+            "{:>5} {:<14} {:<10} {:<8} {:>8.4} {:>6} {:>5.0}",
+            recorded.seq,
+            truth.map_or("?", |truth| truth.kind.as_str()),
+            inspection.verdict.word(),
+            word,
+            certificate.map_or(0.0, |certificate| rounded_down(certificate.radius)),
+            certificate.map_or(0, |certificate| certificate.draws),
+            inspection.latency.total_ms
+        );
+        // A line that is watched must not wait in a buffer; a closed pipe is no reason to stop inspecting.
+        let _ = std::io::stdout().flush();
+    }
+
+    fn print(&self, seconds: f64) {
+        let Self { hits, misses, passed, false_alarms, abstained_defects, abstained_good } = self;
+        let all = hits + misses + passed + false_alarms + abstained_defects + abstained_good;
+        let abstained = abstained_defects + abstained_good;
+        println!("{:>22} {:>10} {:>10} {:>10}", "", "anomalous", "normal", "abstain");
+        println!("{:>22} {hits:>10} {misses:>10} {abstained_defects:>10}", "defective parts");
+        println!("{:>22} {false_alarms:>10} {passed:>10} {abstained_good:>10}", "good parts");
+        println!(
+            "{hits} hits, {misses} misses, {false_alarms} false alarms; {:.1} % abstained; {:.1} verdicts a second",
+            100.0 * abstained as f64 / (all.max(1)) as f64,
+            all as f64 / seconds
+        );
+    }
+}

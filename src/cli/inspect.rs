@@ -1,0 +1,155 @@
+//! `certiscope inspect`: single pictures through the very code that inspects a line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use super::{Failure, ModelArgs, load_bundle, or_dash, rounded_down};
+use crate::capture::{Frame, folder};
+use crate::diffusion::noise::fresh_seed;
+use crate::evidence::heat_beside_frame;
+use crate::inspection::Inspection;
+use crate::inspector::{Inspected, Inspector, InspectorSettings};
+use crate::smoothing::Prior;
+
+/// One verdict a picture; a picture that cannot be read abstains and says why.
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// Pictures (PNG, JPEG, BMP)
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Folder of a calibrated bundle
+    #[arg(long)]
+    bundle: PathBuf,
+    /// Failure probability of one verdict
+    #[arg(long, default_value_t = 0.001)]
+    alpha: f64,
+    /// l2 radius at the model input to stop at [default: half the bundle's sigma]
+    #[arg(long)]
+    target_radius: Option<f64>,
+    /// Draws after which a frame is left undecided
+    #[arg(long, default_value_t = 200)]
+    max_draws: u32,
+    /// Folder for the heat maps (<name>-heatmap.png)
+    #[arg(long, default_value = ".")]
+    heat_maps: PathBuf,
+    /// Print the results as a JSON array instead of words
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
+    let bundle = load_bundle(&args.bundle)?;
+    let (detector, opened, _) = args.model.open(&bundle)?;
+    let target_radius = args.target_radius.unwrap_or(bundle.level.sigma() / 2.0);
+    let settings = InspectorSettings {
+        region: None,
+        alpha: args.alpha,
+        target_radius,
+        required_radius: target_radius,
+        max_draws: args.max_draws,
+        deadline_ms: None,
+        prior: Prior::default(),
+        recipe: None,
+        report_empirical: true,
+    };
+    let mut inspector =
+        Inspector::new(&bundle, detector, &opened.provider, settings).map_err(Failure::refused)?;
+    std::fs::create_dir_all(&args.heat_maps)
+        .with_context(|| args.heat_maps.display().to_string())
+        .map_err(Failure::refused)?;
+    let mut results = Vec::new();
+    for (at, path) in args.images.iter().enumerate() {
+        let frame = folder::read_frame(path, at as u64 + 1);
+        let seed = fresh_seed().map_err(Failure::stopped)?;
+        let inspected = inspector.inspect(&frame, seed, Instant::now());
+        let heat_map = write_heat_map(&args.heat_maps, path, &frame, &inspected)?;
+        if !args.json {
+            println!("{}", in_words(path, &inspected.inspection, heat_map.as_deref()));
+        }
+        results.push(as_json(path, &inspected.inspection, heat_map.as_deref()));
+    }
+    if args.json {
+        println!("{:#}", serde_json::Value::from(results));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Draws the heat map of a picture that had one; returns where.
+fn write_heat_map(
+    folder: &Path,
+    picture: &Path,
+    frame: &Frame,
+    inspected: &Inspected,
+) -> Result<Option<PathBuf>, Failure> {
+    let (Ok(pixels), Some(heat)) = (&frame.picture, &inspected.heat) else { return Ok(None) };
+    let stem = picture.file_stem().unwrap_or_default().to_string_lossy();
+    let file = folder.join(format!("{stem}-heatmap.png"));
+    heat_beside_frame(pixels, heat, inspected.inspection.parameters.threshold)
+        .save(&file)
+        .with_context(|| file.display().to_string())
+        .map_err(Failure::stopped)?;
+    Ok(Some(file))
+}
+
+fn in_words(path: &Path, inspection: &Inspection, heat_map: Option<&Path>) -> String {
+    let mut words = format!("{}: {}", path.display(), inspection.verdict.word());
+    if let Some(reason) = inspection.verdict.reason() {
+        words += &format!(" ({})", inspection.fault.as_deref().unwrap_or(reason.word()));
+    }
+    if let Some(certificate) = &inspection.certificate {
+        if let (Some(frame), Some(grey)) = (inspection.frame_radius, inspection.radius_grey()) {
+            words += &format!(
+                "\n  certified radius {} at the model input ({} grey levels RMS), {} at the frame",
+                rounded_down(certificate.radius),
+                rounded_down(grey),
+                rounded_down(frame)
+            );
+        }
+        words += &format!(
+            "\n  score {} against threshold {}, empirical score {} (no certificate), {} draws in {:.0} ms",
+            or_dash(certificate.score),
+            inspection.parameters.threshold,
+            or_dash(inspection.empirical_score),
+            certificate.draws,
+            inspection.latency.infer_ms
+        );
+    }
+    if let Some(file) = heat_map {
+        words += &format!("\n  heat map {}", file.display());
+    }
+    words
+}
+
+fn as_json(path: &Path, inspection: &Inspection, heat_map: Option<&Path>) -> serde_json::Value {
+    let certificate = inspection.certificate.as_ref();
+    let certified = certificate.filter(|certificate| certificate.side.is_some());
+    json!({
+        "picture": path,
+        "verdict": inspection.verdict.word(),
+        "reason": inspection.verdict.reason().map(|reason| reason.word()),
+        "fault": inspection.fault,
+        "radius": certified.map(|certificate| certificate.radius),
+        "frame_radius": inspection.frame_radius,
+        "radius_grey": inspection.radius_grey(),
+        "score": certificate.and_then(|certificate| certificate.score),
+        "score_lower": certificate.and_then(|certificate| certificate.score_lower),
+        "score_upper": certificate.and_then(|certificate| certificate.score_upper),
+        "threshold": inspection.parameters.threshold,
+        "empirical_score": inspection.empirical_score,
+        "draws": certificate.map(|certificate| certificate.draws),
+        "sigma": inspection.parameters.sigma,
+        "alpha": inspection.parameters.alpha,
+        "k": inspection.parameters.k,
+        "model": inspection.parameters.model,
+        "seed": inspection.seed.to_hex(),
+        "infer_ms": inspection.latency.infer_ms,
+        "heat_map": heat_map,
+    })
+}

@@ -1,0 +1,209 @@
+//! The command line: one file a command, parsed here, with the exit codes that scripts and systemd rely on.
+//!
+//! 0 done; 1 stopped by a fault while running (systemd starts it again); 2 wrong usage; 75 something is
+//! not reachable right now; 78 refused to start (wrong configuration, bundle or library: starting again
+//! cannot help).
+
+mod calibrate;
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod evaluate;
+mod frames;
+mod inspect;
+mod run;
+mod simulate;
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::bundle::Bundle;
+use crate::config::all_cores;
+use crate::detector::{Detector, Opened};
+use crate::diffusion::onnx::{OnUnavailable, Provider, Runtime, SessionSettings};
+
+const AFTER_HELP: &str = "\
+A station in five steps:
+  certiscope demo                                            watch it work, nothing needed
+  certiscope inspect --bundle models/bundles/magnetic-tile tile.jpg
+  certiscope calibrate --bundle B --normal pictures/ --out B2      threshold for your line
+  certiscope check --config station.toml                     what is right, what is wrong, what to do
+  certiscope run --config station.toml                       inspect, log, publish
+
+Exit codes: 0 done, 1 stopped by a fault, 2 wrong usage, 75 not reachable now, 78 refused to start.
+The log level is set by RUST_LOG (error, warn, info, debug).";
+
+/// Streaming edge inspection whose verdicts carry a certified radius.
+///
+/// Each part gets a verdict (normal, anomalous or abstain) and a radius: no change of the frame smaller
+/// than it, not even a malicious one, can turn the verdict into its opposite (but for a probability
+/// alpha that you set).
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a station: capture, inspect, log and publish until told to stop
+    Run(run::RunArgs),
+    /// A simulated line with everything embedded: no camera, no broker, no files needed
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
+    /// Inspect single pictures: verdict, radius, scores and a heat map each
+    Inspect(inspect::InspectArgs),
+    /// Find training maps and threshold from pictures of normal parts; writes a new bundle
+    Calibrate(calibrate::CalibrateArgs),
+    /// Measure a bundle on a labelled folder: image AUROC with intervals
+    Evaluate(evaluate::EvaluateArgs),
+    /// Check configuration, bundle, provider and broker, and say what to do
+    Check(check::CheckArgs),
+    /// Write a simulated data set in the layout of MVTec AD
+    Simulate(simulate::SimulateArgs),
+}
+
+/// How a command failed: what its exit code says.
+#[derive(Debug)]
+enum Failure {
+    /// Exit 78: starting again cannot help.
+    Refused(anyhow::Error),
+    /// Exit 1: stopped while running.
+    Stopped(anyhow::Error),
+}
+
+impl Failure {
+    fn refused(error: impl Into<anyhow::Error>) -> Self {
+        Self::Refused(error.into())
+    }
+
+    fn stopped(error: impl Into<anyhow::Error>) -> Self {
+        Self::Stopped(error.into())
+    }
+}
+
+/// Parses the arguments, runs the command, tells the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log();
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::demo(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
+        Command::Evaluate(args) => evaluate::evaluate(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Simulate(args) => simulate::simulate(&args),
+    };
+    let (code, error) = match result {
+        Ok(code) => return code,
+        Err(Failure::Refused(error)) => (78, error),
+        Err(Failure::Stopped(error)) => (1, error),
+    };
+    eprintln!("certiscope: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Logs to standard error; a panic is logged before the process ends.
+fn start_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,ort=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name().unwrap_or("unnamed"), "panic: {panic}");
+    }));
+}
+
+/// Where and how the model runs.
+#[derive(Debug, Args)]
+struct ModelArgs {
+    /// Execution provider
+    #[arg(long, value_enum, default_value = "cpu")]
+    provider: ProviderName,
+    /// Use the processor when the provider cannot run (else: refuse)
+    #[arg(long)]
+    or_cpu: bool,
+    /// Threads of one model call [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Draws per model call
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: u32,
+    /// ONNX Runtime's library [default: $ORT_DYLIB_PATH, or where `make setup` puts it]
+    #[arg(long)]
+    onnxruntime: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ProviderName {
+    Cpu,
+    Cuda,
+    Tensorrt,
+}
+
+impl ModelArgs {
+    /// Loads the runtime and opens the bundle's model, self-tested; a fallback is told on standard error.
+    fn open(&self, bundle: &Bundle) -> Result<(Detector, Opened, Runtime), Failure> {
+        let settings = SessionSettings {
+            provider: match self.provider {
+                ProviderName::Cpu => Provider::Cpu,
+                ProviderName::Cuda => Provider::Cuda,
+                ProviderName::Tensorrt => Provider::TensorRt,
+            },
+            on_unavailable: if self.or_cpu { OnUnavailable::Cpu } else { OnUnavailable::Refuse },
+            threads: self.threads.unwrap_or_else(all_cores),
+        };
+        let runtime = Runtime::load(self.onnxruntime.as_deref()).map_err(Failure::refused)?;
+        let (detector, opened) =
+            Detector::open(bundle, &runtime, &settings, self.batch).map_err(Failure::refused)?;
+        warn_of_fallback(&opened);
+        Ok((detector, opened, runtime))
+    }
+}
+
+/// No provider is replaced in silence.
+fn warn_of_fallback(opened: &Opened) {
+    let provider = &opened.provider;
+    if let Some(reason) = &provider.reason {
+        tracing::warn!("{} asked for, {} runs: {reason}", provider.requested.word(), provider.active.word());
+    }
+}
+
+fn load_bundle(folder: &Path) -> Result<Bundle, Failure> {
+    Bundle::load(folder).map_err(Failure::refused)
+}
+
+fn progress_bar(length: u64, what: &'static str) -> ProgressBar {
+    let style = "{msg:14} {wide_bar} {human_pos}/{human_len} {elapsed} (still {eta})";
+    ProgressBar::new(length)
+        .with_style(ProgressStyle::with_template(style).expect("the template is a constant"))
+        .with_message(what)
+}
+
+/// Writes pretty JSON to a file.
+fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).expect("a JSON value is always text");
+    std::fs::write(path, text + "\n").with_context(|| path.display().to_string()).map_err(Failure::stopped)
+}
+
+/// A radius for a person: never more than what is certified.
+fn rounded_down(radius: f64) -> f64 {
+    (radius * 1e4).floor() / 1e4
+}
+
+/// A number, or a dash where there is none.
+fn or_dash<T: Display>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}

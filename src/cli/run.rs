@@ -1,0 +1,79 @@
+//! `certiscope run`: the agent as a service.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+
+use super::{Failure, or_dash, rounded_down};
+use crate::agent::{self, AgentError, Recorded, Stop, Summary};
+use crate::config::Config;
+
+/// Inspects until the source ends or SIGTERM/SIGINT comes: then what was captured is inspected, committed
+/// and delivered, within limits. A second signal ends at once.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Configuration of the station (see config/)
+    #[arg(long)]
+    config: PathBuf,
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let config = Config::read(&args.config).map_err(Failure::refused)?;
+    let stop = Stop::default();
+    stop_on_signals(&stop)?;
+    let summary = run_agent(&config, &stop, log)?;
+    println!("{}", in_words(&summary));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the agent with its two ways to fail told apart.
+pub(super) fn run_agent(
+    config: &Config,
+    stop: &Stop,
+    observe: impl FnMut(&Recorded<'_>) + Send,
+) -> Result<Summary, Failure> {
+    agent::run(config, stop, observe).map_err(|error| match error {
+        AgentError::Refused(error) => Failure::Refused(error),
+        AgentError::Stopped(error) => Failure::Stopped(error),
+    })
+}
+
+/// The first SIGINT or SIGTERM asks for an ordered stop, the second ends at once.
+pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
+    let stop = stop.clone();
+    // Not `stop` itself: the agent asks for a stop too, when its source ends.
+    let signalled = AtomicBool::new(false);
+    ctrlc::set_handler(move || {
+        if signalled.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        stop.request();
+        eprintln!("certiscope: stopping; once more to end at once");
+    })
+    .map_err(Failure::stopped)
+}
+
+fn log(recorded: &Recorded<'_>) {
+    let inspection = recorded.inspection;
+    let certificate = inspection.certificate.as_ref();
+    tracing::info!(
+        seq = recorded.seq,
+        part = inspection.part_id.as_deref(),
+        radius = or_dash(certificate.map(|certificate| rounded_down(certificate.radius))),
+        draws = certificate.map_or(0, |certificate| certificate.draws),
+        ms = inspection.latency.total_ms.round(),
+        "{}{}",
+        inspection.verdict.word(),
+        inspection.fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default()
+    );
+}
+
+pub(super) fn in_words(summary: &Summary) -> String {
+    let Summary { normal, anomalous, abstained, dropped, unsent } = summary;
+    format!(
+        "{} inspected: {normal} normal, {anomalous} anomalous, {abstained} abstained; {dropped} frames dropped; {unsent} verdicts not yet acknowledged by the broker",
+        summary.inspected()
+    )
+}

@@ -1,0 +1,346 @@
+//! The configuration: what a user typed, checked into what the agent runs on.
+//!
+//! Guarantees: a [`Config`] that exists is complete and consistent as far as can be seen without opening
+//! anything; unknown keys are refused with the nearest known name; every problem is reported, not the
+//! first. Leaves out: whether files, bundles and brokers are there (see `cli::check`).
+
+mod section;
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use crate::capture::folder::FolderSettings;
+use crate::capture::simulator::SimulatorSettings;
+use crate::diffusion::onnx::{OnUnavailable, Provider, SessionSettings};
+use crate::preprocess::Region;
+use crate::publish::{BrokerSettings, Topics};
+use crate::smoothing::Prior;
+use section::{Problems, Section};
+
+/// Everything wrong with a configuration file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {} problem{}\n{}", path.display(), problems.len(), if problems.len() == 1 { "" } else { "s" },
+    problems.iter().map(|problem| format!("  - {problem}")).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError {
+    pub path: PathBuf,
+    pub problems: Vec<String>,
+}
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// ONNX Runtime's library; `None` looks where set-up puts it.
+    pub onnxruntime_library: Option<PathBuf>,
+    /// Folder of the database and of the evidence.
+    pub state_folder: PathBuf,
+    pub station: StationConfig,
+    /// The text as typed, stored with every start.
+    pub text: String,
+}
+
+/// One inspection station: a source, a bundle, a rule, a connection.
+#[derive(Debug, Clone)]
+pub struct StationConfig {
+    pub name: String,
+    pub bundle: PathBuf,
+    pub recipe: Option<String>,
+    pub source: SourceConfig,
+    pub region: Option<Region>,
+    pub smoothing: SmoothingConfig,
+    pub session: SessionSettings,
+    pub report_empirical: bool,
+    pub broker: BrokerSettings,
+    pub topics: Topics,
+}
+
+/// Where frames come from, and what happens when they come faster than they are inspected.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    pub kind: SourceKind,
+    pub delivery: Delivery,
+}
+
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    Folder(FolderSettings),
+    Simulator(SimulatorSettings),
+}
+
+/// What the capture thread does while inference is busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// Wait: every frame is inspected (folders).
+    Every,
+    /// Keep only the newest; the others are dropped and counted (cameras and conveyors).
+    Latest,
+}
+
+/// The sequential rule's settings; sigma and the threshold are the bundle's.
+#[derive(Debug, Clone)]
+pub struct SmoothingConfig {
+    pub alpha: f64,
+    pub target_radius: f64,
+    pub required_radius: f64,
+    pub max_draws: NonZeroU32,
+    /// Draws per model call.
+    pub batch: NonZeroU32,
+    pub deadline_ms: Option<u64>,
+    pub prior: Prior,
+}
+
+impl Config {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+            path: path.to_path_buf(),
+            problems: vec![format!("cannot be read: {error}; give a TOML file, such as config/folder.toml")],
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks a configuration text. Relative paths in it are taken from the folder of `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let refused = |problems| ConfigError { path: path.to_path_buf(), problems };
+        let table: toml::Table = toml::from_str(text).map_err(|error| refused(vec![error.to_string()]))?;
+        let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let problems = Problems::default();
+        let mut root = Section::new("", table, &problems);
+
+        let mut runtime = root.section("onnxruntime");
+        let onnxruntime_library = runtime.optional::<PathBuf>("library").map(|p| base.join(p));
+        runtime.finish();
+        let mut store = root.section("store");
+        let state_folder = store.required::<PathBuf>("folder", "a folder for the database and the evidence");
+        store.finish();
+        let broker = root.section("broker");
+        let topics = root.section("topics");
+        let mut stations = root.sections("station");
+        root.finish();
+        if stations.len() != 1 {
+            problems.add(format!(
+                "[[station]]: {} of them: this version runs one station a process; exactly 1 is allowed",
+                stations.len()
+            ));
+        }
+        let station =
+            stations.drain(..).next().map(|section| read_station(section, broker, topics, &base, &problems));
+        match (state_folder, station.flatten(), problems.into_list()) {
+            (Some(state_folder), Some(station), problems) if problems.is_empty() => Ok(Self {
+                onnxruntime_library,
+                state_folder: base.join(state_folder),
+                station,
+                text: text.to_owned(),
+            }),
+            (_, _, problems) => Err(refused(problems)),
+        }
+    }
+}
+
+fn read_station(
+    mut section: Section<'_>,
+    broker: Section<'_>,
+    topics: Section<'_>,
+    base: &Path,
+    problems: &Problems,
+) -> Option<StationConfig> {
+    let name = section.required::<String>("name", "the station's name, one level of its topics");
+    let bundle = section.required::<PathBuf>("bundle", "a folder such as models/bundles/magnetic-tile");
+    let recipe = section.optional::<String>("recipe");
+    let report_empirical = section.or("report_empirical", false);
+    let source = read_source(section.section("source"), base, problems);
+    let region = section.optional_section("region").and_then(read_region);
+    let smoothing = read_smoothing(section.section("smoothing"), problems);
+    let session = read_session(section.section("model"), problems);
+    section.finish();
+    let topics = read_topics(topics, name.as_deref(), problems);
+    let broker = read_broker(broker, name.as_deref(), base, problems);
+    Some(StationConfig {
+        name: name?,
+        bundle: base.join(bundle?),
+        recipe,
+        source: source?,
+        region,
+        smoothing: smoothing?,
+        session,
+        report_empirical,
+        broker: broker?,
+        topics: topics?,
+    })
+}
+
+fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Option<SourceConfig> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        Folder,
+        Simulator,
+    }
+    let kind = section.required::<Kind>("kind", "\"folder\" or \"simulator\"");
+    let delivery = section.optional::<Delivery>("delivery");
+    let rate = |section: &mut Section<'_>| {
+        let rate = section.optional::<f64>("frames_per_second");
+        if rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1000.0)) {
+            problems.add(format!(
+                "{} = {}: not a rate; above 0 and at most 1000 is allowed, or leave it out to go as fast as it goes",
+                section.key("frames_per_second"),
+                rate.unwrap_or_default()
+            ));
+        }
+        rate
+    };
+    let (kind, usual) = match kind? {
+        Kind::Folder => {
+            let path = section.required::<PathBuf>("path", "a folder of pictures");
+            let frames_per_second = rate(&mut section);
+            let repeat = section.or("repeat", false);
+            section.finish();
+            let settings = FolderSettings { path: base.join(path?), frames_per_second, repeat };
+            (SourceKind::Folder(settings), Delivery::Every)
+        }
+        Kind::Simulator => {
+            let plain = SimulatorSettings::default();
+            let settings = SimulatorSettings {
+                parts_per_second: rate(&mut section),
+                seed: section.or("seed", plain.seed),
+                width: section.or("width_px", plain.width),
+                height: section.or("height_px", plain.height),
+                defect_rate: section.or("defect_rate", plain.defect_rate),
+                defect_contrast: section.or("defect_contrast", plain.defect_contrast),
+                count: section.optional("count"),
+            };
+            section.finish();
+            (SourceKind::Simulator(settings), Delivery::Latest)
+        }
+    };
+    Some(SourceConfig { kind, delivery: delivery.unwrap_or(usual) })
+}
+
+fn read_region(mut section: Section<'_>) -> Option<Region> {
+    let mut side = |key| section.required::<u32>(key, "pixels of the camera frame");
+    let (x, y, width, height) = (side("x_px"), side("y_px"), side("width_px"), side("height_px"));
+    section.finish();
+    Some(Region { x: x?, y: y?, width: width?, height: height? })
+}
+
+fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<SmoothingConfig> {
+    let alpha = section.or("alpha", 0.001);
+    if !(alpha > 0.0 && alpha <= 0.5) {
+        problems.add(format!(
+            "{} = {alpha}: not a failure probability that certifies anything; above 0 and at most 0.5 is allowed",
+            section.key("alpha")
+        ));
+    }
+    let target_radius = section
+        .required::<f64>("target_radius", "the l2 radius at the model input to stop at, such as half the bundle's sigma")?;
+    let required_radius = section.or("required_radius", target_radius);
+    for (key, radius) in [("target_radius", target_radius), ("required_radius", required_radius)] {
+        if !(radius >= 0.0 && radius.is_finite()) {
+            problems.add(format!("{} = {radius}: not a radius; 0 or more is allowed", section.key(key)));
+        }
+    }
+    if required_radius > target_radius {
+        problems.add(format!(
+            "{} = {required_radius}: larger than target_radius = {target_radius}, where drawing stops: few parts would pass; at most target_radius is allowed",
+            section.key("required_radius")
+        ));
+    }
+    let max_draws = section.or("max_draws", NonZeroU32::new(200).expect("200 is above 0"));
+    let batch = section.or("batch", NonZeroU32::new(8).expect("8 is above 0"));
+    if batch > max_draws {
+        problems.add(format!(
+            "{} = {batch}: larger than max_draws = {max_draws}; at most max_draws is allowed",
+            section.key("batch")
+        ));
+    }
+    let deadline_ms = section.optional::<u64>("deadline_ms");
+    if deadline_ms == Some(0) {
+        problems.add(format!(
+            "{} = 0: no draw fits; at least 1 is allowed, or leave it out for none",
+            section.key("deadline_ms")
+        ));
+    }
+    let prior = match section.optional::<Vec<[f64; 3]>>("prior") {
+        None => Prior::default(),
+        Some(components) => Prior::new(&components)
+            .map_err(|error| problems.add(format!("{}: {error}", section.key("prior"))))
+            .unwrap_or_default(),
+    };
+    section.finish();
+    Some(SmoothingConfig { alpha, target_radius, required_radius, max_draws, batch, deadline_ms, prior })
+}
+
+fn read_session(mut section: Section<'_>, problems: &Problems) -> SessionSettings {
+    let threads = section.optional::<usize>("threads").unwrap_or_else(all_cores);
+    if !(1..=256).contains(&threads) {
+        problems.add(format!("{} = {threads}: 1 to 256 are allowed", section.key("threads")));
+    }
+    let settings = SessionSettings {
+        provider: section.or("provider", Provider::Cpu),
+        on_unavailable: section.or("on_unavailable", OnUnavailable::Refuse),
+        threads,
+    };
+    section.finish();
+    settings
+}
+
+/// As many threads as the process may use cores.
+pub fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn read_topics(mut section: Section<'_>, station: Option<&str>, problems: &Problems) -> Option<Topics> {
+    let plain = || "certiscope".to_owned();
+    let prefix = section.or("prefix", plain());
+    let site = section.or("site", plain());
+    let line = section.or("line", plain());
+    section.finish();
+    Topics::new(&prefix, &site, &line, station?).map_err(|error| problems.add(error.to_string())).ok()
+}
+
+fn read_broker(
+    mut section: Section<'_>,
+    station: Option<&str>,
+    base: &Path,
+    problems: &Problems,
+) -> Option<BrokerSettings> {
+    let host = section.required::<String>("host", "the MQTT broker's name or address");
+    let port = section.or::<u16>("port", 1883);
+    let username = section.optional::<String>("username");
+    let password_file = section.optional::<PathBuf>("password_file");
+    let keep_alive_secs = section.or::<u16>("keep_alive_secs", 10);
+    if !(5..=600).contains(&keep_alive_secs) {
+        problems.add(format!(
+            "{} = {keep_alive_secs}: 5 to 600 are allowed",
+            section.key("keep_alive_secs")
+        ));
+    }
+    if username.is_some() != password_file.is_some() {
+        problems.add(
+            "[broker]: username and password_file belong together: one is missing; give both or neither"
+                .to_owned(),
+        );
+    }
+    let password = password_file.and_then(|file| {
+        let file = base.join(file);
+        std::fs::read_to_string(&file)
+            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+            .map_err(|error| {
+                problems.add(format!(
+                    "{} = {}: cannot be read: {error}; a file with the password as its one line is needed",
+                    section.key("password_file"),
+                    file.display()
+                ));
+            })
+            .ok()
+    });
+    let client_id = section.optional::<String>("client_id");
+    section.finish();
+    Some(BrokerSettings {
+        host: host?,
+        port,
+        username,
+        password,
+        client_id: client_id.or_else(|| station.map(|station| format!("certiscope-{station}")))?,
+        keep_alive_secs,
+    })
+}

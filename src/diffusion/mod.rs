@@ -1,0 +1,11 @@
+//! The diffusion model's part: noise in, one U-Net call, reconstruction out.
+//!
+//! In the order the data flows: [`schedule`] (noise levels of the timesteps), [`noise`] (a noisy draw of
+//! the clean input; past this point the clean input is out of reach), [`denoiser`] (the seam to the
+//! U-Net), [`onnx`] (the U-Net on ONNX Runtime) and [`reconstruct`] (the one-shot reconstruction).
+
+pub mod denoiser;
+pub mod noise;
+pub mod onnx;
+pub mod reconstruct;
+pub mod schedule;

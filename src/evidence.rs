@@ -1,0 +1,154 @@
+//! Evidence: what a technician needs to see why a part was flagged, and a program to compute it again.
+//!
+//! One folder a flagged frame: the bytes as captured (`frame.*`; a lossless PNG where the source made raw
+//! pixels), the exact model input (`input.safetensors`) and `heatmap.png`, the frame beside itself under
+//! its heat map. Seed and parameters lie in the database row. Guarantees: a folder is renamed into place
+//! whole or not at all. Leaves out: how long it is kept.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use ndarray::Array2;
+
+use crate::bundle::{BundleError, tensors};
+use crate::capture::{Channels, Frame, Picture, Samples};
+use crate::inspector::Inspected;
+
+/// Evidence that could not be kept. The verdict stands without it.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    #[error("evidence: {}: {why}; a writable folder with room is needed", path.display())]
+    File { path: PathBuf, why: String },
+    #[error("evidence: {0}")]
+    Tensors(#[from] BundleError),
+}
+
+/// Writes the evidence of one frame to `root/name`; returns `name`.
+pub fn keep(
+    root: &Path,
+    name: &str,
+    frame: &Frame,
+    inspected: &Inspected,
+    threshold: f32,
+) -> Result<String, EvidenceError> {
+    let unfinished = root.join(format!(".{name}"));
+    let failed =
+        |path: &Path| move |error: std::io::Error| EvidenceError::File { path: path.into(), why: error.to_string() };
+    std::fs::create_dir_all(&unfinished).map_err(failed(&unfinished))?;
+    if let Some((file, bytes)) = captured_bytes(frame) {
+        let path = unfinished.join(file);
+        std::fs::write(&path, bytes).map_err(failed(&path))?;
+    }
+    if let Some(input) = &inspected.input {
+        tensors::write(&unfinished.join("input.safetensors"), &[("input", input.view().into_dyn())])?;
+    }
+    if let (Ok(picture), Some(heat)) = (&frame.picture, &inspected.heat) {
+        let path = unfinished.join("heatmap.png");
+        let drawn = png(&DynamicImage::ImageRgb8(heat_beside_frame(picture, heat, threshold)));
+        std::fs::write(&path, drawn).map_err(failed(&path))?;
+    }
+    let kept = root.join(name);
+    std::fs::rename(&unfinished, &kept).map_err(failed(&kept))?;
+    Ok(name.to_owned())
+}
+
+/// The bytes as captured with a file name that suits them; raw pixels as PNG. `None` for a frame that
+/// gave neither.
+fn captured_bytes(frame: &Frame) -> Option<(String, Vec<u8>)> {
+    if let Some(bytes) = &frame.encoded {
+        let extension = image::guess_format(bytes).ok().and_then(|format| format.extensions_str().first());
+        return Some((format!("frame.{}", extension.unwrap_or(&"bin")), bytes.to_vec()));
+    }
+    let picture = frame.picture.as_ref().ok()?;
+    Some(("frame.png".to_owned(), png(&to_image(picture)?)))
+}
+
+fn png(image: &DynamicImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).expect("memory takes any PNG");
+    bytes.into_inner()
+}
+
+fn to_image(picture: &Picture) -> Option<DynamicImage> {
+    let (w, h) = (picture.width, picture.height);
+    Some(match (&picture.samples, picture.channels) {
+        (Samples::Eight(v), Channels::Grey) => image::GrayImage::from_raw(w, h, v.clone())?.into(),
+        (Samples::Eight(v), Channels::Rgb) => RgbImage::from_raw(w, h, v.clone())?.into(),
+        (Samples::Sixteen(v), Channels::Grey) => {
+            DynamicImage::ImageLuma16(image::ImageBuffer::from_raw(w, h, v.clone())?)
+        }
+        (Samples::Sixteen(v), Channels::Rgb) => {
+            DynamicImage::ImageRgb16(image::ImageBuffer::from_raw(w, h, v.clone())?)
+        }
+    })
+}
+
+/// Side of the longer edge of each of the two pictures, pixels: small frames are enlarged for the eye.
+const SHOWN_PX: u32 = 384;
+const GAP_PX: u32 = 8;
+
+/// The frame, and beside it the frame under its heat map. `heat` is HW at the size of the model input, in
+/// training standard deviations; it begins to colour at a quarter of the threshold and is full red at it.
+pub fn heat_beside_frame(picture: &Picture, heat: &Array2<f32>, threshold: f32) -> RgbImage {
+    let frame = to_image(picture).map(|image| image.to_rgb8()).unwrap_or_default();
+    let scale = f64::from(SHOWN_PX) / f64::from(frame.width().max(frame.height()).max(1));
+    let shown = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
+    let (width, height) = (shown(frame.width()), shown(frame.height()));
+    let frame = image::imageops::resize(&frame, width, height, image::imageops::FilterType::Triangle);
+    let mut sheet = RgbImage::from_pixel(2 * width + GAP_PX, height, Rgb([255; 3]));
+    for (x, y, &pixel) in frame.enumerate_pixels() {
+        sheet.put_pixel(x, y, pixel);
+        let value = sample(heat, (f64::from(x) + 0.5) / f64::from(width), (f64::from(y) + 0.5) / f64::from(height));
+        sheet.put_pixel(x + width + GAP_PX, y, coloured(pixel, value / threshold));
+    }
+    sheet
+}
+
+/// Bilinear value of the map at relative coordinates in [0, 1].
+fn sample(map: &Array2<f32>, x: f64, y: f64) -> f32 {
+    let at = |relative: f64, len: usize| {
+        let position = (relative * len as f64 - 0.5).clamp(0.0, (len - 1) as f64);
+        let low = position.floor() as usize;
+        (low, (low + 1).min(len - 1), (position - low as f64) as f32)
+    };
+    let (rows, columns) = map.dim();
+    let (top, bottom, down) = at(y, rows);
+    let (left, right, across) = at(x, columns);
+    let row = |y: usize| map[[y, left]] * (1.0 - across) + map[[y, right]] * across;
+    row(top) * (1.0 - down) + row(bottom) * down
+}
+
+/// A frame pixel under heat: untouched when cold, through yellow to red at the threshold and beyond.
+fn coloured(Rgb([r, g, b]): Rgb<u8>, heat: f32) -> Rgb<u8> {
+    let warmth = ((heat - 0.25) / 0.75).clamp(0.0, 1.0);
+    let opacity = 0.75 * warmth.sqrt();
+    let flame = [255.0, 220.0 * (1.0 - warmth), 0.0];
+    let mix = |frame: u8, flame: f32| (f32::from(frame) * (1.0 - opacity) + flame * opacity).round() as u8;
+    Rgb([mix(r, flame[0]), mix(g, flame[1]), mix(b, flame[2])])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heat_map_reddens_the_hot_place_and_leaves_the_cold_ones() {
+        let picture = Picture {
+            width: 32,
+            height: 16,
+            channels: Channels::Grey,
+            samples: Samples::Eight(vec![100; 512]),
+        };
+        let mut heat = Array2::zeros((8, 8));
+        heat[[2, 6]] = 9.0;
+        let sheet = heat_beside_frame(&picture, &heat, 3.0);
+        assert_eq!(sheet.dimensions(), (2 * SHOWN_PX + GAP_PX, SHOWN_PX / 2));
+        let right = |x: f64, y: f64| {
+            *sheet.get_pixel(SHOWN_PX + GAP_PX + (x * f64::from(SHOWN_PX)) as u32, (y * f64::from(SHOWN_PX / 2)) as u32)
+        };
+        let Rgb([red, green, _]) = right(6.5 / 8.0, 2.5 / 8.0);
+        assert!(red > 180 && green < 60, "{red} {green}");
+        assert_eq!(right(1.5 / 8.0, 6.5 / 8.0), Rgb([100; 3]));
+    }
+}

@@ -1,0 +1,218 @@
+//! The anomaly score: how far a picture is from its reconstruction, compared with what is normal.
+//!
+//! Guarantees: the two scores are two types made by two functions. [`certified`] sees one
+//! [`Reconstruction`] (a noisy draw and its x0_hat) and nothing else, so it cannot see the clean input;
+//! [`empirical`] compares with the clean input, carries no certificate and converts into nothing.
+//! Pure. Equal to the Python definition within 1e-4 of the spread of normal scores (golden vectors).
+//!
+//! A picture against a picture, for block sizes f in `scales`: block means of the difference, squared,
+//! averaged over channels, back to full size; averaged over f; mean filter; then the distance from the
+//! training mean in training standard deviations, pixel by pixel; the largest values are the score
+//! (AdvRAD's multiscale score, with the division added).
+
+use ndarray::{Array2, ArrayView3, Axis, Zip};
+
+use crate::diffusion::reconstruct::Reconstruction;
+use crate::preprocess::Input;
+pub use crate::smoothing::CertifiedScore;
+
+/// The paper's score against the clean input. No certificate can be built from it.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct EmpiricalScore(f32);
+
+impl EmpiricalScore {
+    pub fn value(self) -> f32 {
+        self.0
+    }
+}
+
+/// What the bundle fixes about the score.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreParameters {
+    /// Block sizes in pixels; each divides height and width.
+    pub scales: Vec<usize>,
+    /// Side of the mean filter in pixels, odd.
+    pub filter_px: usize,
+    /// The score is the mean of this many largest pixels; 1 is the maximum.
+    pub top_pixels: usize,
+}
+
+/// Per-pixel mean and standard deviation of the error over normal inputs, HW.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingMaps {
+    pub mean: Array2<f32>,
+    /// Above 0 everywhere.
+    pub std: Array2<f32>,
+}
+
+impl TrainingMaps {
+    /// Maps that change nothing: the raw score, before calibration.
+    pub fn identity(height: usize, width: usize) -> Self {
+        Self { mean: Array2::zeros((height, width)), std: Array2::ones((height, width)) }
+    }
+}
+
+/// Error map, HW, of one noisy draw against its own reconstruction.
+pub fn certified_error(pair: &Reconstruction, parameters: &ScoreParameters) -> Array2<f32> {
+    error_map(pair.z(), pair.x0_hat(), parameters)
+}
+
+/// Score A(z) of one noisy draw. Nothing but the draw and its reconstruction can be passed:
+/// ```compile_fail
+/// use certiscope::{preprocess::Input, score};
+/// fn leak(x: &Input, p: &score::ScoreParameters, m: &score::TrainingMaps) -> score::CertifiedScore {
+///     score::certified(x, p, m)
+/// }
+/// ```
+pub fn certified(pair: &Reconstruction, parameters: &ScoreParameters, maps: &TrainingMaps) -> CertifiedScore {
+    CertifiedScore(pool(&score_map(&certified_error(pair, parameters), maps), parameters.top_pixels))
+}
+
+/// Error map, HW, of the clean input against the mean reconstruction of its draws.
+pub fn empirical_error(input: &Input, pairs: &[Reconstruction], parameters: &ScoreParameters) -> Array2<f32> {
+    let mut mean = ndarray::Array3::<f32>::zeros(input.view().raw_dim());
+    for pair in pairs {
+        mean += &pair.x0_hat();
+    }
+    mean /= pairs.len() as f32;
+    error_map(input.view(), mean.view(), parameters)
+}
+
+/// The paper's score of one input over its draws.
+pub fn empirical(
+    input: &Input,
+    pairs: &[Reconstruction],
+    parameters: &ScoreParameters,
+    maps: &TrainingMaps,
+) -> EmpiricalScore {
+    EmpiricalScore(pool(&score_map(&empirical_error(input, pairs, parameters), maps), parameters.top_pixels))
+}
+
+/// Distance of an error map from the training mean in training standard deviations, HW.
+pub fn score_map(error: &Array2<f32>, maps: &TrainingMaps) -> Array2<f32> {
+    let mut map = error.clone();
+    Zip::from(&mut map).and(&maps.mean).and(&maps.std).for_each(|value, &mean, &std| {
+        *value = (*value - mean).abs() / std;
+    });
+    map
+}
+
+/// Multiscale squared error of `a` against `b` (both CHW), HW, mean-filtered.
+fn error_map(a: ArrayView3<'_, f32>, b: ArrayView3<'_, f32>, parameters: &ScoreParameters) -> Array2<f32> {
+    let (_, height, width) = a.dim();
+    let difference = &a - &b;
+    let mut sum = Array2::zeros((height, width));
+    for &block_px in &parameters.scales {
+        add_block_error(difference.view(), block_px, &mut sum);
+    }
+    sum /= parameters.scales.len() as f32;
+    mean_filter(&sum, parameters.filter_px)
+}
+
+/// Adds, to every pixel of `sum`, the squared block mean of its block, averaged over channels.
+fn add_block_error(difference: ArrayView3<'_, f32>, block_px: usize, sum: &mut Array2<f32>) {
+    let channels = difference.len_of(Axis(0)) as f32;
+    for channel in difference.outer_iter() {
+        let blocks = channel.exact_chunks((block_px, block_px));
+        Zip::from(sum.exact_chunks_mut((block_px, block_px))).and(blocks).for_each(|mut out, block| {
+            let mean = block.sum() / (block_px * block_px) as f32;
+            out += mean * mean / channels;
+        });
+    }
+}
+
+/// Mean over the part of the `side` x `side` window that lies inside the map.
+fn mean_filter(map: &Array2<f32>, side: usize) -> Array2<f32> {
+    let half = side / 2;
+    let along_rows = window_means(map, half);
+    window_means(&along_rows.reversed_axes(), half).reversed_axes()
+}
+
+/// Means along each row over `half` pixels to either side, fewer at the edges. The window inside the
+/// map is a rectangle, so a mean of row means is the mean of the window.
+fn window_means(map: &Array2<f32>, half: usize) -> Array2<f32> {
+    let width = map.ncols();
+    let mut out = Array2::zeros(map.raw_dim());
+    for (row, mut out) in map.rows().into_iter().zip(out.rows_mut()) {
+        for (x, out) in out.iter_mut().enumerate() {
+            let window = x.saturating_sub(half)..(x + half + 1).min(width);
+            let count = window.len() as f32;
+            *out = row.slice(ndarray::s![window]).sum() / count;
+        }
+    }
+    out
+}
+
+/// Mean of the `top` largest values; NaN as soon as one value is NaN, so that no fault scores low.
+fn pool(map: &Array2<f32>, top: usize) -> f32 {
+    if map.iter().any(|value| value.is_nan()) {
+        return f32::NAN;
+    }
+    if top == 1 {
+        return map.fold(f32::NEG_INFINITY, |best, &value| best.max(value));
+    }
+    let mut values: Vec<f32> = map.iter().copied().collect();
+    let top = top.min(values.len());
+    values.select_nth_unstable_by(top - 1, |a, b| b.total_cmp(a));
+    (values[..top].iter().map(|&v| f64::from(v)).sum::<f64>() / top as f64) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array3;
+
+    fn parameters(scales: &[usize], filter_px: usize, top_pixels: usize) -> ScoreParameters {
+        ScoreParameters { scales: scales.to_vec(), filter_px, top_pixels }
+    }
+
+    /// One pixel of 8x8 differs by 0.8. By hand: block sizes 1, 2, 4, 8 give squares of 0.8, 0.2, 0.05,
+    /// 0.0125 at that pixel; the average of the four squares is what an unfiltered map holds there.
+    #[test]
+    fn one_wrong_pixel_by_hand() {
+        let a = Array3::zeros((1, 8, 8));
+        let mut b = a.clone();
+        b[[0, 2, 3]] = 0.8;
+        let map = error_map(a.view(), b.view(), &parameters(&[1, 2, 4, 8], 1, 1));
+        let expected = (0.64 + 0.04 + 0.0025 + 0.00015625) / 4.0;
+        assert!((map[[2, 3]] - expected).abs() < 1e-7, "{}", map[[2, 3]]);
+        // The opposite corner shares only the 8x8 block with it.
+        assert!((map[[7, 7]] - 0.00015625 / 4.0).abs() < 1e-9);
+        assert_eq!(pool(&map, 1), map[[2, 3]]);
+    }
+
+    #[test]
+    fn channels_are_averaged() {
+        let a = Array3::zeros((3, 8, 8));
+        let mut b = a.clone();
+        b.index_axis_mut(Axis(0), 1).fill(0.3);
+        let map = error_map(a.view(), b.view(), &parameters(&[1], 1, 1));
+        assert!(map.iter().all(|v| (v - 0.03).abs() < 1e-7));
+    }
+
+    #[test]
+    fn the_filter_counts_only_pixels_inside() {
+        let mut map = Array2::zeros((5, 5));
+        map[[0, 0]] = 1.0;
+        let filtered = mean_filter(&map, 3);
+        assert!((filtered[[0, 0]] - 1.0 / 4.0).abs() < 1e-7);
+        assert!((filtered[[1, 0]] - 1.0 / 6.0).abs() < 1e-7);
+        assert!((filtered[[1, 1]] - 1.0 / 9.0).abs() < 1e-7);
+        assert_eq!(filtered[[2, 2]], 0.0);
+    }
+
+    #[test]
+    fn pooling_is_the_mean_of_the_largest() {
+        let map = Array2::from_shape_vec((2, 2), vec![1.0, 4.0, 2.0, 3.0]).unwrap();
+        assert_eq!(pool(&map, 1), 4.0);
+        assert_eq!(pool(&map, 2), 3.5);
+        assert_eq!(pool(&map, 99), 2.5);
+    }
+
+    #[test]
+    fn one_bad_pixel_makes_the_score_not_a_number() {
+        let mut map = Array2::zeros((4, 4));
+        map[[1, 1]] = f32::NAN;
+        assert!(pool(&map, 1).is_nan() && pool(&map, 3).is_nan());
+    }
+}
