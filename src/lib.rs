@@ -2,5 +2,7 @@
 pub mod capture;
 pub mod inspection;
 pub mod preprocess;
+pub mod publish;
 pub mod smoothing;
+pub mod store;
 pub mod verdict;
