@@ -1,0 +1,88 @@
+//! What the line is told: MQTT, and the only module that knows rumqttc.
+//!
+//! `wire` words the messages, `topics` names their places, `link` is one connection on which every
+//! acknowledgement finds its message, `pump` decides what is sent when.
+//! Guarantees: only what is committed is published; a row leaves the outbox on its PUBACK and in no other
+//! way; nothing here makes the inspection wait, whatever the broker does, and what it does is visible as
+//! [`Connection`]. Delivery is at least once: (boot_id, seq) makes it exactly once for a reader.
+//! Leaves out: TLS, and refusals that MQTT 3.1.1 cannot express: a broker whose access list forbids a topic
+//! acknowledges the message and throws it away.
+
+mod link;
+mod pump;
+mod topics;
+pub mod wire;
+
+use jiff::Timestamp;
+
+pub use link::probe;
+pub use pump::{Pump, Timing};
+pub use topics::{BadLevel, Topics};
+
+/// How to reach the broker.
+#[derive(Clone)]
+pub struct BrokerSettings {
+    pub host: String,
+    pub port: u16,
+    pub credentials: Option<Credentials>,
+    /// Distinct for each station: a broker ends the older of two connections with one id.
+    pub client_id: String,
+    pub keep_alive_secs: u16,
+}
+
+/// Deliberately without `Debug`: a password must not reach a log.
+#[derive(Clone)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+}
+
+/// How a station stands with its broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// Not yet tried to the end.
+    Starting,
+    Connected {
+        since: Timestamp,
+    },
+    Disconnected {
+        since: Timestamp,
+        reason: BrokerError,
+    },
+}
+
+/// The broker is not there, or does not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("broker: {address}: {fault}")]
+pub struct BrokerError {
+    pub address: String,
+    pub fault: Fault,
+}
+
+impl BrokerError {
+    fn new(settings: &BrokerSettings, fault: Fault) -> Self {
+        Self {
+            address: format!("{}:{}", settings.host, settings.port),
+            fault,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Trying again will not help before somebody changes something.
+    #[error(
+        "refused: {0}; check the broker's access rules and this station's username, password and client id"
+    )]
+    Refused(&'static str),
+    #[error("cannot be reached: {0}; start the broker, or correct its host and port")]
+    Unreachable(String),
+    #[error("no answer: {0}; the network may be cut, or something else listens there")]
+    NoAnswer(&'static str),
+    #[error(
+        "the connection was closed by the other side; the broker may have ended, or another client uses the same client id"
+    )]
+    Closed,
+    #[error("does not speak MQTT 3.1.1 as expected: {0}")]
+    Protocol(String),
+}

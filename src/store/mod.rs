@@ -1,0 +1,315 @@
+//! The inspection log and the outbox: one SQLite file, the only module that knows SQL.
+//!
+//! Guarantees: [`Store::commit`] writes inspection, sequence number, wire message and outbox row in one
+//! transaction that has reached the disk when it returns (WAL, `synchronous = FULL`, both read back when
+//! opening), or nothing at all; `seq` counts from 1 per boot and station without a gap, since it is given
+//! inside that transaction. A row leaves the outbox only through [`Store::acknowledged`].
+//! Leaves out: clocks (every time is given), retention, and two agents on one file, which nothing here
+//! prevents. Costs: one sync of the disk per commit.
+
+mod error;
+mod record;
+mod thread;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use crate::inspection::{Inspection, Parameters};
+use crate::publish::wire;
+
+pub use error::StoreError;
+pub use thread::{StoreHandle, StoreThread};
+
+/// Step `n` takes a database of version `n` to version `n + 1`; a step that was released never changes.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// How long a commit waits for another process that holds the file (a person with `sqlite3`, a backup).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who inspects: one start of the agent, at one of its stations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub boot_id: Uuid,
+    pub station: Arc<str>,
+}
+
+/// What is known when a station starts.
+#[derive(Debug)]
+pub struct Boot<'a> {
+    pub started_at: Timestamp,
+    /// Of certiscope.
+    pub version: &'a str,
+    /// The station's configuration as it was read.
+    pub configuration: &'a str,
+    pub parameters: &'a Parameters,
+}
+
+/// A committed inspection's row: grows with every commit, over all boots and stations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId(i64);
+
+impl RowId {
+    /// Before every row.
+    pub const START: Self = Self(0);
+}
+
+/// What a commit gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    pub row: RowId,
+    pub seq: u64,
+}
+
+/// A committed inspection as the line is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub row: RowId,
+    pub text: String,
+}
+
+/// What still waits for the broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub depth: u64,
+    /// When the oldest waiting part was captured.
+    pub oldest: Option<Timestamp>,
+}
+
+/// The open log. Lives in one thread (see [`StoreThread`]).
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the log at `path`, makes it (with its folder) where there is none, and brings an older one up
+    /// to date.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| StoreError::Unwritable {
+                path: path.display().to_string(),
+                why: error.to_string(),
+            })?;
+        }
+        let connection = Connection::open(path).map_err(|error| StoreError::new(path, &error))?;
+        let mut store = Self {
+            connection,
+            path: path.to_owned(),
+        };
+        store.make_durable()?;
+        store.migrate()?;
+        Ok(store)
+    }
+
+    fn make_durable(&self) -> Result<(), StoreError> {
+        let set =
+            |pragma, wanted| -> rusqlite::Result<()> { self.connection.pragma_update(None, pragma, wanted) };
+        self.connection
+            .busy_timeout(BUSY_TIMEOUT)
+            .and_then(|()| set("journal_mode", "WAL"))
+            .and_then(|()| set("synchronous", "FULL"))
+            .and_then(|()| set("foreign_keys", "ON"))
+            .map_err(|error| self.error(&error))?;
+        // SQLite answers a pragma it cannot follow with silence: read back what holds.
+        self.assert_pragma("journal_mode", "wal", "write-ahead logging")?;
+        self.assert_pragma("synchronous", "2", "a sync at every commit (FULL, 2)")?;
+        self.assert_pragma("foreign_keys", "1", "foreign keys")
+    }
+
+    fn assert_pragma(
+        &self,
+        pragma: &'static str,
+        expected: &str,
+        wanted: &'static str,
+    ) -> Result<(), StoreError> {
+        let found = self
+            .connection
+            .pragma_query_value(None, pragma, |row| {
+                let value: rusqlite::types::Value = row.get(0)?;
+                Ok(match value {
+                    rusqlite::types::Value::Integer(number) => number.to_string(),
+                    rusqlite::types::Value::Text(word) => word,
+                    other => format!("{other:?}"),
+                })
+            })
+            .map_err(|error| self.error(&error))?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(StoreError::NotDurable {
+            path: self.path.display().to_string(),
+            pragma,
+            found,
+            wanted,
+        })
+    }
+
+    /// Writes even when there is no step to take, so that a read-only disk shows itself at the start.
+    fn migrate(&mut self) -> Result<(), StoreError> {
+        let known = MIGRATIONS.len() as u32;
+        let found = self.in_transaction(|transaction| {
+            let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if found <= known {
+                for step in &MIGRATIONS[found as usize..] {
+                    transaction.execute_batch(step)?;
+                }
+                transaction.pragma_update(None, "user_version", known)?;
+            }
+            Ok(found)
+        })?;
+        if found > known {
+            return Err(StoreError::Newer {
+                path: self.path.display().to_string(),
+                found,
+                known,
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes down that a station starts; its inspections refer to this.
+    pub fn begin(&mut self, origin: &Origin, boot: &Boot<'_>) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| {
+            let parameters_id = record::parameters_row(transaction, boot.parameters)?;
+            transaction.execute(
+                "INSERT INTO boot (boot_id, station, started_at_us, version, configuration, parameters_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    origin.boot_id.to_string(),
+                    &*origin.station,
+                    boot.started_at.as_microsecond(),
+                    boot.version,
+                    boot.configuration,
+                    parameters_id
+                ],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Commits one inspection: numbered, worded for the wire and put into the outbox, or nothing of it.
+    pub fn commit(&mut self, origin: &Origin, inspection: &Inspection) -> Result<Committed, StoreError> {
+        self.in_transaction(|transaction| {
+            let parameters_id = record::parameters_row(transaction, &inspection.parameters)?;
+            let seq: i64 = transaction
+                .prepare_cached(
+                    "SELECT coalesce(max(seq), 0) + 1 FROM inspection WHERE boot_id = ?1 AND station = ?2",
+                )?
+                .query_row(params![origin.boot_id.to_string(), &*origin.station], |row| {
+                    row.get(0)
+                })?;
+            let message = wire::verdict(origin.boot_id, seq as u64, inspection);
+            let row = record::insert(transaction, origin, seq, inspection, parameters_id, &message)?;
+            transaction
+                .prepare_cached("INSERT INTO outbox (inspection_id, station) VALUES (?1, ?2)")?
+                .execute(params![row, &*origin.station])?;
+            Ok(Committed {
+                row: RowId(row),
+                seq: seq as u64,
+            })
+        })
+    }
+
+    /// Takes rows out of the outbox that the broker has acknowledged, in one transaction.
+    pub fn acknowledged(&mut self, rows: &[RowId]) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| {
+            let mut delete = transaction.prepare_cached("DELETE FROM outbox WHERE inspection_id = ?1")?;
+            for row in rows {
+                delete.execute([row.0])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The station's oldest unacknowledged messages after `after`, at most `limit`, in order of commitment.
+    pub fn outbox_after(
+        &self,
+        station: &str,
+        after: RowId,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, message FROM outbox JOIN inspection ON id = inspection_id
+                     WHERE outbox.station = ?1 AND inspection_id > ?2 ORDER BY inspection_id LIMIT ?3",
+                )?
+                .query_map(params![station, after.0, limit as i64], message)?
+                .collect()
+        })
+    }
+
+    /// The station's newest inspection, acknowledged or not.
+    pub fn newest_message(&self, station: &str) -> Result<Option<Message>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, message FROM inspection WHERE station = ?1 ORDER BY id DESC LIMIT 1",
+                )?
+                .query_row([station], message)
+                .optional()
+        })
+    }
+
+    /// How much of this station the broker has not acknowledged.
+    pub fn backlog(&self, station: &str) -> Result<Backlog, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT count(*), (SELECT captured_at_us FROM inspection WHERE id = min(inspection_id))
+                     FROM outbox WHERE station = ?1",
+                )?
+                .query_row([station], |row| {
+                    let oldest: Option<i64> = row.get(1)?;
+                    Ok(Backlog {
+                        depth: row.get::<_, u32>(0)?.into(),
+                        oldest: oldest.and_then(|at| Timestamp::from_microsecond(at).ok()),
+                    })
+                })
+        })
+    }
+
+    /// The newest row of any station; [`RowId::START`] in an empty log.
+    fn newest_row(&self) -> Result<RowId, StoreError> {
+        self.read(|connection| {
+            connection.query_row("SELECT coalesce(max(id), 0) FROM inspection", [], |row| {
+                row.get(0).map(RowId)
+            })
+        })
+    }
+
+    fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let value = work(&transaction)?; // on an error the transaction is dropped: rolled back
+                transaction.commit()?;
+                Ok(value)
+            })
+            .map_err(|error| StoreError::new(&self.path, &error))
+    }
+
+    fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        query(&self.connection).map_err(|error| self.error(&error))
+    }
+
+    fn error(&self, error: &rusqlite::Error) -> StoreError {
+        StoreError::new(&self.path, error)
+    }
+}
+
+fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Message> {
+    Ok(Message {
+        row: RowId(row.get(0)?),
+        text: row.get(1)?,
+    })
+}

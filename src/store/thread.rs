@@ -1,0 +1,125 @@
+//! The one thread that owns the [`Store`], and the handle by which everybody else reaches it.
+//!
+//! Guarantees: requests run one after another in the order they were made; the queue is bounded, so a slow
+//! disk slows its callers down instead of filling the memory; every commit is announced to the pumps
+//! before its caller goes on. The thread ends, and closes the file, when the last handle is gone.
+//! Leaves out: what to do about an error, which is the caller's.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Backlog, Committed, Message, Origin, RowId, Store, StoreError};
+use crate::inspection::Inspection;
+
+/// Requests that may wait; beyond it, callers wait.
+const QUEUE: usize = 64;
+
+type Request = Box<dyn FnOnce(&mut Store) + Send>;
+
+/// The store's thread, to be joined once every [`StoreHandle`] is dropped.
+#[derive(Debug)]
+pub struct StoreThread(JoinHandle<()>);
+
+/// The way to the store from any thread.
+#[derive(Debug, Clone)]
+pub struct StoreHandle {
+    requests: mpsc::Sender<Request>,
+    newest: watch::Sender<RowId>,
+}
+
+impl StoreThread {
+    /// Starts the thread `store`.
+    pub fn start(mut store: Store) -> Result<(Self, StoreHandle), StoreError> {
+        let (newest, _) = watch::channel(store.newest_row()?);
+        let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                while let Some(request) = queue.blocking_recv() {
+                    request(&mut store);
+                }
+            })
+            .map_err(StoreError::Thread)?;
+        Ok((Self(thread), StoreHandle { requests, newest }))
+    }
+
+    /// Waits until everything asked for is done and the file is closed.
+    pub fn join(self) -> Result<(), StoreError> {
+        self.0.join().map_err(|_| StoreError::Ended)
+    }
+}
+
+impl StoreHandle {
+    /// Commits one inspection; returns when it is on the disk. Blocks: for OS threads, never for a task.
+    pub fn commit(&self, origin: &Origin, inspection: Arc<Inspection>) -> Result<Committed, StoreError> {
+        let origin = origin.clone();
+        let newest = self.newest.clone();
+        let (request, reply) = request(move |store| {
+            let committed = store.commit(&origin, &inspection)?;
+            newest.send_replace(committed.row);
+            Ok(committed)
+        });
+        self.requests
+            .blocking_send(request)
+            .map_err(|_| StoreError::Ended)?;
+        reply.blocking_recv().unwrap_or(Err(StoreError::Ended))
+    }
+
+    /// The newest committed row of any station: changes when there may be something to send.
+    pub fn newest_row(&self) -> watch::Receiver<RowId> {
+        self.newest.subscribe()
+    }
+
+    /// See [`Store::acknowledged`].
+    pub async fn acknowledged(&self, rows: Vec<RowId>) -> Result<(), StoreError> {
+        self.ask(move |store| store.acknowledged(&rows)).await
+    }
+
+    /// See [`Store::outbox_after`].
+    pub async fn outbox_after(
+        &self,
+        station: &Arc<str>,
+        after: RowId,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError> {
+        let station = Arc::clone(station);
+        self.ask(move |store| store.outbox_after(&station, after, limit))
+            .await
+    }
+
+    /// See [`Store::newest_message`].
+    pub async fn newest_message(&self, station: &Arc<str>) -> Result<Option<Message>, StoreError> {
+        let station = Arc::clone(station);
+        self.ask(move |store| store.newest_message(&station)).await
+    }
+
+    /// See [`Store::backlog`].
+    pub async fn backlog(&self, station: &Arc<str>) -> Result<Backlog, StoreError> {
+        let station = Arc::clone(station);
+        self.ask(move |store| store.backlog(&station)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (request, reply) = request(work);
+        self.requests.send(request).await.map_err(|_| StoreError::Ended)?;
+        reply.await.unwrap_or(Err(StoreError::Ended))
+    }
+}
+
+/// Work for the store's thread, and where its answer will come.
+fn request<T: Send + 'static>(
+    work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+) -> (Request, oneshot::Receiver<Result<T, StoreError>>) {
+    let (answer, reply) = oneshot::channel();
+    let request = Box::new(move |store: &mut Store| {
+        let result = work(store);
+        // An asker that went away (a pump that was stopped) needs no answer; the work is done all the same.
+        let _ = answer.send(result);
+    });
+    (request, reply)
+}

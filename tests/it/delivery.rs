@@ -1,0 +1,445 @@
+//! From the store to a reader of the line, over a real mosquitto that is killed, absent, deaf or strict.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use certiscope::publish::{Connection, Fault, probe};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::broker::{Broker, PASSWORD, USER};
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::station::{Station, broker_at};
+use crate::support::subscriber::{Heard, Key, Subscriber, key, verdict_schema};
+use crate::support::wait_until;
+
+/// Each key exactly once, and nothing else.
+fn exactly_once(keys: &[Key]) -> BTreeMap<Key, usize> {
+    keys.iter().map(|key| (key.clone(), 1)).collect()
+}
+
+fn historical(heard: &Heard) -> bool {
+    heard.message["historical"]
+        .as_bool()
+        .expect("a verdict says whether it is late")
+}
+
+#[test]
+fn three_hundred_verdicts_arrive_once_each_and_in_order() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let mut station = Station::start(folder.path(), broker_at(broker.port, None));
+    station.wait_connected();
+    let keys = station.inspect(300);
+    reader.wait_verdicts(&keys);
+    station.wait_outbox_empty();
+    station.stop();
+    assert_eq!(
+        keys.iter().map(|(_, seq)| *seq).collect::<Vec<_>>(),
+        (1..=300).collect::<Vec<_>>()
+    );
+    assert_eq!(reader.verdicts(), exactly_once(&keys));
+    let heard = reader.heard("verdict");
+    assert_eq!(
+        heard.iter().map(|heard| key(&heard.message)).collect::<Vec<_>>(),
+        keys,
+        "order of commitment"
+    );
+    assert!(!heard.iter().any(historical), "nothing was late");
+}
+
+#[test]
+fn a_broker_that_comes_later_gets_everything_flagged_historical() {
+    let (mut broker, folder) = (Broker::absent(), TempDir::new().unwrap());
+    let proxy = Proxy::before(broker.port);
+    proxy.set(Mode::Closed);
+    let mut station = Station::start(folder.path(), broker_at(proxy.port, None));
+    station.wait_disconnected(|_| true);
+    let mut keys = station.inspect(40); // inspection goes on
+    assert_eq!(station.backlog().depth, 40);
+    broker.come_up();
+    let reader = Subscriber::at(broker.port);
+    proxy.set(Mode::Open);
+    reader.wait_verdicts(&keys);
+    assert!(reader.heard("verdict").iter().all(historical));
+    keys.extend(station.inspect(5));
+    reader.wait_verdicts(&keys);
+    station.stop();
+    assert_eq!(reader.verdicts(), exactly_once(&keys));
+    assert!(
+        !reader.heard("verdict")[40..].iter().any(historical),
+        "what came after the connection is not late"
+    );
+}
+
+#[test]
+fn nobody_listening_is_a_state_with_a_reason() {
+    let (broker, folder) = (Broker::absent(), TempDir::new().unwrap());
+    let mut station = Station::start(folder.path(), broker_at(broker.port, None));
+    station.wait_disconnected(|fault| matches!(fault, Fault::Unreachable(_)));
+    station.inspect(3);
+    let asked = Instant::now();
+    station.stop(); // nothing to drain into: leaves at once, and keeps the rows
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "took {:?}",
+        asked.elapsed()
+    );
+    let broker = Broker::start();
+    let reader = Subscriber::at(broker.port);
+    let station = Station::start(folder.path(), broker_at(broker.port, None));
+    wait_until("the rows of the earlier boot came", || {
+        reader.verdicts().len() == 3
+    });
+    station.stop();
+}
+
+#[test]
+fn a_broker_killed_in_mid_stream_loses_only_what_it_had_acknowledged() {
+    let (mut broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let proxy = Proxy::before(broker.port);
+    let mut station = Station::start(folder.path(), broker_at(proxy.port, None));
+    station.wait_connected();
+    let mut keys = station.inspect(200);
+    wait_until("verdicts flow", || reader.heard("verdict").len() > 50);
+    broker.kill();
+    proxy.set(Mode::Closed);
+    station.wait_disconnected(|_| true);
+    keys.extend(station.inspect(100));
+    let owed = unacknowledged(&folder);
+    assert!(owed.len() >= 100, "only {} rows waited", owed.len());
+    broker.come_up();
+    reader.wait_subscribed(2); // before the station may: what comes now, the reader sees
+    proxy.set(Mode::Open);
+    station.wait_outbox_empty();
+    reader.wait_verdicts(&owed);
+    station.stop();
+    let verdicts = reader.verdicts();
+    let known: BTreeSet<&Key> = keys.iter().collect();
+    assert!(
+        verdicts.keys().all(|key| known.contains(key)),
+        "a key that was never committed"
+    );
+    let missing: Vec<_> = keys.iter().filter(|key| !verdicts.contains_key(*key)).collect();
+    assert!(
+        missing.iter().all(|key| !owed.contains(key)),
+        "lost without the broker's word: {missing:?}"
+    );
+    for heard in reader.heard("verdict") {
+        if owed.contains(&key(&heard.message)) && verdicts[&key(&heard.message)] == 1 {
+            assert!(historical(&heard), "came after the outage: {}", heard.message);
+        }
+    }
+}
+
+#[test]
+fn a_link_cut_again_and_again_loses_nothing() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let proxy = Proxy::before(broker.port);
+    let mut station = Station::start(folder.path(), broker_at(proxy.port, None));
+    let mut keys = Vec::new();
+    for _ in 0..10 {
+        station.wait_connected();
+        let heard = reader.heard("verdict").len();
+        keys.extend(station.inspect(30));
+        wait_until("verdicts flow", || reader.heard("verdict").len() > heard);
+        proxy.cut();
+    }
+    reader.wait_verdicts(&keys);
+    station.wait_outbox_empty();
+    station.stop();
+    assert_eq!(
+        reader.verdicts().into_keys().collect::<BTreeSet<_>>(),
+        keys.into_iter().collect()
+    );
+}
+
+#[test]
+fn a_deaf_link_is_left_and_what_it_took_is_sent_again_as_historical() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let proxy = Proxy::before(broker.port);
+    let mut station = Station::start(folder.path(), broker_at(proxy.port, None));
+    station.wait_connected();
+    proxy.set(Mode::Deaf);
+    let keys = station.inspect(4);
+    station.wait_disconnected(|fault| matches!(fault, Fault::NoAnswer(_)));
+    assert_eq!(
+        station.backlog().depth,
+        4,
+        "without a PUBACK nothing leaves the outbox"
+    );
+    proxy.set(Mode::Open);
+    station.wait_outbox_empty();
+    wait_until("each came twice", || {
+        reader.verdicts().values().all(|times| *times == 2)
+    });
+    station.stop();
+    assert_eq!(reader.verdicts().into_keys().collect::<Vec<_>>(), keys);
+    let heard = reader.heard("verdict");
+    let (first, again) = heard.split_at(4);
+    assert!(!first.iter().any(historical) && again.iter().all(historical));
+}
+
+#[test]
+fn a_broker_that_never_answers_is_a_state_with_a_reason() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let proxy = Proxy::before(broker.port);
+    proxy.set(Mode::Silent);
+    let mut station = Station::start(folder.path(), broker_at(proxy.port, None));
+    let keys = station.inspect(20);
+    station.wait_disconnected(|fault| matches!(fault, Fault::NoAnswer(_)));
+    proxy.set(Mode::Open);
+    reader.wait_verdicts(&keys);
+    station.stop();
+    assert_eq!(reader.verdicts(), exactly_once(&keys));
+}
+
+#[test]
+fn a_refused_station_says_so_and_goes_on_inspecting() {
+    let (broker, folder) = (Broker::with_password(), TempDir::new().unwrap());
+    let wrong = broker_at(broker.port, Some((USER, "guessed")));
+    let mut station = Station::start(folder.path(), wrong);
+    station.wait_disconnected(|fault| matches!(fault, Fault::Refused(_)));
+    let Connection::Disconnected { reason, .. } = station.connection() else {
+        panic!("refused, yet connected")
+    };
+    assert!(
+        !reason.to_string().contains("guessed"),
+        "a password stands in: {reason}"
+    );
+    station.inspect(10);
+    assert_eq!(station.backlog().depth, 10);
+    station.stop();
+    let station = Station::start(folder.path(), broker_at(broker.port, Some((USER, PASSWORD))));
+    station.wait_outbox_empty();
+    station.stop();
+}
+
+#[test]
+fn probe_tells_wrong_from_not_there() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let limit = Duration::from_secs(1);
+    let mut broker = Broker::with_password();
+    let asked = |credentials| runtime.block_on(probe(&broker_at(broker.port, credentials), limit));
+    assert_eq!(asked(Some((USER, PASSWORD))), Ok(()));
+    assert!(matches!(
+        asked(Some((USER, "guessed"))).unwrap_err().fault,
+        Fault::Refused(_)
+    ));
+    assert!(matches!(asked(None).unwrap_err().fault, Fault::Refused(_)));
+    let proxy = Proxy::before(broker.port);
+    proxy.set(Mode::Silent);
+    let silent = runtime
+        .block_on(probe(&broker_at(proxy.port, None), limit))
+        .unwrap_err();
+    assert!(matches!(silent.fault, Fault::NoAnswer(_)), "{silent}");
+    let port = broker.port;
+    broker.kill();
+    let gone = runtime
+        .block_on(probe(&broker_at(port, None), limit))
+        .unwrap_err();
+    assert!(matches!(gone.fault, Fault::Unreachable(_)), "{gone}");
+}
+
+#[test]
+fn the_will_speaks_after_a_cut_and_not_after_a_goodbye() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let proxy = Proxy::before(broker.port);
+    let station = Station::start(folder.path(), broker_at(proxy.port, None));
+    station.wait_connected();
+    let online = kept(&broker, "status", |message| message["state"] == "online");
+    assert_eq!(online["boot_id"], station.origin.boot_id.to_string());
+    assert_eq!(
+        online["provider"],
+        json!({"requested": "cuda", "active": "cpu", "fallback": "no GPU"})
+    );
+    assert_eq!(online["outbox"]["depth"], 0);
+    assert!(online["since"].is_string());
+
+    proxy.set(Mode::Closed);
+    let offline = kept(&broker, "status", |message| message["state"] == "offline");
+    assert_eq!(offline["since"], Value::Null, "nobody could know when");
+    assert_eq!(keys_of(&offline), keys_of(&online));
+
+    proxy.set(Mode::Open);
+    kept(&broker, "status", |message| message["state"] == "online");
+    station.stop();
+    let first_after = Subscriber::at(broker.port).wait_heard("status", "a status is kept", |_| true);
+    assert_eq!(
+        (first_after.retained, &first_after.message["state"]),
+        (true, &json!("stopped"))
+    );
+}
+
+#[test]
+fn a_crash_is_told_by_the_will() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let station = Station::start(folder.path(), broker_at(broker.port, None));
+    kept(&broker, "status", |message| message["state"] == "online");
+    station.crash();
+    kept(&broker, "status", |message| message["state"] == "offline");
+}
+
+#[test]
+fn a_changed_status_is_said_again_and_the_heart_beats() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let station = Station::start(folder.path(), broker_at(broker.port, None));
+    reader.wait_heard("status", "online is said", |heard| {
+        heard.message["drops"]["queue_full"] == 0
+    });
+    station
+        .snapshot
+        .send_modify(|snapshot| *snapshot.drops.get_mut("queue_full").unwrap() = 7);
+    reader.wait_heard("status", "the change is said", |heard| {
+        heard.message["drops"]["queue_full"] == 7
+    });
+    wait_until("the heart beats", || reader.heard("heartbeat").len() >= 3);
+    let beats: Vec<_> = reader
+        .heard("heartbeat")
+        .iter()
+        .map(|heard| heard.message["count"].as_u64().unwrap())
+        .collect();
+    assert_eq!(beats, (1..=beats.len() as u64).collect::<Vec<_>>());
+    assert_eq!(
+        reader.heard("status").len(),
+        2,
+        "an unchanged status is not said again"
+    );
+    station.stop();
+}
+
+#[test]
+fn last_is_the_newest_verdict_and_never_the_backlog() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let proxy = Proxy::before(broker.port);
+    proxy.set(Mode::Closed);
+    let mut station = Station::start(folder.path(), broker_at(proxy.port, None));
+    station.inspect(50);
+    let reader = Subscriber::at(broker.port);
+    proxy.set(Mode::Open);
+    station.wait_outbox_empty();
+    let seqs = || {
+        reader
+            .heard("last")
+            .iter()
+            .map(|heard| key(&heard.message).1)
+            .collect::<Vec<_>>()
+    };
+    wait_until("last is said", || !seqs().is_empty());
+    assert_eq!(seqs(), [50], "only the newest of the backlog");
+    station.inspect(1);
+    wait_until("the live verdict is last", || seqs() == [50, 51]);
+    let kept = kept(&broker, "last", |message| key(message).1 == 51);
+    verdict_schema().validate(&kept).unwrap();
+    station.stop();
+}
+
+#[test]
+fn an_earlier_boot_is_delivered_by_the_next_one() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let absent = Broker::absent();
+    let mut station = Station::start(folder.path(), broker_at(absent.port, None));
+    let mut keys = station.inspect(25);
+    station.crash();
+    let reader = Subscriber::at(broker.port);
+    let mut station = Station::start(folder.path(), broker_at(broker.port, None));
+    keys.extend(station.inspect(5));
+    reader.wait_verdicts(&keys);
+    station.wait_outbox_empty();
+    station.stop();
+    assert_eq!(reader.verdicts(), exactly_once(&keys));
+    let heard = reader.heard("verdict");
+    assert!(
+        heard[..25].iter().all(historical),
+        "an earlier boot's rows are late"
+    );
+    assert_eq!(heard[25].message["seq"], 1, "each boot counts from 1");
+}
+
+#[test]
+fn stopping_drains_first() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let mut station = Station::start(folder.path(), broker_at(broker.port, None));
+    station.wait_connected();
+    let keys = station.inspect(150);
+    station.stop();
+    reader.wait_verdicts(&keys);
+    assert_eq!(unacknowledged(&folder), []);
+    let last = reader.wait_heard("status", "stopped is said", |heard| {
+        heard.message["state"] == "stopped"
+    });
+    assert_eq!(last.message["outbox"]["depth"], 0);
+}
+
+#[test]
+fn the_schema_refuses_what_contradicts_the_contract() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let mut station = Station::start(folder.path(), broker_at(broker.port, None));
+    let keys = station.inspect(4);
+    reader.wait_verdicts(&keys);
+    station.stop();
+    let schema = verdict_schema();
+    let normal = reader.heard("verdict")[0].message.clone();
+    assert!(schema.is_valid(&normal));
+    let broken: [(&str, Value); 9] = [
+        ("seq", json!(0)),
+        ("seq", json!("1")),
+        ("boot_id", json!("not a uuid")),
+        ("captured_at", json!("2026-11-22 10:00")),
+        ("captured_at", json!("2026-11-22T10:00:00+01:00")),
+        ("pass", json!(0)),
+        ("reason", json!("deadline")),
+        ("radius", Value::Null),
+        ("unknown", json!(1)),
+    ];
+    for (field, value) in broken {
+        let mut message = normal.clone();
+        message[field] = value;
+        assert!(
+            !schema.is_valid(&message),
+            "accepted {field} = {}",
+            message[field]
+        );
+    }
+    for field in keys_of(&normal) {
+        let mut message = normal.clone();
+        message.as_object_mut().unwrap().remove(&field);
+        assert!(!schema.is_valid(&message), "accepted without {field}");
+    }
+}
+
+/// What the broker keeps on this leaf, once it passes the test: read by newcomers, as a PLC after its reboot.
+fn kept(broker: &Broker, leaf: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut found = None;
+    wait_until("the broker keeps the right message", || {
+        let newcomer = Subscriber::at(broker.port);
+        let heard = newcomer.wait_heard(leaf, "a message is kept", |heard| heard.retained);
+        found = Some(heard.message).filter(&wanted);
+        found.is_some()
+    });
+    found.expect("waited for")
+}
+
+fn keys_of(message: &Value) -> Vec<String> {
+    message.as_object().unwrap().keys().cloned().collect()
+}
+
+/// What stands in the outbox, read past the agent.
+fn unacknowledged(folder: &TempDir) -> Vec<Key> {
+    let connection = rusqlite::Connection::open(folder.path().join("log.sqlite")).unwrap();
+    connection
+        .prepare("SELECT boot_id, seq FROM inspection JOIN outbox ON inspection_id = id ORDER BY id")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get::<_, u32>(1)?.into())))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+}

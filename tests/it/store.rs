@@ -1,0 +1,365 @@
+//! The inspection log: what is committed is whole and stays, what is not leaves no trace.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use certiscope::inspection::Parameters;
+use certiscope::store::{Boot, Committed, Origin, RowId, Store, StoreError, StoreThread};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::support::inspections::{inspection, parameters};
+
+struct Log {
+    folder: TempDir,
+    parameters: Arc<Parameters>,
+}
+
+impl Log {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            parameters: Arc::new(parameters()),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("state/log.sqlite")
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.path()).unwrap()
+    }
+
+    fn boot(&self, store: &mut Store, station: &str) -> Origin {
+        let origin = Origin {
+            boot_id: Uuid::new_v4(),
+            station: station.into(),
+        };
+        let boot = Boot {
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+            version: "0.1.0",
+            configuration: "",
+            parameters: &self.parameters,
+        };
+        store.begin(&origin, &boot).unwrap();
+        origin
+    }
+
+    fn commit(&self, store: &mut Store, origin: &Origin, n: u64) -> Result<Committed, StoreError> {
+        store.commit(origin, &inspection(n, &self.parameters))
+    }
+
+    /// A second connection, as a person with `sqlite3` has it.
+    fn sql(&self) -> Connection {
+        Connection::open(self.path()).unwrap()
+    }
+
+    fn count(&self, table: &str) -> u32 {
+        self.sql()
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+            .unwrap()
+    }
+}
+
+#[test]
+fn each_boot_and_station_counts_from_one_without_a_gap() {
+    let log = Log::new();
+    let mut store = log.open();
+    let (first, second) = (log.boot(&mut store, "a"), log.boot(&mut store, "b"));
+    for seq in 1..=5 {
+        assert_eq!(log.commit(&mut store, &first, seq).unwrap().seq, seq);
+        assert_eq!(log.commit(&mut store, &second, seq).unwrap().seq, seq);
+    }
+    drop(store);
+    let mut store = log.open();
+    assert_eq!(
+        log.commit(&mut store, &first, 6).unwrap().seq,
+        6,
+        "a reopened log goes on"
+    );
+    let next = log.boot(&mut store, "a");
+    assert_eq!(log.commit(&mut store, &next, 7).unwrap().seq, 1);
+}
+
+#[test]
+fn a_failed_commit_leaves_nothing_and_takes_no_number() {
+    let log = Log::new();
+    let mut store = log.open();
+    let origin = log.boot(&mut store, "a");
+    log.commit(&mut store, &origin, 0).unwrap();
+    // The last write of the transaction fails, after the inspection was written.
+    log.sql()
+        .execute_batch(
+            "CREATE TRIGGER planted BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'planted'); END",
+        )
+        .unwrap();
+    let error = log.commit(&mut store, &origin, 1).unwrap_err();
+    assert!(error.to_string().contains("planted"), "{error}");
+    assert_eq!((log.count("inspection"), log.count("outbox")), (1, 1));
+    log.sql().execute_batch("DROP TRIGGER planted").unwrap();
+    assert_eq!(log.commit(&mut store, &origin, 2).unwrap().seq, 2);
+}
+
+#[test]
+fn an_inspection_of_an_unknown_boot_is_refused() {
+    let log = Log::new();
+    let mut store = log.open();
+    let stranger = Origin {
+        boot_id: Uuid::new_v4(),
+        station: "a".into(),
+    };
+    assert!(matches!(
+        log.commit(&mut store, &stranger, 0),
+        Err(StoreError::Sql { .. })
+    ));
+    assert_eq!(
+        (
+            log.count("inspection"),
+            log.count("outbox"),
+            log.count("parameters")
+        ),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn what_a_recomputation_needs_is_kept_to_the_bit() {
+    let log = Log::new();
+    let mut store = log.open();
+    let origin = log.boot(&mut store, "a");
+    log.commit(&mut store, &origin, 4).unwrap();
+    log.commit(&mut store, &origin, 7).unwrap(); // a broken picture, nothing drawn
+    let wanted = inspection(4, &log.parameters);
+    let (seed, scores, batches, radius, captured): (Vec<u8>, Vec<u8>, Vec<u8>, f64, i64) = log
+        .sql()
+        .query_row(
+            "SELECT seed, scores, batches, radius, captured_at_us FROM inspection WHERE seq = 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+        )
+        .unwrap();
+    assert_eq!(seed, wanted.seed.0);
+    let bits: Vec<u32> = scores
+        .chunks(4)
+        .map(|score| u32::from_le_bytes(score.try_into().unwrap()))
+        .collect();
+    assert_eq!(
+        bits,
+        wanted
+            .scores
+            .iter()
+            .map(|score| score.to_bits())
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(batches, [2, 0, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(radius.to_bits(), wanted.certificate.unwrap().radius.to_bits());
+    assert_eq!(captured, wanted.captured_at.as_microsecond());
+    let (threshold, prior, draws): (f64, Vec<u8>, Option<u32>) = log
+        .sql()
+        .query_row(
+            "SELECT threshold, prior, draws FROM inspection JOIN parameters ON parameters.id = parameters_id
+             WHERE seq = 2",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert_eq!((threshold as f32, draws), (log.parameters.threshold, None));
+    let prior: Vec<f64> = prior
+        .chunks(8)
+        .map(|value| f64::from_le_bytes(value.try_into().unwrap()))
+        .collect();
+    assert_eq!(prior, log.parameters.prior.concat());
+}
+
+#[test]
+fn equal_parameters_share_a_row_and_different_ones_do_not() {
+    let mut log = Log::new();
+    let mut store = log.open();
+    let origin = log.boot(&mut store, "a");
+    for n in 0..3 {
+        log.commit(&mut store, &origin, n).unwrap(); // no deadline and no recipe: two NULLs are equal here
+    }
+    assert_eq!(log.count("parameters"), 1);
+    log.parameters = Arc::new(Parameters {
+        deadline_ms: Some(250),
+        ..parameters()
+    });
+    log.commit(&mut store, &origin, 3).unwrap();
+    assert_eq!(log.count("parameters"), 2);
+}
+
+#[test]
+fn the_outbox_gives_rows_in_order_until_they_are_acknowledged() {
+    let log = Log::new();
+    let mut store = log.open();
+    let (origin, other) = (log.boot(&mut store, "a"), log.boot(&mut store, "b"));
+    let rows: Vec<RowId> = (0..6)
+        .map(|n| {
+            log.commit(&mut store, &other, n).unwrap();
+            log.commit(&mut store, &origin, n).unwrap().row
+        })
+        .collect();
+    let waiting = |store: &Store, after, limit| -> Vec<RowId> {
+        store
+            .outbox_after("a", after, limit)
+            .unwrap()
+            .iter()
+            .map(|message| message.row)
+            .collect()
+    };
+    assert_eq!(waiting(&store, RowId::START, 4), rows[..4]);
+    assert_eq!(waiting(&store, rows[3], 4), rows[4..]);
+    assert_eq!(
+        store.backlog("a").unwrap().oldest,
+        Some(inspection(0, &log.parameters).captured_at)
+    );
+    store.acknowledged(&[rows[0], rows[2]]).unwrap();
+    drop(store);
+    let mut store = log.open();
+    assert_eq!(
+        waiting(&store, RowId::START, 9),
+        [rows[1], rows[3], rows[4], rows[5]]
+    );
+    assert_eq!(
+        store.backlog("a").unwrap().oldest,
+        Some(inspection(1, &log.parameters).captured_at)
+    );
+    store.acknowledged(&rows).unwrap();
+    assert_eq!(
+        (
+            store.backlog("a").unwrap().depth,
+            store.backlog("a").unwrap().oldest
+        ),
+        (0, None)
+    );
+    assert_eq!(
+        store.backlog("b").unwrap().depth,
+        6,
+        "another station's rows stay"
+    );
+    assert_eq!(
+        store.newest_message("a").unwrap().unwrap().row,
+        rows[5],
+        "the log keeps what was acknowledged"
+    );
+}
+
+#[test]
+fn the_thread_answers_everybody_and_announces_the_newest_row() {
+    let log = Log::new();
+    let mut store = log.open();
+    let origin = log.boot(&mut store, "a");
+    let (thread, handle) = StoreThread::start(store).unwrap();
+    let newest = handle.newest_row();
+    let seqs: Vec<u64> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let part = Arc::new(inspection(0, &log.parameters));
+                    (0..10)
+                        .map(|_| handle.commit(&origin, Arc::clone(&part)).unwrap().seq)
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        writers
+            .into_iter()
+            .flat_map(|writer| writer.join().unwrap())
+            .collect()
+    });
+    assert_eq!(
+        seqs.iter().collect::<std::collections::BTreeSet<_>>().len(),
+        40,
+        "no number given twice"
+    );
+    assert_eq!(seqs.iter().max(), Some(&40));
+    drop(handle);
+    thread.join().unwrap();
+    let store = log.open();
+    assert_eq!(
+        Some(*newest.borrow()),
+        store.newest_message("a").unwrap().map(|message| message.row)
+    );
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused_with_the_way_out() {
+    let log = Log::new();
+    let file = log.folder.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let error = Store::open(&file.join("log.sqlite")).unwrap_err();
+    assert!(matches!(error, StoreError::Unwritable { .. }), "{error}");
+    assert!(error.to_string().contains("name a folder"), "{error}");
+    let folder = Store::open(log.folder.path()).unwrap_err();
+    assert!(
+        matches!(folder, StoreError::Unwritable { .. }),
+        "a folder is no log: {folder}"
+    );
+}
+
+#[test]
+fn a_file_system_that_cannot_make_commits_last_is_refused() {
+    // SQLite keeps ":memory:" off the disk, and says so only when asked.
+    let error = Store::open(Path::new(":memory:")).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::NotDurable {
+                pragma: "journal_mode",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_newer_log_is_refused_and_left_as_it_is() {
+    let log = Log::new();
+    drop(log.open());
+    log.sql().pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(&log.path()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Newer {
+                found: 99,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let version: u32 = log
+        .sql()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 99);
+}
+
+#[test]
+fn a_broken_file_is_refused_with_the_way_out() {
+    let log = Log::new();
+    let mut store = log.open();
+    let origin = log.boot(&mut store, "a");
+    for n in 0..50 {
+        log.commit(&mut store, &origin, n).unwrap();
+    }
+    drop(store);
+    let whole = std::fs::read(log.path()).unwrap();
+    let overwritten = [b"not a database at all, ".repeat(8), whole[184..].to_vec()].concat();
+    let mut schema_lost = whole.clone();
+    schema_lost[100..4096].fill(0xff);
+    for (what, bytes) in [
+        ("cut off", &whole[..whole.len() / 3]),
+        ("overwritten", &overwritten),
+        ("schema lost", &schema_lost),
+    ] {
+        std::fs::write(log.path(), bytes).unwrap();
+        let error = Store::open(&log.path()).map(|_| ()).expect_err(what);
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{what}: {error}");
+        assert!(error.to_string().contains("move the file aside"), "{error}");
+    }
+}

@@ -1,1 +1,0 @@
-//! Shared by the integration tests: finding things, waiting on state.

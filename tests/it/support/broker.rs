@@ -1,0 +1,132 @@
+//! A real mosquitto with a configuration of its own, on a port that nobody else uses.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command};
+
+use tempfile::TempDir;
+
+use super::wait_until;
+
+pub(crate) const USER: &str = "line-1";
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// Ends with the test that started it.
+pub(crate) struct Broker {
+    pub(crate) port: u16,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// A running broker that lets everybody in.
+    pub(crate) fn start() -> Self {
+        let mut broker = Self::absent();
+        broker.come_up();
+        broker
+    }
+
+    /// A port and a configuration, and nobody there yet.
+    pub(crate) fn absent() -> Self {
+        Self::configured("allow_anonymous true")
+    }
+
+    /// A running broker that only lets [`USER`] in, with [`PASSWORD`].
+    pub(crate) fn with_password() -> Self {
+        let mut broker = Self::configured("allow_anonymous false");
+        let file = broker.folder.path().join("passwords");
+        let made = Command::new(installed("mosquitto_passwd"))
+            .args(["-b", "-c"])
+            .arg(&file)
+            .args([USER, PASSWORD])
+            .output()
+            .expect("mosquitto_passwd runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        broker.add(&format!("password_file {}", file.display()));
+        broker.come_up();
+        broker
+    }
+
+    fn configured(access: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let broker = Self {
+            port,
+            folder: TempDir::new().unwrap(),
+            process: None,
+        };
+        // Unlimited windows: what the broker acknowledged is on its way to the subscriber when it is killed.
+        broker.add(&format!(
+            "listener {port} 127.0.0.1\n{access}\nuser root\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0"
+        ));
+        broker
+    }
+
+    fn add(&self, lines: &str) {
+        let path = self.configuration();
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        std::fs::write(path, format!("{before}{lines}\n")).unwrap();
+    }
+
+    fn configuration(&self) -> std::path::PathBuf {
+        self.folder.path().join("mosquitto.conf")
+    }
+
+    /// Starts it, again if need be on the same port, and returns once it accepts.
+    pub(crate) fn come_up(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        let process = Command::new(installed("mosquitto"))
+            .arg("-c")
+            .arg(self.configuration())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("mosquitto starts");
+        let process = self.process.insert(process);
+        let log = self.folder.path().join("log");
+        wait_until("mosquitto accepts connections", || {
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!(
+                    "mosquitto ended ({status}): {}",
+                    std::fs::read_to_string(&log).unwrap()
+                );
+            }
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+    }
+
+    /// SIGKILL: no goodbye, nothing saved.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("the broker runs");
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// Debian keeps mosquitto in /usr/sbin, which is not in everybody's PATH. No broker, no test: never skipped.
+fn installed(program: &str) -> String {
+    let searched = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
+    searched
+        .split(':')
+        .map(|folder| format!("{folder}/{program}"))
+        .find(|path| Path::new(path).is_file())
+        .unwrap_or_else(|| {
+            panic!("{program}: not installed; `make test` installs it (apt-get install mosquitto)")
+        })
+}

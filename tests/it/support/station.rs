@@ -1,0 +1,185 @@
+//! A station without camera and model: a real store, its thread and a pump, driven by the test.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use certiscope::inspection::Parameters;
+use certiscope::publish::wire::{Provider, Snapshot, Source, SourceState};
+use certiscope::publish::{BrokerSettings, Connection, Credentials, Pump, Timing, Topics};
+use certiscope::store::{Backlog, Boot, Origin, Store, StoreError, StoreHandle, StoreThread};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::inspections::{inspection, parameters};
+use super::subscriber::Key;
+use super::wait_until;
+
+pub(crate) struct Station {
+    pub(crate) origin: Origin,
+    pub(crate) snapshot: watch::Sender<Snapshot>,
+    parameters: Arc<Parameters>,
+    runtime: Runtime,
+    thread: StoreThread,
+    store: StoreHandle,
+    connection: watch::Receiver<Connection>,
+    shutdown: watch::Sender<bool>,
+    pump: JoinHandle<Result<(), StoreError>>,
+    made: u64,
+}
+
+pub(crate) fn broker_at(port: u16, credentials: Option<(&str, &str)>) -> BrokerSettings {
+    BrokerSettings {
+        host: "127.0.0.1".to_owned(),
+        port,
+        credentials: credentials.map(|(username, password)| Credentials {
+            username: username.to_owned(),
+            password: password.to_owned(),
+        }),
+        client_id: "certiscope-st1".to_owned(),
+        keep_alive_secs: 30,
+    }
+}
+
+/// Short waits, so that a test sees many attempts.
+fn timing() -> Timing {
+    Timing {
+        connect_limit: Duration::from_secs(1),
+        acknowledge_limit: Duration::from_secs(2),
+        drain_limit: Duration::from_secs(20),
+        farewell_limit: Duration::from_secs(20),
+        first_wait: Duration::from_millis(20),
+        longest_wait: Duration::from_millis(100),
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot {
+        model: "made-up@3".to_owned(),
+        model_sha256: "ab".repeat(32),
+        provider: Provider {
+            requested: "cuda".to_owned(),
+            active: "cpu".to_owned(),
+            fallback: Some("no GPU".to_owned()),
+        },
+        source: Source {
+            state: SourceState::Ok,
+            reason: None,
+            last_frame_at: None,
+        },
+        deadline_ms: Some(250),
+        drops: BTreeMap::from([("queue_full", 0)]),
+    }
+}
+
+impl Station {
+    /// Starts with the log in `folder`, as a new boot.
+    pub(crate) fn start(folder: &Path, broker: BrokerSettings) -> Self {
+        let parameters = Arc::new(parameters());
+        let origin = Origin {
+            boot_id: Uuid::new_v4(),
+            station: "st1".into(),
+        };
+        let mut store = Store::open(&folder.join("log.sqlite")).unwrap();
+        let boot = Boot {
+            started_at: jiff::Timestamp::now(),
+            version: "0.1.0",
+            configuration: "[[station]]",
+            parameters: &parameters,
+        };
+        store.begin(&origin, &boot).unwrap();
+        let (thread, store) = StoreThread::start(store).unwrap();
+        let (snapshot, snapshots) = watch::channel(snapshot());
+        let (connections, connection) = watch::channel(Connection::Starting);
+        let (shutdown, asked) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let pump = Pump {
+            broker,
+            topics: Topics::new("certiscope", "site", "line", "st1").unwrap(),
+            origin: origin.clone(),
+            timing: timing(),
+            store: store.clone(),
+            snapshot: snapshots,
+            connection: connections,
+            shutdown: asked,
+        };
+        let pump = runtime.spawn(pump.run());
+        Self {
+            origin,
+            snapshot,
+            parameters,
+            runtime,
+            thread,
+            store,
+            connection,
+            shutdown,
+            pump,
+            made: 0,
+        }
+    }
+
+    /// Inspects `count` parts, as fast as they can be committed; returns what their reader must see.
+    pub(crate) fn inspect(&mut self, count: u64) -> Vec<Key> {
+        let first = self.made;
+        self.made += count;
+        (first..self.made)
+            .map(|n| {
+                let committed = self
+                    .store
+                    .commit(&self.origin, Arc::new(inspection(n, &self.parameters)))
+                    .unwrap();
+                (self.origin.boot_id.to_string(), committed.seq)
+            })
+            .collect()
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        self.connection.borrow().clone()
+    }
+
+    pub(crate) fn wait_connected(&self) {
+        wait_until("the station is connected", || {
+            matches!(self.connection(), Connection::Connected { .. })
+        });
+    }
+
+    /// Waits until the connection is down for a reason that passes the test.
+    pub(crate) fn wait_disconnected(&self, wanted: impl Fn(&certiscope::publish::Fault) -> bool) {
+        wait_until(
+            "the station is disconnected for the right reason",
+            || matches!(self.connection(), Connection::Disconnected { reason, .. } if wanted(&reason.fault)),
+        );
+    }
+
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.runtime
+            .block_on(self.store.backlog(&self.origin.station))
+            .unwrap()
+    }
+
+    pub(crate) fn wait_outbox_empty(&self) {
+        wait_until("the outbox is empty", || self.backlog().depth == 0);
+    }
+
+    /// The end that was asked for: drains, says `stopped`, closes the log.
+    pub(crate) fn stop(self) {
+        self.shutdown.send_replace(true);
+        self.runtime.block_on(self.pump).unwrap().unwrap();
+        drop(self.store);
+        self.thread.join().unwrap();
+    }
+
+    /// The end that nobody asked for: the pump is gone in the middle of whatever it did.
+    pub(crate) fn crash(self) {
+        drop(self.runtime);
+        drop(self.store);
+        self.thread.join().unwrap();
+    }
+}
