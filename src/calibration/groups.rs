@@ -120,3 +120,83 @@ fn root(parent: &mut [usize], mut i: usize) -> usize {
     }
     i
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    type Thumbnail = [f32; THUMBNAIL_PX * THUMBNAIL_PX];
+
+    fn noise(seed: u64) -> Thumbnail {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        std::array::from_fn(|_| rng.random())
+    }
+
+    /// A part seen again: a little sensor noise, another brightness, a lighting gradient.
+    fn again(part: &Thumbnail, seed: u64) -> Thumbnail {
+        let noise = noise(seed);
+        std::array::from_fn(|i| {
+            0.2 + 0.7 * part[i]
+                + 0.1 * noise[i]
+                + 0.01 * (i % THUMBNAIL_PX) as f32
+                + 0.02 * (i / THUMBNAIL_PX) as f32
+        })
+    }
+
+    fn groups_of(thumbnails: &[Thumbnail]) -> Vec<usize> {
+        groups(&thumbnails.iter().map(Fingerprint::of).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn pictures_of_one_part_share_a_group_whatever_the_light() {
+        let parts = [noise(1), noise(2), noise(3)];
+        let found = groups_of(&[
+            parts[0],
+            parts[1],
+            again(&parts[0], 7),
+            parts[2],
+            again(&parts[1], 8),
+        ]);
+        assert_eq!(found, [0, 1, 0, 2, 1]);
+        assert_eq!(first_of_each(&found), [0, 1, 3]);
+    }
+
+    #[test]
+    fn brightness_alone_makes_no_group() {
+        let shaded = |seed| {
+            let noise = noise(seed);
+            std::array::from_fn(|i| 0.05 * noise[i] + (i / THUMBNAIL_PX) as f32 / 64.0)
+        };
+        assert_eq!(groups_of(&[shaded(1), shaded(2)]), [0, 1]);
+        assert_eq!(
+            groups_of(&[[0.5; 4096], [0.5; 4096]]),
+            [0, 1],
+            "no structure matches nothing"
+        );
+    }
+
+    #[test]
+    fn groups_are_closed_under_likeness() {
+        // a and c are not alike (correlation about .7), but each is like b
+        let (a, c) = (noise(1), noise(2));
+        let mixed =
+            |share: f32| -> Thumbnail { std::array::from_fn(|i| share * a[i] + (1.0 - share) * c[i]) };
+        let (one, two, three) = (mixed(0.72), mixed(0.5), mixed(0.28));
+        assert_eq!(groups_of(&[one, three]), [0, 1]);
+        assert_eq!(groups_of(&[one, three, two]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn the_local_mean_is_numpy_s_with_reflected_ends() {
+        let line: Vec<f32> = (0..64).map(|i| (i * i % 7) as f32).collect();
+        let found: Vec<f64> = local_mean(&line).collect();
+        // line[4], 3, 2, 1, 0, 1, 2, 3, 4
+        let first = (0..=4).map(|i| line[i] as f64).sum::<f64>() * 2.0 - line[0] as f64;
+        let last = (59..=63).map(|i| line[i] as f64).sum::<f64>() * 2.0 - line[63] as f64;
+        assert!((found[0] - first / 9.0).abs() < 1e-12 && (found[63] - last / 9.0).abs() < 1e-12);
+        assert!((found[30] - line[26..=34].iter().map(|&v| v as f64).sum::<f64>() / 9.0).abs() < 1e-12);
+    }
+}

@@ -175,3 +175,166 @@ impl ThresholdRule {
 
 /// Slack for whole numbers that binary fractions miss; it moves a probability by no more than itself.
 const ROUNDING: f64 = 1e-9;
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+    use rand_distr::StandardNormal;
+
+    use super::*;
+
+    const REQUEST: Request = Request {
+        false_alarms: 0.05,
+        beta: 0.01,
+        radius: 0.0,
+        sigma: 0.1,
+        draws: 64,
+    };
+
+    #[test]
+    fn too_few_frames_are_refused_with_the_number() {
+        for (false_alarms, needed) in [(0.05, 19), (0.01, 99), (0.3, 3), (0.29, 3), (0.07, 14)] {
+            let rule = ThresholdRule::new(Request {
+                false_alarms,
+                ..REQUEST
+            })
+            .unwrap();
+            assert_eq!(rule.frames_needed(), needed);
+            let refused = rule.threshold(&vec![1.0; needed - 1]).unwrap_err();
+            assert!(
+                refused.to_string().contains(&format!("at least {needed}")),
+                "{refused}"
+            );
+            assert_eq!(rule.threshold(&vec![1.0; needed]).unwrap().rank, needed);
+        }
+    }
+
+    #[test]
+    fn too_few_draws_are_refused_with_the_number() {
+        let refused = ThresholdRule::new(Request { draws: 6, ..REQUEST })
+            .unwrap_err()
+            .to_string();
+        assert!(refused.ends_with("at least 7"), "{refused}");
+        assert!(ThresholdRule::new(Request { draws: 7, ..REQUEST }).is_ok());
+        let refused = ThresholdRule::new(Request {
+            radius: 0.9,
+            ..REQUEST
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(refused.ends_with("a smaller radius"), "{refused}");
+        let rule = ThresholdRule::new(REQUEST).unwrap();
+        assert!(matches!(
+            rule.bound(&[CertifiedScore(1.0); 63]),
+            Err(CalibrationError::Count { got: 63, .. })
+        ));
+    }
+
+    #[test]
+    fn requests_that_mean_nothing_are_refused_in_words() {
+        for (request, what) in [
+            (
+                Request {
+                    false_alarms: 0.0,
+                    ..REQUEST
+                },
+                "false_alarms = 0:",
+            ),
+            (
+                Request {
+                    beta: f64::NAN,
+                    ..REQUEST
+                },
+                "beta = NaN:",
+            ),
+            (
+                Request {
+                    sigma: 0.0,
+                    ..REQUEST
+                },
+                "detector.sigma = 0:",
+            ),
+            (
+                Request {
+                    radius: -1.0,
+                    ..REQUEST
+                },
+                "radius = -1:",
+            ),
+        ] {
+            let refused = ThresholdRule::new(request).unwrap_err().to_string();
+            assert!(refused.starts_with(what), "{refused}");
+        }
+    }
+
+    #[test]
+    fn frames_that_give_no_numbers_raise_the_threshold_and_never_vanish() {
+        let rule = ThresholdRule::new(REQUEST).unwrap();
+        assert_eq!(
+            rule.bound(&[CertifiedScore(f32::NAN); 64]).unwrap(),
+            f32::INFINITY
+        );
+        let mut bounds: Vec<f32> = (0..39).map(|frame| frame as f32).collect();
+        assert_eq!(rule.threshold(&bounds).unwrap().value, 37.0);
+        bounds[0] = f32::INFINITY;
+        assert_eq!(rule.threshold(&bounds).unwrap().value, 38.0);
+        bounds[1] = f32::INFINITY;
+        assert!(matches!(
+            rule.threshold(&bounds),
+            Err(CalibrationError::NotFinite(_))
+        ));
+    }
+
+    /// Frames whose scores are N(mean, 1) with a mean of their own: Q = mean + reach, in closed form.
+    fn uncertifiable(request: Request, planted: bool) -> (u32, u32) {
+        let rule = ThresholdRule::new(request).unwrap();
+        let reach = request.radius / request.sigma;
+        let (mut failed, runs) = (0, 1000);
+        for run in 0..runs {
+            let mut rng = ChaCha8Rng::seed_from_u64(u64::from(run));
+            let mut frame = || 0.3 * rng.sample::<f64, _>(StandardNormal);
+            let means: Vec<f64> = (0..19).map(|_| frame()).collect();
+            let fresh = frame() + reach;
+            let bounds = means.iter().map(|mean| {
+                let scores: Vec<_> = (0..request.draws)
+                    .map(|_| CertifiedScore((mean + rng.sample::<f64, _>(StandardNormal)) as f32))
+                    .collect();
+                rule.bound(&scores).unwrap() - if planted { 2.0 * reach as f32 } else { 0.0 }
+            });
+            let tau = rule.threshold(&bounds.collect::<Vec<_>>()).unwrap().value;
+            failed += u32::from(fresh > f64::from(tau));
+        }
+        (failed, runs)
+    }
+
+    #[test]
+    fn a_fresh_normal_frame_is_certifiable_but_for_f_and_beta() {
+        for radius in [0.0, 0.1] {
+            let request = Request {
+                false_alarms: 0.1,
+                beta: 0.05,
+                radius,
+                ..REQUEST
+            };
+            let (failed, runs) = uncertifiable(request, false);
+            // at most a rate of .15, three deviations of 1,000 runs allowed
+            assert!(
+                f64::from(failed) <= 0.15 * f64::from(runs) + 34.0,
+                "{failed} of {runs} at {radius}"
+            );
+        }
+        // planted: the quantile of the wrong side
+        let request = Request {
+            false_alarms: 0.1,
+            beta: 0.05,
+            radius: 0.1,
+            ..REQUEST
+        };
+        let (failed, runs) = uncertifiable(request, true);
+        assert!(
+            f64::from(failed) > 0.15 * f64::from(runs) + 34.0,
+            "planted: {failed} of {runs}"
+        );
+    }
+}

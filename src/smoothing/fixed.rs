@@ -169,3 +169,66 @@ fn tail(draws: u32, count: u32, reach: f64) -> f64 {
     }
     sum
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_another_length_has_no_bounds() {
+        let design = FixedDesign::new(3, 0.1, 1.0).unwrap();
+        for length in [0, 2, 4] {
+            let refused = design.observe(&vec![CertifiedScore(1.0); length]).unwrap_err();
+            assert!(refused.to_string().ends_with("exactly 3"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_nan_counts_against_both_sides() {
+        let design = FixedDesign::new(20, 0.05, 1.0).unwrap();
+        let certificate = |others: f32| {
+            let scores: Vec<_> = (0..20)
+                .map(|i| CertifiedScore(if i < 6 { f32::NAN } else { others }))
+                .collect();
+            design.observe(&scores).unwrap().certificate(1.0)
+        };
+        for others in [0.0, 2.0] {
+            assert_eq!(certificate(others).side, None);
+            assert_eq!(certificate(others).not_a_number, 6);
+        }
+    }
+
+    #[test]
+    fn the_tail_adds_up_at_any_size() {
+        for (draws, reach) in [(1, 0.3), (50, -1.0), (50, 2.0), (100_000, 0.0), (100_000, 3.0)] {
+            let middle = (f64::from(draws) * cdf(reach)) as u32;
+            for count in [0, 1, middle, middle + 1, draws, draws + 1] {
+                let beyond = tail(draws, (draws + 1).saturating_sub(count), -reach);
+                assert!(
+                    (tail(draws, count, reach) + beyond - 1.0).abs() < 1e-9,
+                    "{draws} {count} {reach}"
+                );
+            }
+        }
+        // scipy.stats.binom.sf(50499, 100000, .5)
+        assert!((tail(100_000, 50_500, 0.0) - 0.0007911799394257577).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_design_that_means_nothing_is_refused_in_words() {
+        let words = |draws, alpha, sigma| FixedDesign::new(draws, alpha, sigma).unwrap_err().to_string();
+        assert!(words(0, 0.1, 1.0).starts_with("draws = 0:"));
+        assert!(words(9, f64::NAN, 1.0).starts_with("alpha = NaN:"));
+        assert!(words(9, 0.1, -1.0).starts_with("sigma = -1:"));
+    }
+
+    #[test]
+    fn the_draws_a_rank_needs_are_the_first_that_have_it() {
+        for (reach, error) in [(0.0, 0.01), (1.0, 0.001), (2.5, 0.05)] {
+            let draws = draws_for_rank(reach, error).unwrap();
+            assert_eq!(upper_rank(draws, reach, error), Some(draws));
+            assert_eq!(upper_rank(draws - 1, reach, error), None);
+        }
+        assert_eq!(draws_for_rank(9.0, 0.01), None);
+    }
+}

@@ -15,7 +15,7 @@
 //! Leaves out: where scores come from (`score`), deadlines (the inspector's), several frames of one part.
 
 pub mod fixed;
-pub mod gaussian;
+mod gaussian;
 mod prior;
 mod ranked;
 pub mod sequential;

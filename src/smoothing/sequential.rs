@@ -169,7 +169,7 @@ impl SequentialRule {
         reached(MAX_DRAWS).then(|| least(0, MAX_DRAWS, reached))
     }
 
-    fn evidence(&self, side: Side, agreeing: u32, draws: u32) -> Evidence {
+    pub(super) fn evidence(&self, side: Side, agreeing: u32, draws: u32) -> Evidence {
         let disagreeing = draws - agreeing;
         let ln_marginal = match side {
             Side::Anomalous => self.settings.prior.ln_marginal(agreeing, disagreeing),
@@ -206,7 +206,7 @@ fn least(mut fails: u32, mut holds: u32, at: impl Fn(u32) -> bool) -> u32 {
 
 /// What the draws say for one side. On the side `normal` q = Phi(-reach) counts the ones, so on both sides
 /// Phi(reach) belongs to the draws that agree.
-struct Evidence {
+pub(super) struct Evidence {
     ln_marginal: f64,
     agreeing: f64,
     disagreeing: f64,
@@ -214,14 +214,14 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn holds(&self, reach: f64) -> bool {
+    pub(super) fn holds(&self, reach: f64) -> bool {
         let ln_likelihood = self.agreeing * ln_cdf(reach) + self.disagreeing * ln_cdf(-reach);
         self.agreeing > (self.agreeing + self.disagreeing) * cdf(reach)
             && self.ln_marginal - ln_likelihood >= self.bar
     }
 
     /// The largest reach that is claimed, if it is at least `held`.
-    fn reach(&self, held: f64) -> Option<f64> {
+    pub(super) fn reach(&self, held: f64) -> Option<f64> {
         self.holds(held)
             .then(|| largest_reach(held, |reach| self.holds(reach)))
     }
@@ -384,6 +384,251 @@ impl<'a> SequentialRun<'a> {
             score: ranked.median(),
             score_lower: least_agreeing(Side::Anomalous).and_then(|count| ranked.lower(count)),
             score_upper: least_agreeing(Side::Normal).and_then(|count| ranked.upper(count)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            alpha: 0.001,
+            threshold: 1.0,
+            sigma: 0.1,
+            target_radius: 0.05,
+            max_draws: 200,
+            prior: Prior::default(),
+        }
+    }
+
+    fn pushed<'a>(rule: &'a SequentialRule, scores: &[(usize, f32)]) -> SequentialRun<'a> {
+        let mut run = SequentialRun::new(rule);
+        for &(times, score) in scores {
+            (0..times).for_each(|_| run.push(CertifiedScore(score)));
+        }
+        run
+    }
+
+    fn words(settings: Settings) -> String {
+        SequentialRule::new(settings).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_run_settles_at_the_first_draw_that_reaches_the_target_on_either_side() {
+        let rule = SequentialRule::new(settings()).unwrap();
+        assert_eq!(rule.reachable_draws(), 22);
+        for (score, side) in [(2.0, Side::Anomalous), (1.0, Side::Normal)] {
+            let run = pushed(&rule, &[(21, score)]);
+            assert_eq!((run.state(), run.side()), (State::Continue, Some(side)));
+            assert!(run.radius() > 0.0 && run.radius() < 0.05);
+            let run = pushed(&rule, &[(22, score)]);
+            assert_eq!((run.state(), run.side()), (State::Settled, Some(side)));
+            assert!(run.radius() >= 0.05);
+        }
+    }
+
+    #[test]
+    fn the_radius_is_the_largest_the_run_has_claimed() {
+        let rule = SequentialRule::new(settings()).unwrap();
+        let best = pushed(&rule, &[(40, 2.0)]).radius();
+        let mut run = pushed(&rule, &[(40, 2.0), (8, 0.0)]);
+        assert_eq!(run.radius(), best);
+        assert_eq!((run.side(), run.certificate().above), (Some(Side::Anomalous), 40));
+        (0..400).for_each(|_| run.push(CertifiedScore(2.0)));
+        assert!(run.radius() > best);
+    }
+
+    #[test]
+    fn a_run_is_hopeless_once_full_agreement_would_come_too_late() {
+        let rule = SequentialRule::new(Settings {
+            max_draws: 40,
+            ..settings()
+        })
+        .unwrap();
+        let hopeless =
+            (1..=20).find(|&each| pushed(&rule, &[(each, 2.0), (each, 0.0)]).state() == State::Hopeless);
+        let each = hopeless.expect("a run that splits evenly gets hopeless");
+        assert!(each < 20, "before the draws are spent");
+        let rest = 40 - 2 * each;
+        assert!(
+            pushed(&rule, &[(each, 0.0), (each, 2.0), (rest, 2.0)]).radius() < 0.05,
+            "rightly so"
+        );
+        let before = pushed(&rule, &[(each - 1, 0.0), (each - 1, 2.0), (rest + 2, 2.0)]);
+        assert!(before.radius() >= 0.05, "and not too soon");
+        let run = pushed(&rule, &[(1, 0.0), (21, 2.0)]);
+        assert_eq!(run.state(), State::Continue, "one that may still make it goes on");
+    }
+
+    #[test]
+    fn a_run_is_exhausted_at_the_last_draw() {
+        let rule = SequentialRule::new(Settings {
+            max_draws: 22,
+            ..settings()
+        })
+        .unwrap();
+        assert_eq!(pushed(&rule, &[(1, 0.0), (21, 2.0)]).state(), State::Exhausted);
+        assert_eq!(pushed(&rule, &[(22, 2.0)]).state(), State::Settled);
+    }
+
+    #[test]
+    fn both_sides_claimed_leave_none() {
+        let rule = SequentialRule::new(Settings {
+            max_draws: 1000,
+            ..settings()
+        })
+        .unwrap();
+        let mut run = pushed(&rule, &[(13, 2.0), (100, 0.0)]);
+        assert_eq!(
+            (run.side(), run.radius(), run.state()),
+            (None, 0.0, State::Hopeless)
+        );
+        (0..500).for_each(|_| run.push(CertifiedScore(0.0)));
+        assert_eq!(run.side(), None, "for good");
+    }
+
+    #[test]
+    fn a_nan_counts_against_both_sides_and_stays_counted() {
+        let rule = SequentialRule::new(settings()).unwrap();
+        for score in [2.0, 0.0] {
+            let run = pushed(&rule, &[(3, f32::NAN), (22, score)]);
+            assert!(run.radius() < pushed(&rule, &[(25, score)]).radius());
+            let certificate = run.certificate();
+            assert_eq!(
+                (certificate.draws, certificate.not_a_number, certificate.score),
+                (25, 3, Some(score))
+            );
+        }
+        let certificate = pushed(&rule, &[(100, f32::NAN)]).certificate();
+        assert_eq!(
+            (certificate.side, certificate.score, certificate.score_upper),
+            (None, None, None)
+        );
+        assert_eq!(pushed(&rule, &[(190, f32::NAN)]).state(), State::Hopeless);
+    }
+
+    #[test]
+    fn nothing_is_claimed_without_a_draw() {
+        let rule = SequentialRule::new(settings()).unwrap();
+        let certificate = SequentialRun::new(&rule).certificate();
+        assert_eq!(
+            (certificate.side, certificate.radius, certificate.draws),
+            (None, 0.0, 0)
+        );
+        assert_eq!(
+            (
+                certificate.score,
+                certificate.score_lower,
+                certificate.score_upper
+            ),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_met_is_refused_with_what_can() {
+        let too_few = words(Settings {
+            max_draws: 21,
+            ..settings()
+        });
+        assert_eq!(
+            too_few,
+            "smoothing.max_draws = 21: too few for alpha = 0.001 and target_radius = 0.05 with this prior; at least 22"
+        );
+        let out_of_reach = words(Settings {
+            target_radius: 0.6,
+            ..settings()
+        });
+        let reachable: f64 = out_of_reach
+            .split("at most ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let at_most = Settings {
+            target_radius: reachable,
+            max_draws: MAX_DRAWS,
+            ..settings()
+        };
+        assert_eq!(
+            SequentialRule::new(at_most.clone()).unwrap().reachable_draws(),
+            MAX_DRAWS
+        );
+        assert!(
+            words(Settings {
+                target_radius: reachable + 1e-6,
+                ..at_most
+            })
+            .contains("out of reach")
+        );
+    }
+
+    #[test]
+    fn settings_that_mean_nothing_are_refused_in_words() {
+        for (settings, what) in [
+            (
+                Settings {
+                    alpha: 0.0,
+                    ..settings()
+                },
+                "smoothing.alpha = 0:",
+            ),
+            (
+                Settings {
+                    alpha: f64::NAN,
+                    ..settings()
+                },
+                "smoothing.alpha = NaN:",
+            ),
+            (
+                Settings {
+                    alpha: 0.5,
+                    ..settings()
+                },
+                "less than 0.5",
+            ),
+            (
+                Settings {
+                    threshold: f32::NAN,
+                    ..settings()
+                },
+                "calibration.threshold = NaN:",
+            ),
+            (
+                Settings {
+                    sigma: 0.0,
+                    ..settings()
+                },
+                "detector.sigma = 0:",
+            ),
+            (
+                Settings {
+                    target_radius: -0.1,
+                    ..settings()
+                },
+                "smoothing.target_radius = -0.1:",
+            ),
+            (
+                Settings {
+                    max_draws: 0,
+                    ..settings()
+                },
+                "smoothing.max_draws = 0:",
+            ),
+            (
+                Settings {
+                    max_draws: MAX_DRAWS + 1,
+                    ..settings()
+                },
+                "1 to 100000",
+            ),
+        ] {
+            assert!(words(settings.clone()).contains(what), "{}", words(settings));
         }
     }
 }

@@ -31,7 +31,11 @@ def interval(normal, anomalous, replicates):
     def draw(parts):
         return np.concatenate([parts[i] for i in rng.integers(0, len(parts), len(parts))])
 
-    values = [auroc(draw(normal), draw(anomalous)) for _ in range(replicates)]
+    def share_of_pairs(normal, anomalous):  # the same AUROC by its definition, faster than the curve
+        gap = anomalous[:, None] - normal
+        return np.mean(gap > 0) + 0.5 * np.mean(gap == 0)
+
+    values = [share_of_pairs(draw(normal), draw(anomalous)) for _ in range(replicates)]
     return [float(v) for v in np.quantile(values, [0.025, 0.975])]
 
 
