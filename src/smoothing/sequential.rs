@@ -1,0 +1,634 @@
+//! The sequential certificate: an e-process that may be read after every draw and stopped at any time.
+//!
+//! With a ones in n draws and a prior pi over p that was fixed before the first draw,
+//! ```text
+//! M_n(q; a) = [ integral p^a (1-p)^(n-a) dpi(p) ] / [ q^a (1-q)^(n-a) ]
+//! ```
+//! is under q = p a non-negative martingale of mean 1, so P(M_n(p) >= 1/alpha for some n) <= alpha (Ville).
+//! `anomalous at r` is claimed when a/n > q and M_n(q) >= 1/alpha at q = Phi(r/sigma), `normal at r` when
+//! a/n < q and M_n(q) >= 1/alpha at q = Phi(-r/sigma). Beyond a/n the likelihood falls, so a wrong claim on
+//! either side, at any r and any n, implies M_n(p) >= 1/alpha: one threshold pays for all of them, and the
+//! running maximum of the radius is as valid as its last value.
+//!
+//! Guarantees: a wrong claim is made with probability at most alpha a run, whatever decides when to stop.
+//!
+//! Scores that are not a number count as "not above" for `anomalous` and as "above" for `normal`, and one
+//! threshold is still enough (our own proof). Let p+ = P(above) and p- = P(above or NaN). Put p* = 1/2 if it
+//! lies between them, else the one nearer to 1/2, and turn each NaN into a one by a coin of its own such that
+//! ones have probability p*. `anomalous` at q >= 1/2 is wrong only if q >= p+, hence q >= p*; then the coins
+//! only add ones, and since M_n(q; .) is convex in the ones and at most 1 at a = nq, the claim still stands
+//! with them: M_n(q; a*) >= 1/alpha with a*/n > q >= p*, so M_n(p*; a*) >= 1/alpha. `normal` likewise. Both
+//! errors lie in one event of the single martingale M_n(p*), which has probability at most alpha.
+//!
+//! Leaves out: the deadline, which is the caller's; the prior's choice; where the draws come from. They must
+//! be independent given the frame, pushed in issue order, none dropped or repeated.
+//! Costs: microseconds a draw.
+
+use super::gaussian::{cdf, largest_reach, ln_cdf};
+use super::{Certificate, CertifiedScore, Prior, Ranked, Side};
+
+/// Numbers of draws up to which the logarithms below are exact to `ROUNDING`.
+const MAX_DRAWS: u32 = 100_000;
+
+/// Nats that a claim must have to spare, so that rounding never widens a radius: it covers the error of
+/// sums of ln-gammas at `MAX_DRAWS`, and costs a millionth of alpha.
+const ROUNDING: f64 = 1e-6;
+
+/// What a station asks for, before it was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Failure probability of one frame's certificate.
+    pub alpha: f64,
+    /// A draw is `above` when its score is strictly larger.
+    pub threshold: f32,
+    /// Standard deviation of the noise of the draws, [0,1] units.
+    pub sigma: f64,
+    /// Draw on until this radius is certified (l2 at the model input); 0 asks for the side alone.
+    pub target_radius: f64,
+    pub max_draws: u32,
+    pub prior: Prior,
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RuleError {
+    #[error("smoothing.alpha = {0}: not a failure probability; more than 0 and less than 0.5")]
+    Alpha(f64),
+    #[error("calibration.threshold = {0}: not a number; a finite one, made by `certiscope calibrate`")]
+    Threshold(f32),
+    #[error("detector.sigma = {0}: not a noise level; more than 0")]
+    Sigma(f64),
+    #[error("smoothing.target_radius = {0}: not a radius; 0 or more")]
+    TargetRadius(f64),
+    #[error("smoothing.max_draws = {0}: not a number of draws; 1 to {MAX_DRAWS}")]
+    MaxDraws(u32),
+    #[error(
+        "smoothing.max_draws = {max_draws}: too few for alpha = {alpha} and target_radius = {target_radius} with this prior; at least {needed}"
+    )]
+    TooFewDraws {
+        max_draws: u32,
+        alpha: f64,
+        target_radius: f64,
+        needed: u32,
+    },
+    #[error(
+        "smoothing.target_radius = {target_radius}: out of reach for alpha = {alpha} at sigma = {sigma}; at most {reachable} with {MAX_DRAWS} draws"
+    )]
+    OutOfReach {
+        target_radius: f64,
+        alpha: f64,
+        sigma: f64,
+        reachable: f64,
+    },
+}
+
+/// A stopping and claiming rule that can be met. It stands before the frame is seen, and holds the one sigma
+/// that both the noise and the radius are made with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SequentialRule {
+    settings: Settings,
+    reachable_draws: u32,
+}
+
+impl SequentialRule {
+    pub fn new(settings: Settings) -> Result<Self, RuleError> {
+        let Settings {
+            alpha,
+            threshold,
+            sigma,
+            target_radius,
+            max_draws,
+            ..
+        } = settings;
+        if !(alpha > 0.0 && alpha < 0.5) {
+            return Err(RuleError::Alpha(alpha));
+        }
+        if !threshold.is_finite() {
+            return Err(RuleError::Threshold(threshold));
+        }
+        if !(sigma > 0.0 && sigma.is_finite()) {
+            return Err(RuleError::Sigma(sigma));
+        }
+        if !(target_radius >= 0.0 && target_radius.is_finite()) {
+            return Err(RuleError::TargetRadius(target_radius));
+        }
+        if !(1..=MAX_DRAWS).contains(&max_draws) {
+            return Err(RuleError::MaxDraws(max_draws));
+        }
+        let mut rule = Self {
+            settings,
+            reachable_draws: 0,
+        };
+        match rule.draws_when_all_agree() {
+            None => Err(RuleError::OutOfReach {
+                target_radius,
+                alpha,
+                sigma,
+                reachable: sigma
+                    * Side::BOTH
+                        .map(|side| {
+                            rule.evidence(side, MAX_DRAWS, MAX_DRAWS)
+                                .reach(0.0)
+                                .unwrap_or(0.0)
+                        })
+                        .into_iter()
+                        .fold(f64::INFINITY, f64::min),
+            }),
+            Some(needed) if needed > max_draws => Err(RuleError::TooFewDraws {
+                max_draws,
+                alpha,
+                target_radius,
+                needed,
+            }),
+            Some(needed) => {
+                rule.reachable_draws = needed;
+                Ok(rule)
+            }
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Draws that the target radius takes when all of them agree, on the costlier side.
+    pub fn reachable_draws(&self) -> u32 {
+        self.reachable_draws
+    }
+
+    fn target_reach(&self) -> f64 {
+        self.settings.target_radius / self.settings.sigma
+    }
+
+    /// With all draws in agreement M_n is convex in n and starts at 1, so once a claim holds it keeps holding.
+    fn draws_when_all_agree(&self) -> Option<u32> {
+        let reached = |draws| {
+            Side::BOTH
+                .into_iter()
+                .all(|side| self.evidence(side, draws, draws).holds(self.target_reach()))
+        };
+        reached(MAX_DRAWS).then(|| least(0, MAX_DRAWS, reached))
+    }
+
+    pub(super) fn evidence(&self, side: Side, agreeing: u32, draws: u32) -> Evidence {
+        let disagreeing = draws - agreeing;
+        let ln_marginal = match side {
+            Side::Anomalous => self.settings.prior.ln_marginal(agreeing, disagreeing),
+            Side::Normal => self.settings.prior.ln_marginal(disagreeing, agreeing),
+        };
+        Evidence {
+            ln_marginal,
+            agreeing: f64::from(agreeing),
+            disagreeing: f64::from(disagreeing),
+            bar: -self.settings.alpha.ln() + ROUNDING,
+        }
+    }
+
+    /// Draws that must agree, of `draws`, for a claim at radius 0: a*(0) of the method. More agreement never
+    /// hurts a claim (M_n is convex in it and at most 1 where the claim begins), so bisection is safe.
+    fn least_agreeing(&self, side: Side, draws: u32) -> Option<u32> {
+        let claimed = |agreeing| self.evidence(side, agreeing, draws).holds(0.0);
+        claimed(draws).then(|| least(draws / 2, draws, claimed))
+    }
+}
+
+/// The least number in (fails, holds] at which `at` is true: false at first, then true for good.
+fn least(mut fails: u32, mut holds: u32, at: impl Fn(u32) -> bool) -> u32 {
+    while holds - fails > 1 {
+        let middle = fails + (holds - fails) / 2;
+        if at(middle) {
+            holds = middle;
+        } else {
+            fails = middle;
+        }
+    }
+    holds
+}
+
+/// What the draws say for one side. On the side `normal` q = Phi(-reach) counts the ones, so on both sides
+/// Phi(reach) belongs to the draws that agree.
+pub(super) struct Evidence {
+    ln_marginal: f64,
+    agreeing: f64,
+    disagreeing: f64,
+    bar: f64,
+}
+
+impl Evidence {
+    pub(super) fn holds(&self, reach: f64) -> bool {
+        let ln_likelihood = self.agreeing * ln_cdf(reach) + self.disagreeing * ln_cdf(-reach);
+        self.agreeing > (self.agreeing + self.disagreeing) * cdf(reach)
+            && self.ln_marginal - ln_likelihood >= self.bar
+    }
+
+    /// The largest reach that is claimed, if it is at least `held`.
+    pub(super) fn reach(&self, held: f64) -> Option<f64> {
+        self.holds(held)
+            .then(|| largest_reach(held, |reach| self.holds(reach)))
+    }
+}
+
+/// Whether another draw is worth making.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Continue,
+    /// A side is certified at the target radius.
+    Settled,
+    /// The target cannot be reached any more, even if all the remaining draws agree.
+    Hopeless,
+    /// All draws are spent, without the target.
+    Exhausted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Claim {
+    None,
+    Held {
+        side: Side,
+        reach: f64,
+    },
+    /// Both sides were claimed, each at its time: the draws have proven that this run is one of the alpha
+    /// in which a claim is wrong, without saying which. The sound answer is none, for good.
+    Contradicted,
+}
+
+/// One frame under way: draws in, claims out, readable after every draw.
+#[derive(Debug, Clone)]
+pub struct SequentialRun<'a> {
+    rule: &'a SequentialRule,
+    scores: Vec<f32>,
+    above: u32,
+    below: u32,
+    claim: Claim,
+}
+
+impl<'a> SequentialRun<'a> {
+    pub fn new(rule: &'a SequentialRule) -> Self {
+        Self {
+            rule,
+            scores: Vec::new(),
+            above: 0,
+            below: 0,
+            claim: Claim::None,
+        }
+    }
+
+    /// Counts the next draw in issue order. Draws beyond the stop, as at the end of a batch, may be pushed
+    /// too: they only tell more.
+    pub fn push(&mut self, score: CertifiedScore) {
+        let score = score.value();
+        self.scores.push(score);
+        if score > self.rule.settings.threshold {
+            self.above += 1;
+        } else if score <= self.rule.settings.threshold {
+            self.below += 1;
+        }
+        for side in Side::BOTH {
+            self.look(side);
+        }
+    }
+
+    fn look(&mut self, side: Side) {
+        let held = match self.claim {
+            Claim::Held { side: held, reach } if held == side => reach,
+            _ => 0.0,
+        };
+        let Some(reach) = self
+            .rule
+            .evidence(side, self.agreeing(side), self.draws())
+            .reach(held)
+        else {
+            return;
+        };
+        self.claim = match self.claim {
+            Claim::None => Claim::Held { side, reach },
+            Claim::Held { side: held, .. } if held == side => Claim::Held { side, reach },
+            Claim::Held { .. } | Claim::Contradicted => Claim::Contradicted,
+        };
+    }
+
+    fn agreeing(&self, side: Side) -> u32 {
+        match side {
+            Side::Normal => self.below,
+            Side::Anomalous => self.above,
+        }
+    }
+
+    pub fn draws(&self) -> u32 {
+        self.scores.len() as u32
+    }
+
+    /// The certified side, if any.
+    pub fn side(&self) -> Option<Side> {
+        match self.claim {
+            Claim::Held { side, .. } => Some(side),
+            Claim::None | Claim::Contradicted => None,
+        }
+    }
+
+    /// The certified radius; 0 without a certified side.
+    pub fn radius(&self) -> f64 {
+        match self.claim {
+            Claim::Held { reach, .. } => reach * self.rule.settings.sigma,
+            Claim::None | Claim::Contradicted => 0.0,
+        }
+    }
+
+    pub fn state(&self) -> State {
+        let Settings {
+            target_radius,
+            max_draws,
+            ..
+        } = self.rule.settings;
+        if self.side().is_some() && self.radius() >= target_radius {
+            State::Settled
+        } else if self.draws() >= max_draws {
+            State::Exhausted
+        } else if self.claim == Claim::Contradicted
+            || !Side::BOTH.into_iter().any(|side| self.may_reach(side))
+        {
+            State::Hopeless
+        } else {
+            State::Continue
+        }
+    }
+
+    /// Whether `side` gets to the target if all the remaining draws agree. M_n is convex along them, so it is
+    /// enough to look at their end.
+    fn may_reach(&self, side: Side) -> bool {
+        let max_draws = self.rule.settings.max_draws;
+        let agreeing = self.agreeing(side) + max_draws - self.draws();
+        self.side().is_none_or(|held| held == side)
+            && self
+                .rule
+                .evidence(side, agreeing, max_draws)
+                .holds(self.rule.target_reach())
+    }
+
+    /// What holds now, at any time: after the stop, or at a deadline.
+    ///
+    /// The bounds of the median m are the claims at radius 0 with m for the threshold: a draw is a one if it
+    /// is above m, a tie with m or a NaN is settled by a coin, and both bounds hold together at level alpha.
+    pub fn certificate(&self) -> Certificate {
+        let ranked = Ranked::new(self.scores.iter().copied());
+        let least_agreeing = |side| {
+            self.rule
+                .least_agreeing(side, self.draws())
+                .map(|count| count as usize)
+        };
+        Certificate {
+            side: self.side(),
+            radius: self.radius(),
+            draws: self.draws(),
+            above: self.above,
+            not_a_number: ranked.not_a_number() as u32,
+            score: ranked.median(),
+            score_lower: least_agreeing(Side::Anomalous).and_then(|count| ranked.lower(count)),
+            score_upper: least_agreeing(Side::Normal).and_then(|count| ranked.upper(count)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            alpha: 0.001,
+            threshold: 1.0,
+            sigma: 0.1,
+            target_radius: 0.05,
+            max_draws: 200,
+            prior: Prior::default(),
+        }
+    }
+
+    fn pushed<'a>(rule: &'a SequentialRule, scores: &[(usize, f32)]) -> SequentialRun<'a> {
+        let mut run = SequentialRun::new(rule);
+        for &(times, score) in scores {
+            (0..times).for_each(|_| run.push(CertifiedScore(score)));
+        }
+        run
+    }
+
+    fn words(settings: Settings) -> String {
+        SequentialRule::new(settings).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_run_settles_at_the_first_draw_that_reaches_the_target_on_either_side() {
+        let rule = SequentialRule::new(settings()).unwrap();
+        assert_eq!(rule.reachable_draws(), 22);
+        for (score, side) in [(2.0, Side::Anomalous), (1.0, Side::Normal)] {
+            let run = pushed(&rule, &[(21, score)]);
+            assert_eq!((run.state(), run.side()), (State::Continue, Some(side)));
+            assert!(run.radius() > 0.0 && run.radius() < 0.05);
+            let run = pushed(&rule, &[(22, score)]);
+            assert_eq!((run.state(), run.side()), (State::Settled, Some(side)));
+            assert!(run.radius() >= 0.05);
+        }
+    }
+
+    #[test]
+    fn the_radius_is_the_largest_the_run_has_claimed() {
+        let rule = SequentialRule::new(settings()).unwrap();
+        let best = pushed(&rule, &[(40, 2.0)]).radius();
+        let mut run = pushed(&rule, &[(40, 2.0), (8, 0.0)]);
+        assert_eq!(run.radius(), best);
+        assert_eq!((run.side(), run.certificate().above), (Some(Side::Anomalous), 40));
+        (0..400).for_each(|_| run.push(CertifiedScore(2.0)));
+        assert!(run.radius() > best);
+    }
+
+    #[test]
+    fn a_run_is_hopeless_once_full_agreement_would_come_too_late() {
+        let rule = SequentialRule::new(Settings {
+            max_draws: 40,
+            ..settings()
+        })
+        .unwrap();
+        let hopeless =
+            (1..=20).find(|&each| pushed(&rule, &[(each, 2.0), (each, 0.0)]).state() == State::Hopeless);
+        let each = hopeless.expect("a run that splits evenly gets hopeless");
+        assert!(each < 20, "before the draws are spent");
+        let rest = 40 - 2 * each;
+        assert!(
+            pushed(&rule, &[(each, 0.0), (each, 2.0), (rest, 2.0)]).radius() < 0.05,
+            "rightly so"
+        );
+        let before = pushed(&rule, &[(each - 1, 0.0), (each - 1, 2.0), (rest + 2, 2.0)]);
+        assert!(before.radius() >= 0.05, "and not too soon");
+        let run = pushed(&rule, &[(1, 0.0), (21, 2.0)]);
+        assert_eq!(run.state(), State::Continue, "one that may still make it goes on");
+    }
+
+    #[test]
+    fn a_run_is_exhausted_at_the_last_draw() {
+        let rule = SequentialRule::new(Settings {
+            max_draws: 22,
+            ..settings()
+        })
+        .unwrap();
+        assert_eq!(pushed(&rule, &[(1, 0.0), (21, 2.0)]).state(), State::Exhausted);
+        assert_eq!(pushed(&rule, &[(22, 2.0)]).state(), State::Settled);
+    }
+
+    #[test]
+    fn both_sides_claimed_leave_none() {
+        let rule = SequentialRule::new(Settings {
+            max_draws: 1000,
+            ..settings()
+        })
+        .unwrap();
+        let mut run = pushed(&rule, &[(13, 2.0), (100, 0.0)]);
+        assert_eq!(
+            (run.side(), run.radius(), run.state()),
+            (None, 0.0, State::Hopeless)
+        );
+        (0..500).for_each(|_| run.push(CertifiedScore(0.0)));
+        assert_eq!(run.side(), None, "for good");
+    }
+
+    #[test]
+    fn a_nan_counts_against_both_sides_and_stays_counted() {
+        let rule = SequentialRule::new(settings()).unwrap();
+        for score in [2.0, 0.0] {
+            let run = pushed(&rule, &[(3, f32::NAN), (22, score)]);
+            assert!(run.radius() < pushed(&rule, &[(25, score)]).radius());
+            let certificate = run.certificate();
+            assert_eq!(
+                (certificate.draws, certificate.not_a_number, certificate.score),
+                (25, 3, Some(score))
+            );
+        }
+        let certificate = pushed(&rule, &[(100, f32::NAN)]).certificate();
+        assert_eq!(
+            (certificate.side, certificate.score, certificate.score_upper),
+            (None, None, None)
+        );
+        assert_eq!(pushed(&rule, &[(190, f32::NAN)]).state(), State::Hopeless);
+    }
+
+    #[test]
+    fn nothing_is_claimed_without_a_draw() {
+        let rule = SequentialRule::new(settings()).unwrap();
+        let certificate = SequentialRun::new(&rule).certificate();
+        assert_eq!(
+            (certificate.side, certificate.radius, certificate.draws),
+            (None, 0.0, 0)
+        );
+        assert_eq!(
+            (
+                certificate.score,
+                certificate.score_lower,
+                certificate.score_upper
+            ),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_met_is_refused_with_what_can() {
+        let too_few = words(Settings {
+            max_draws: 21,
+            ..settings()
+        });
+        assert_eq!(
+            too_few,
+            "smoothing.max_draws = 21: too few for alpha = 0.001 and target_radius = 0.05 with this prior; at least 22"
+        );
+        let out_of_reach = words(Settings {
+            target_radius: 0.6,
+            ..settings()
+        });
+        let reachable: f64 = out_of_reach
+            .split("at most ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let at_most = Settings {
+            target_radius: reachable,
+            max_draws: MAX_DRAWS,
+            ..settings()
+        };
+        assert_eq!(
+            SequentialRule::new(at_most.clone()).unwrap().reachable_draws(),
+            MAX_DRAWS
+        );
+        assert!(
+            words(Settings {
+                target_radius: reachable + 1e-6,
+                ..at_most
+            })
+            .contains("out of reach")
+        );
+    }
+
+    #[test]
+    fn settings_that_mean_nothing_are_refused_in_words() {
+        for (settings, what) in [
+            (
+                Settings {
+                    alpha: 0.0,
+                    ..settings()
+                },
+                "smoothing.alpha = 0:",
+            ),
+            (
+                Settings {
+                    alpha: f64::NAN,
+                    ..settings()
+                },
+                "smoothing.alpha = NaN:",
+            ),
+            (
+                Settings {
+                    alpha: 0.5,
+                    ..settings()
+                },
+                "less than 0.5",
+            ),
+            (
+                Settings {
+                    threshold: f32::NAN,
+                    ..settings()
+                },
+                "calibration.threshold = NaN:",
+            ),
+            (
+                Settings {
+                    sigma: 0.0,
+                    ..settings()
+                },
+                "detector.sigma = 0:",
+            ),
+            (
+                Settings {
+                    target_radius: -0.1,
+                    ..settings()
+                },
+                "smoothing.target_radius = -0.1:",
+            ),
+            (
+                Settings {
+                    max_draws: 0,
+                    ..settings()
+                },
+                "smoothing.max_draws = 0:",
+            ),
+            (
+                Settings {
+                    max_draws: MAX_DRAWS + 1,
+                    ..settings()
+                },
+                "1 to 100000",
+            ),
+        ] {
+            assert!(words(settings.clone()).contains(what), "{}", words(settings));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A world in closed form: a scorer that is linear in the noisy draw. With A(z) = w.z + b and z = x + sigma N,
+//! p = Phi((A(x) - tau) / (sigma |w|)), and the distance to the nearest input on which the smoothed verdict
+//! turns is |A(x) - tau| / |w|: the true radius, which no certificate may exceed and a good one approaches.
+
+use rand::RngExt;
+use rand_distr::StandardNormal;
+
+use super::*;
+
+const WEIGHTS: [f64; 8] = [0.5, -1.0, 2.0, 0.25, 1.5, -0.75, 1.0, -2.0];
+const THRESHOLD: f32 = 3.0;
+
+fn linear_score(z: &[f64; 8]) -> f32 {
+    z.iter().zip(WEIGHTS).map(|(z, w)| z * w).sum::<f64>() as f32
+}
+
+fn norm() -> f64 {
+    WEIGHTS.iter().map(|w| w * w).sum::<f64>().sqrt()
+}
+
+/// The input at a signed distance from the border of the smoothed verdict, anomalous side positive.
+fn input_at(distance: f64) -> [f64; 8] {
+    let along = (f64::from(THRESHOLD) / norm() + distance) / norm();
+    WEIGHTS.map(|w| w * along)
+}
+
+fn rule(alpha: f64, target_radius: f64, max_draws: u32) -> SequentialRule {
+    let settings = Settings {
+        alpha,
+        threshold: THRESHOLD,
+        sigma: SIGMA,
+        target_radius,
+        max_draws,
+        prior: Prior::default(),
+    };
+    SequentialRule::new(settings).unwrap()
+}
+
+/// Certifies `input` with any scorer of noisy draws, as the agent does: until the rule says stop.
+fn certify(
+    rule: &SequentialRule,
+    input: &[f64; 8],
+    score: impl Fn(&[f64; 8]) -> f32,
+    rng: &mut ChaCha8Rng,
+) -> Certificate {
+    let mut run = SequentialRun::new(rule);
+    while run.state() == State::Continue {
+        let z = input.map(|x| x + SIGMA * rng.sample::<f64, _>(StandardNormal));
+        run.push(CertifiedScore(score(&z)));
+    }
+    run.certificate()
+}
+
+#[test]
+fn no_certificate_exceeds_the_true_radius_more_often_than_alpha() {
+    let rule = rule(ALPHA, SIGMA, 100);
+    for distance in [-SIGMA, -0.02, 0.05, 0.9 * SIGMA, 1.5 * SIGMA] {
+        let input = input_at(distance);
+        let failed = failures(|rng| {
+            let certificate = certify(&rule, &input, linear_score, rng);
+            wrong(certificate.side, certificate.radius, distance / SIGMA)
+        });
+        assert!(!proves_unsound(failed, ALPHA), "{distance}: {failed} of {RUNS}");
+    }
+}
+
+#[test]
+fn a_clear_frame_is_certified_on_its_side_at_the_target() {
+    let rule = rule(0.001, SIGMA, 200);
+    for (distance, side) in [(2.5 * SIGMA, Side::Anomalous), (-2.5 * SIGMA, Side::Normal)] {
+        let certificate = certify(
+            &rule,
+            &input_at(distance),
+            linear_score,
+            &mut ChaCha8Rng::seed_from_u64(7),
+        );
+        assert_eq!(certificate.side, Some(side));
+        assert!(certificate.radius >= SIGMA && certificate.radius <= distance.abs());
+        assert!(certificate.draws >= rule.reachable_draws());
+        let median = f64::from(THRESHOLD) + distance * norm();
+        assert!(f64::from(certificate.score_lower.unwrap()) <= median);
+        assert!(f64::from(certificate.score_upper.unwrap()) >= median);
+    }
+}
+
+#[test]
+fn the_radius_approaches_the_true_one_from_below() {
+    let distance = 1.2 * SIGMA;
+    // a target that the frame does not have, so that all the draws are made
+    let rule = rule(0.001, 2.0 * SIGMA, 20_000);
+    let mut run = SequentialRun::new(&rule);
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut radius_at = |draws| {
+        while run.draws() < draws {
+            let z = input_at(distance).map(|x| x + SIGMA * rng.sample::<f64, _>(StandardNormal));
+            run.push(CertifiedScore(linear_score(&z)));
+        }
+        run.radius()
+    };
+    let radii = [100, 1000, 10_000].map(&mut radius_at);
+    assert!(radii[0] < radii[1] && radii[1] < radii[2], "{radii:?}");
+    assert!(
+        radii[2] < distance && radii[2] > 0.9 * distance,
+        "{radii:?} of {distance}"
+    );
+}
+
+#[test]
+fn a_scorer_that_sees_the_clean_frame_certifies_a_radius_it_does_not_have() {
+    // the trap of the method, section 4: the score of the clean frame in place of the noisy draw's
+    let rule = rule(ALPHA, SIGMA, 100);
+    let distance = 0.2 * SIGMA;
+    let input = input_at(distance);
+    let failed = failures(|rng| {
+        let certificate = certify(&rule, &input, |_| linear_score(&input), rng);
+        wrong(certificate.side, certificate.radius, distance / SIGMA)
+    });
+    assert!(proves_unsound(failed, ALPHA), "{failed} of {RUNS}");
+}

@@ -1,0 +1,246 @@
+//! The sequential certificate under a look after every draw: exact failure probabilities, simulated coverage
+//! with the run stopped at its first wrong claim, and the planted bugs.
+
+use rand::RngExt;
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use super::*;
+use crate::smoothing::fixed::upper_rank;
+use crate::smoothing::sequential::Evidence;
+
+/// Draws of a run; every one of them is looked at.
+const HORIZON: u32 = 200;
+
+fn rule(alpha: f64) -> SequentialRule {
+    let settings = Settings {
+        alpha,
+        threshold: 0.5,
+        sigma: SIGMA,
+        target_radius: 0.0,
+        max_draws: 100_000,
+        prior: Prior::default(),
+    };
+    SequentialRule::new(settings).unwrap()
+}
+
+/// P(some look claims wrongly), exactly: a recursion over (draws, ones) in which a wrong claim absorbs.
+fn failure_probability(horizon: u32, truth: f64, wrong: impl Fn(u32, u32) -> bool) -> f64 {
+    let p = gaussian::cdf(truth);
+    let mut alive = vec![0.0; horizon as usize + 1];
+    let mut failed = 0.0;
+    alive[0] = 1.0;
+    for draws in 1..=horizon {
+        for ones in (0..=draws).rev() {
+            let one_less = if ones > 0 { alive[ones as usize - 1] } else { 0.0 };
+            let mass = alive[ones as usize] * (1.0 - p) + one_less * p;
+            let fails = wrong(draws, ones);
+            failed += if fails { mass } else { 0.0 };
+            alive[ones as usize] = if fails { 0.0 } else { mass };
+        }
+    }
+    failed
+}
+
+/// The evidence for both sides at every (draws, ones) up to `HORIZON`, and whether it claims against a truth.
+struct Lattice(Vec<Vec<[Evidence; 2]>>);
+
+impl Lattice {
+    fn new(evidence: impl Fn(Side, u32, u32) -> Evidence) -> Self {
+        let at = |draws, ones| {
+            [
+                evidence(Side::Anomalous, ones, draws),
+                evidence(Side::Normal, draws - ones, draws),
+            ]
+        };
+        Self(
+            (0..=HORIZON)
+                .map(|draws| (0..=draws).map(|ones| at(draws, ones)).collect())
+                .collect(),
+        )
+    }
+
+    fn wrong(&self, truth: f64, draws: u32, ones: u32) -> bool {
+        let [anomalous, normal] = &self.0[draws as usize][ones as usize];
+        anomalous.holds(truth.max(0.0)) || normal.holds((-truth).max(0.0))
+    }
+
+    fn failure_probability(&self, truth: f64) -> f64 {
+        failure_probability(HORIZON, truth, |draws, ones| self.wrong(truth, draws, ones))
+    }
+
+    /// The truth at which a wrong claim is likeliest.
+    fn hardest(&self) -> (f64, f64) {
+        (-24..=24)
+            .map(|step| f64::from(step) / 10.0)
+            .map(|truth| (truth, self.failure_probability(truth)))
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .unwrap()
+    }
+}
+
+/// Draws of ones with probability Phi(truth), looked at after each, until `wrong(draws, ones)` or the end.
+fn ever_wrong(rng: &mut ChaCha8Rng, truth: f64, mut wrong: impl FnMut(u32, u32) -> bool) -> bool {
+    let p = gaussian::cdf(truth);
+    let mut ones = 0;
+    (1..=HORIZON).any(|draws| {
+        ones += u32::from(rng.random_bool(p));
+        wrong(draws, ones)
+    })
+}
+
+#[test]
+fn sequential_claims_fail_at_most_alpha_at_any_time_exactly() {
+    for alpha in [0.2, ALPHA, 0.001, 1e-6] {
+        let rule = rule(alpha);
+        let lattice = Lattice::new(|side, agreeing, draws| rule.evidence(side, agreeing, draws));
+        let (truth, failure) = lattice.hardest();
+        assert!(failure <= alpha, "alpha {alpha}: {failure} at Phi({truth})");
+        assert!(
+            failure > 0.1 * alpha,
+            "alpha {alpha}: the scan found nothing hard: {failure}"
+        );
+    }
+}
+
+#[test]
+fn sequential_claims_fail_at_most_alpha_at_the_hardest_p() {
+    let rule = rule(ALPHA);
+    let lattice = Lattice::new(|side, agreeing, draws| rule.evidence(side, agreeing, draws));
+    let (truth, exact) = lattice.hardest();
+    let p = gaussian::cdf(truth);
+    let failed = failures(|rng| {
+        let mut run = SequentialRun::new(&rule);
+        (0..HORIZON).any(|_| {
+            run.push(CertifiedScore(f32::from(rng.random_bool(p))));
+            wrong(run.side(), run.radius(), truth)
+        })
+    });
+    assert!(
+        !proves_unsound(failed, ALPHA),
+        "{failed} of {RUNS} at Phi({truth})"
+    );
+    let noise = 4.0 * (exact / RUNS as f64).sqrt();
+    assert!(
+        (failed as f64 / RUNS as f64 - exact).abs() < noise,
+        "{failed} of {RUNS} instead of {exact}"
+    );
+}
+
+#[test]
+fn peeking_at_fixed_bounds_is_caught() {
+    let truth = 0.5;
+    let ranks: Vec<_> = (0..=HORIZON)
+        .map(|draws| upper_rank(draws, truth, ALPHA / 2.0))
+        .collect();
+    let planted = failures(|rng| {
+        ever_wrong(rng, truth, |draws, ones| {
+            ranks[draws as usize].is_some_and(|least| ones >= least)
+        })
+    });
+    assert!(proves_unsound(planted, ALPHA), "{planted} of {RUNS}");
+}
+
+#[test]
+fn a_prior_that_saw_the_frame_is_caught() {
+    let fitted = Lattice::new(|side, agreeing, draws| {
+        let ones = if side == Side::Anomalous {
+            agreeing
+        } else {
+            draws - agreeing
+        };
+        // a sharp component, as learning from a station's frames gives, but set on what this frame shows
+        let mean = (f64::from(ones) + 0.5) / (f64::from(draws) + 1.0);
+        let seen = [0.8, 1000.0 * mean, 1000.0 * (1.0 - mean)];
+        let prior = Prior::new(&[seen, [0.2, 0.5, 0.5]]).unwrap();
+        let settings = Settings {
+            prior,
+            ..rule(ALPHA).settings().clone()
+        };
+        SequentialRule::new(settings)
+            .unwrap()
+            .evidence(side, agreeing, draws)
+    });
+    let truth = 0.5;
+    let planted = failures(|rng| ever_wrong(rng, truth, |draws, ones| fitted.wrong(truth, draws, ones)));
+    assert!(proves_unsound(planted, ALPHA), "{planted} of {RUNS}");
+}
+
+#[test]
+fn dropping_half_of_the_disagreeing_draws_is_caught() {
+    let rule = rule(ALPHA);
+    let truth = 0.5;
+    let p = gaussian::cdf(truth);
+    let planted = failures(|rng| {
+        let mut run = SequentialRun::new(&rule);
+        (0..HORIZON).any(|_| {
+            let above = rng.random_bool(p);
+            if above || rng.random_bool(0.5) {
+                run.push(CertifiedScore(f32::from(above)));
+            }
+            wrong(run.side(), run.radius(), truth)
+        })
+    });
+    assert!(proves_unsound(planted, ALPHA), "{planted} of {RUNS}");
+}
+
+/// Runs with p(above), p(NaN) and the rest below; `keep` says what of a draw reaches the run.
+fn failures_with_nan(above: f64, nan: f64, keep: impl Fn(f32) -> bool) -> u64 {
+    let rule = rule(ALPHA);
+    let quantile = |p| Normal::standard().inverse_cdf(p);
+    let (plus, minus) = (quantile(above), quantile(above + nan));
+    failures(|rng| {
+        let mut run = SequentialRun::new(&rule);
+        (0..HORIZON).any(|_| {
+            let place: f64 = rng.random();
+            let score = if place < above {
+                1.0
+            } else if place < above + nan {
+                f32::NAN
+            } else {
+                0.0
+            };
+            if keep(score) {
+                run.push(CertifiedScore(score));
+            }
+            match run.side() {
+                Some(Side::Anomalous) => wrong(run.side(), run.radius(), plus),
+                side => wrong(side, run.radius(), minus),
+            }
+        })
+    })
+}
+
+#[test]
+fn one_threshold_covers_both_sides_with_scores_that_are_not_numbers() {
+    for (above, nan) in [(0.5, 0.25), (0.49, 0.02), (0.25, 0.25), (0.0, 0.5), (0.69, 0.1)] {
+        let failed = failures_with_nan(above, nan, |_| true);
+        assert!(
+            !proves_unsound(failed, ALPHA),
+            "{above} {nan}: {failed} of {RUNS}"
+        );
+    }
+    let planted = failures_with_nan(0.5, 0.25, |score| !score.is_nan());
+    assert!(
+        proves_unsound(planted, ALPHA),
+        "NaN left out: {planted} of {RUNS}"
+    );
+}
+
+#[test]
+fn the_bounds_of_the_median_hold_at_every_draw() {
+    let rule = rule(ALPHA);
+    let failed = failures(|rng| {
+        let mut run = SequentialRun::new(&rule);
+        (0..HORIZON / 2).any(|_| {
+            run.push(CertifiedScore(rng.random_range(-1.0..1.0)));
+            let certificate = run.certificate();
+            certificate.score_lower.is_some_and(|lower| lower > 0.0)
+                || certificate.score_upper.is_some_and(|upper| upper < 0.0)
+        })
+    });
+    assert!(!proves_unsound(failed, ALPHA), "{failed} of {RUNS}");
+    assert!(
+        failed > RUNS / 1000,
+        "bounds that never fail bound nothing: {failed} of {RUNS}"
+    );
+}
