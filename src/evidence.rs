@@ -33,12 +33,10 @@ pub fn keep(
     threshold: f32,
 ) -> Result<String, EvidenceError> {
     let unfinished = root.join(format!(".{name}"));
-    let failed =
-        |path: &Path| move |error: std::io::Error| EvidenceError::File { path: path.into(), why: error.to_string() };
-    std::fs::create_dir_all(&unfinished).map_err(failed(&unfinished))?;
+    std::fs::create_dir_all(&unfinished).map_err(|error| failed(&unfinished, &error))?;
     if let Some((file, bytes)) = captured_bytes(frame) {
         let path = unfinished.join(file);
-        std::fs::write(&path, bytes).map_err(failed(&path))?;
+        std::fs::write(&path, bytes).map_err(|error| failed(&path, &error))?;
     }
     if let Some(input) = &inspected.input {
         tensors::write(&unfinished.join("input.safetensors"), &[("input", input.view().into_dyn())])?;
@@ -46,11 +44,15 @@ pub fn keep(
     if let (Ok(picture), Some(heat)) = (&frame.picture, &inspected.heat) {
         let path = unfinished.join("heatmap.png");
         let drawn = png(&DynamicImage::ImageRgb8(heat_beside_frame(picture, heat, threshold)));
-        std::fs::write(&path, drawn).map_err(failed(&path))?;
+        std::fs::write(&path, drawn).map_err(|error| failed(&path, &error))?;
     }
     let kept = root.join(name);
-    std::fs::rename(&unfinished, &kept).map_err(failed(&kept))?;
+    std::fs::rename(&unfinished, &kept).map_err(|error| failed(&kept, &error))?;
     Ok(name.to_owned())
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> EvidenceError {
+    EvidenceError::File { path: path.to_path_buf(), why: error.to_string() }
 }
 
 /// The bytes as captured with a file name that suits them; raw pixels as PNG. `None` for a frame that

@@ -10,7 +10,7 @@
 //! training mean in training standard deviations, pixel by pixel; the largest values are the score
 //! (AdvRAD's multiscale score, with the division added).
 
-use ndarray::{Array2, ArrayView3, Axis, Zip};
+use ndarray::{Array2, ArrayView3, Axis, Slice, Zip};
 
 use crate::diffusion::reconstruct::Reconstruction;
 use crate::preprocess::Input;
@@ -137,7 +137,7 @@ fn window_means(map: &Array2<f32>, half: usize) -> Array2<f32> {
         for (x, out) in out.iter_mut().enumerate() {
             let window = x.saturating_sub(half)..(x + half + 1).min(width);
             let count = window.len() as f32;
-            *out = row.slice(ndarray::s![window]).sum() / count;
+            *out = row.slice_axis(Axis(0), Slice::from(window)).sum() / count;
         }
     }
     out

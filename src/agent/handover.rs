@@ -13,14 +13,14 @@ use crate::config::Delivery;
 
 /// A frame with the moment it was handed over.
 #[derive(Debug)]
-pub struct Queued {
+pub(super) struct Queued {
     pub frame: Frame,
     pub at: Instant,
 }
 
 /// A bounded queue of frames between two threads.
 #[derive(Debug)]
-pub struct Handover {
+pub(super) struct Handover {
     delivery: Delivery,
     capacity: usize,
     inner: Mutex<Inner>,
@@ -35,7 +35,7 @@ struct Inner {
 }
 
 impl Handover {
-    pub fn new(delivery: Delivery) -> Self {
+    pub(super) fn new(delivery: Delivery) -> Self {
         let capacity = match delivery {
             Delivery::Latest => 1,
             // One in the making while one is waiting.
@@ -46,7 +46,7 @@ impl Handover {
 
     /// Hands a frame over, waiting for room or dropping the oldest one as `delivery` says. A frame handed
     /// over after closing is dropped and counted.
-    pub fn put(&self, frame: Frame) {
+    pub(super) fn put(&self, frame: Frame) {
         let mut inner = self.lock();
         while self.delivery == Delivery::Every && inner.frames.len() >= self.capacity && !inner.closed {
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +64,7 @@ impl Handover {
     }
 
     /// The next frame, waiting for one; `None` once closed and empty.
-    pub fn take(&self) -> Option<Queued> {
+    pub(super) fn take(&self) -> Option<Queued> {
         let mut inner = self.lock();
         loop {
             if let Some(queued) = inner.frames.pop_front() {
@@ -78,13 +78,13 @@ impl Handover {
         }
     }
 
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
     /// Frames that were captured and never inspected.
-    pub fn dropped(&self) -> u64 {
+    pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped
     }
 

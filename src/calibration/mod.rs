@@ -21,6 +21,7 @@
 //! Leaves out: training maps, files, which frames to take (see [`groups`] for one per part).
 
 pub mod groups;
+pub mod maps;
 
 use statrs::distribution::{Beta, ContinuousCDF};
 

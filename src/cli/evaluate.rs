@@ -13,6 +13,7 @@ use super::{Failure, ModelArgs, load_bundle, progress_bar, write_json};
 use crate::detector::Detector;
 use crate::diffusion::noise::fresh_seed;
 use crate::evaluation::{Bootstrap, Estimate, auroc};
+use crate::smoothing::Ranked;
 
 const BOOTSTRAP: Bootstrap = Bootstrap { replicates: 2000, confidence: 0.95, seed: 1 };
 

@@ -13,7 +13,7 @@ use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
 use crate::diffusion::onnx::{OnUnavailable, Provider, SessionSettings};
 use crate::preprocess::Region;
-use crate::publish::{BrokerSettings, Topics};
+use crate::publish::{BrokerSettings, Credentials, Topics};
 use crate::smoothing::Prior;
 use section::{Problems, Section};
 
@@ -26,8 +26,8 @@ pub struct ConfigError {
     pub problems: Vec<String>,
 }
 
-/// A whole configuration.
-#[derive(Debug, Clone)]
+/// A whole configuration. Without `Debug`, since a password is in it.
+#[derive(Clone)]
 pub struct Config {
     /// ONNX Runtime's library; `None` looks where set-up puts it.
     pub onnxruntime_library: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 /// One inspection station: a source, a bundle, a rule, a connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StationConfig {
     pub name: String,
     pub bundle: PathBuf,
@@ -338,8 +338,7 @@ fn read_broker(
     Some(BrokerSettings {
         host: host?,
         port,
-        username,
-        password,
+        credentials: username.zip(password).map(|(username, password)| Credentials { username, password }),
         client_id: client_id.or_else(|| station.map(|station| format!("certiscope-{station}")))?,
         keep_alive_secs,
     })

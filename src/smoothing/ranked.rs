@@ -48,7 +48,7 @@ impl Ranked {
     }
 
     /// The middle score, or the middle of the two middle ones.
-    pub(super) fn median(&self) -> Option<f32> {
+    pub(crate) fn median(&self) -> Option<f32> {
         let half = self.ascending.len().div_ceil(2);
         Some(0.5 * self.upper(half)? + 0.5 * self.lower(half)?)
     }
