@@ -207,7 +207,9 @@ mod tests {
 
     #[test]
     fn an_interval_repeats_with_its_seed_and_has_no_width_without_variation() {
-        let (normal, anomalous) = (vec![vec![0.0], vec![1.0], vec![2.0]], vec![vec![1.5], vec![0.5]]);
+        let Interval {
+            normal, anomalous, ..
+        } = golden().bootstrap;
         let at = |seed| {
             Bootstrap {
                 replicates: 50,

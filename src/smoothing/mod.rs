@@ -18,14 +18,16 @@ pub mod fixed;
 mod gaussian;
 mod prior;
 mod ranked;
+mod rule;
 pub mod sequential;
 #[cfg(test)]
 mod soundness;
 
-pub use fixed::{FixedDesign, FixedRun};
+pub use fixed::{FixedDesign, FixedError, FixedRun};
 pub use prior::{Prior, PriorError};
 pub(crate) use ranked::Ranked;
-pub use sequential::{RuleError, SequentialRule, SequentialRun, Settings, State};
+pub use rule::{RuleError, SequentialRule, Settings};
+pub use sequential::{SequentialRun, State};
 
 /// The score of one noisy draw. Only `score` can make one from a reconstruction of a noisy draw,
 /// so nothing that saw the clean frame can become part of a certificate.

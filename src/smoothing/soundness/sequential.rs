@@ -6,7 +6,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::*;
 use crate::smoothing::fixed::upper_rank;
-use crate::smoothing::sequential::Evidence;
+use crate::smoothing::rule::Evidence;
 
 /// Draws of a run; every one of them is looked at.
 const HORIZON: u32 = 200;
@@ -160,7 +160,7 @@ fn a_prior_that_saw_the_frame_is_caught() {
             .unwrap()
             .evidence(side, agreeing, draws)
     });
-    let truth = 0.5;
+    let (truth, _) = fitted.hardest();
     let planted = failures(|rng| ever_wrong(rng, truth, |draws, ones| fitted.wrong(truth, draws, ones)));
     assert!(proves_unsound(planted, ALPHA), "{planted} of {RUNS}");
 }
