@@ -116,11 +116,11 @@ mod tests {
         let draw = NoisyDraw::of(&grey(0.0), level(), FrameSeed([42; 32]), 5);
         let noise: Vec<f32> = draw.z().iter().take(4).map(|z| z / 0.0625).collect();
         for (got, stored) in noise.iter().zip(FIRST_NORMALS) {
-            assert!((got - stored).abs() < 1e-5, "{noise:?}");
+            assert!((got - stored).abs() < 2e-6, "{noise:?}");
         }
     }
 
-    const FIRST_NORMALS: [f32; 4] = [0.0; 4];
+    const FIRST_NORMALS: [f32; 4] = [0.584531, -0.173714, 0.080417, 0.988398];
 
     #[test]
     fn the_noise_has_the_level_it_claims() {
