@@ -6,6 +6,9 @@
 //! the place of the picture, so it ends as an `abstain` verdict and never as silence.
 //! Leaves out: every change of the picture (see `preprocess`), queues and threads (see `agent`).
 
+mod pace;
+pub mod simulator;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,8 +123,8 @@ pub enum CaptureError {
         why: String,
         allowed: String,
     },
-    #[error("source: simulator.{key} = {value}: {why}; {allowed}")]
-    Simulator {
+    #[error("source: {key} = {value}: {why}; {allowed}")]
+    Setting {
         key: &'static str,
         value: String,
         why: String,

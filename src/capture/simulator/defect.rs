@@ -1,0 +1,257 @@
+//! What can be wrong with a simulated part: six kinds of defects, each knowing exactly where it is.
+//!
+//! Guarantees: a point that a defect does not cover keeps its brightness, so the mask made from the
+//! coverage is the truth and not an estimate. Defects lie on the metal, never on the belt.
+//! Leaves out: which part gets which defect (see `simulator`).
+
+use std::f32::consts::TAU;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::part::{COUNTERSINK, HOLE, HOLES, HUB, Part, Point, RIM, Surface, mix};
+
+/// The kinds of defects, in the order of their folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefectKind {
+    Chip,
+    Crack,
+    Dent,
+    MissingHole,
+    Scratch,
+    Stain,
+}
+
+impl DefectKind {
+    pub const ALL: [Self; 6] = [
+        Self::Chip,
+        Self::Crack,
+        Self::Dent,
+        Self::MissingHole,
+        Self::Scratch,
+        Self::Stain,
+    ];
+
+    /// The name of the class folder and of the truth.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Chip => "chip",
+            Self::Crack => "crack",
+            Self::Dent => "dent",
+            Self::MissingHole => "missing_hole",
+            Self::Scratch => "scratch",
+            Self::Stain => "stain",
+        }
+    }
+}
+
+/// One defect on one part. `strength` 1 is a defect that nobody misses, 0 none at all.
+pub(super) struct Defect {
+    shape: Shape,
+    strength: f32,
+}
+
+enum Shape {
+    /// A piece broken out of the rim.
+    Chip(Blob),
+    /// A dark jagged line that starts at a bolt hole.
+    Crack(Line),
+    /// A dimple: no change of colour, only of the way the light falls.
+    Dent { centre: Point, radius: f32 },
+    /// One bolt hole was not drilled, or not through.
+    MissingHole(Point),
+    /// A thin bowed line, bright (bare metal) or dark.
+    Scratch { line: Line, shade: f32 },
+    /// Oil or dirt that darkens what lies under it.
+    Stain(Blob),
+}
+
+impl Defect {
+    pub(super) fn draw(kind: DefectKind, contrast: f32, part: &Part, rng: &mut ChaCha8Rng) -> Self {
+        let shape = match kind {
+            DefectKind::Chip => Shape::Chip(Blob::draw(Point::polar(RIM, any_angle(rng)), 0.09..0.15, rng)),
+            DefectKind::Crack => Shape::Crack(Line::crack(part, rng)),
+            DefectKind::Dent => Shape::Dent {
+                centre: on_face(rng),
+                radius: rng.random_range(0.1..0.16),
+            },
+            DefectKind::MissingHole => Shape::MissingHole(part.hole(rng.random_range(0..HOLES))),
+            DefectKind::Scratch => Shape::Scratch {
+                line: Line::scratch(rng),
+                shade: if rng.random_bool(0.5) { 0.98 } else { 0.08 },
+            },
+            DefectKind::Stain => Shape::Stain(Blob::draw(on_face(rng), 0.08..0.17, rng)),
+        };
+        Self {
+            shape,
+            strength: contrast * rng.random_range(0.4..1.0_f32),
+        }
+    }
+
+    /// What is seen at `p` with the defect there, and how much of the point the defect covers.
+    pub(super) fn touch(&self, part: &Part, p: Point, seen: Surface) -> (f32, f32) {
+        let Surface { value, metal } = seen;
+        let (coverage, defective) = match &self.shape {
+            Shape::Chip(blob) => {
+                let depth = blob.inside(p);
+                // The broken face catches the light before the belt shows.
+                let broken = mix(0.62, part.belt(p), part.cover(depth - 0.015));
+                (part.cover(depth) * metal, broken)
+            }
+            Shape::Crack(line) => (part.cover(line.inside(p)) * metal, 0.04),
+            Shape::Dent { centre, radius } => {
+                let q = p.minus(*centre);
+                let depth = (1.0 - q.dot(q) / (radius * radius)).max(0.0);
+                let tilt = -q.dot(part.lamp()) / radius;
+                (
+                    if depth > 0.0 { metal } else { 0.0 },
+                    value + 1.6 * tilt * depth * depth,
+                )
+            }
+            Shape::MissingHole(centre) => {
+                let outside = p.minus(*centre).norm() - HOLE - COUNTERSINK;
+                (part.cover(-outside), part.face(p))
+            }
+            Shape::Scratch { line, shade } => (part.cover(line.inside(p)) * metal, *shade),
+            Shape::Stain(blob) => {
+                let soft = (blob.inside(p) / 0.03 + 0.5).clamp(0.0, 1.0);
+                (soft * metal, value * 0.45)
+            }
+        };
+        (mix(value, defective, coverage * self.strength.min(1.0)), coverage)
+    }
+}
+
+fn any_angle(rng: &mut ChaCha8Rng) -> f32 {
+    rng.random_range(0.0..TAU)
+}
+
+/// A place on the turned face, between two holes rather than in one.
+fn on_face(rng: &mut ChaCha8Rng) -> Point {
+    let after = rng.random_range(0..HOLES) as f32;
+    let angle = (after + rng.random_range(0.28..0.72)) * TAU / HOLES as f32;
+    Point::polar(rng.random_range(HUB + 0.08..RIM - 0.12), angle)
+}
+
+/// A round patch with an uneven edge.
+struct Blob {
+    centre: Point,
+    radius: f32,
+    /// Size and phase of the 2nd, 3rd and 5th harmonic of the edge.
+    lobes: [(f32, f32, f32); 3],
+}
+
+impl Blob {
+    fn draw(centre: Point, radius: std::ops::Range<f32>, rng: &mut ChaCha8Rng) -> Self {
+        Self {
+            centre,
+            radius: rng.random_range(radius),
+            lobes: [2.0, 3.0, 5.0].map(|order| (order, rng.random_range(0.0..0.4 / order), any_angle(rng))),
+        }
+    }
+
+    /// How far `p` lies inside the edge (negative: outside).
+    fn inside(&self, p: Point) -> f32 {
+        let q = p.minus(self.centre);
+        let distance = q.norm();
+        if distance > 2.0 * self.radius {
+            return -self.radius;
+        }
+        let angle = q.y.atan2(q.x);
+        let bumps: f32 = self
+            .lobes
+            .iter()
+            .map(|(order, size, phase)| size * (order * angle + phase).cos())
+            .sum();
+        self.radius * (1.0 + bumps) - distance
+    }
+}
+
+/// A thin line through some points.
+struct Line {
+    points: Vec<Point>,
+    half_width: f32,
+    /// A circle around all of it, so that far points are settled at once.
+    centre: Point,
+    reach: f32,
+}
+
+impl Line {
+    fn new(points: Vec<Point>, half_width: f32) -> Self {
+        let centre = points[points.len() / 2];
+        let farthest = points.iter().map(|p| p.minus(centre).norm()).fold(0.0, f32::max);
+        Self {
+            points,
+            half_width,
+            centre,
+            reach: farthest + 0.1,
+        }
+    }
+
+    /// A bowed stroke across the face.
+    fn scratch(rng: &mut ChaCha8Rng) -> Self {
+        let (start, heading) = (on_face(rng), any_angle(rng));
+        let (length, bow): (f32, f32) = (rng.random_range(0.35..0.7), rng.random_range(-0.8..0.8));
+        // Towards the middle, so that most of the stroke stays on the part.
+        let inward = if start.dot(Point::polar(1.0, heading)) > 0.0 {
+            -1.0
+        } else {
+            1.0
+        };
+        let points = (0..10).scan(start, |at, i| {
+            let here = *at;
+            let step = Point::polar(inward * length / 9.0, heading + bow * i as f32 / 9.0);
+            *at = Point {
+                x: here.x + step.x,
+                y: here.y + step.y,
+            };
+            Some(here)
+        });
+        Self::new(points.collect(), rng.random_range(0.009..0.016))
+    }
+
+    /// A jagged walk away from a bolt hole.
+    fn crack(part: &Part, rng: &mut ChaCha8Rng) -> Self {
+        let hole = part.hole(rng.random_range(0..HOLES));
+        let heading = any_angle(rng);
+        let start = Point::polar(HOLE, heading);
+        let mut at = Point {
+            x: hole.x + start.x,
+            y: hole.y + start.y,
+        };
+        let mut points = vec![at];
+        for _ in 0..rng.random_range(6..11) {
+            let step = Point::polar(
+                rng.random_range(0.03..0.06),
+                heading + rng.random_range(-0.9..0.9),
+            );
+            at = Point {
+                x: at.x + step.x,
+                y: at.y + step.y,
+            };
+            points.push(at);
+        }
+        Self::new(points, rng.random_range(0.009..0.016))
+    }
+
+    /// How far `p` lies inside the line's edge (negative: outside).
+    fn inside(&self, p: Point) -> f32 {
+        if p.minus(self.centre).norm() > self.reach {
+            return -self.reach;
+        }
+        let nearest = self
+            .points
+            .windows(2)
+            .map(|ends| {
+                let (along, q) = (ends[1].minus(ends[0]), p.minus(ends[0]));
+                let share = (q.dot(along) / along.dot(along).max(1e-9)).clamp(0.0, 1.0);
+                let beside = q.minus(Point {
+                    x: along.x * share,
+                    y: along.y * share,
+                });
+                beside.dot(beside)
+            })
+            .fold(f32::INFINITY, f32::min);
+        self.half_width - nearest.sqrt()
+    }
+}

@@ -1,0 +1,417 @@
+//! A simulated inspection line: turned flanges on a belt, some of them defective, without any hardware.
+//!
+//! Guarantees: frame `i` of a seed is the same bytes whatever was rendered before it (one ChaCha stream
+//! for each frame and purpose), on one platform's mathematical library; the truth travels in
+//! [`Frame::truth`]; a defective frame differs from the same frame without its defect only where the
+//! mask says. Frames are paced on the monotonic clock without drift.
+//! Leaves out: motion blur, perspective, colour. It shows that the program works; it says nothing of how
+//! well a model does on a real line.
+//! Costs: a 256x256 frame takes a few milliseconds of one core.
+
+mod dataset;
+mod defect;
+mod part;
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+use super::pace::Pace;
+use super::{CaptureError, Channels, Frame, FrameSource, Next, Picture, Samples, Stamp, Truth};
+pub use dataset::simulate;
+use defect::Defect;
+pub use defect::DefectKind;
+use part::{Part, Point};
+
+/// What the simulated line looks like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimulatorSettings {
+    /// The same seed gives the same frames.
+    pub seed: u64,
+    pub width: u32,
+    pub height: u32,
+    /// Share of parts with a defect, 0 to 1.
+    pub defect_rate: f64,
+    /// 1 for defects as they are meant, less for fainter ones, more for none that is faint.
+    pub defect_contrast: f64,
+    /// `None`: as fast as frames are asked for.
+    pub parts_per_second: Option<f64>,
+    /// `None`: for ever.
+    pub count: Option<u64>,
+}
+
+impl Default for SimulatorSettings {
+    fn default() -> Self {
+        Self {
+            // Not the seed that the shipped model was trained with: a demo shows unseen parts.
+            seed: 2026,
+            width: 256,
+            height: 256,
+            defect_rate: 0.15,
+            defect_contrast: 1.0,
+            parts_per_second: Some(4.0),
+            count: None,
+        }
+    }
+}
+
+impl SimulatorSettings {
+    fn check(&self) -> Result<(), CaptureError> {
+        let refuse = |key, value: String, why: &str, allowed: &str| {
+            Err(CaptureError::Setting {
+                key,
+                value,
+                why: why.into(),
+                allowed: allowed.into(),
+            })
+        };
+        for (key, side) in [("simulator.width", self.width), ("simulator.height", self.height)] {
+            if !(32..=4096).contains(&side) {
+                return refuse(
+                    key,
+                    side.to_string(),
+                    "no such frame can be rendered",
+                    "32 to 4096 pixels",
+                );
+            }
+        }
+        if !(0.0..=1.0).contains(&self.defect_rate) {
+            return refuse(
+                "simulator.defect_rate",
+                self.defect_rate.to_string(),
+                "not a share",
+                "0 to 1",
+            );
+        }
+        if !(0.0..=10.0).contains(&self.defect_contrast) {
+            let value = self.defect_contrast.to_string();
+            return refuse(
+                "simulator.defect_contrast",
+                value,
+                "out of range",
+                "0 to 10, 1 as designed",
+            );
+        }
+        match self.parts_per_second {
+            Some(rate) if !Pace::ALLOWED.contains(&rate) => {
+                let allowed = "0.001 to 1000, or none for as fast as it goes";
+                refuse(
+                    "simulator.parts_per_second",
+                    rate.to_string(),
+                    "no such rate",
+                    allowed,
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The simulated line as a source of frames.
+pub struct Simulator {
+    settings: SimulatorSettings,
+    pace: Pace,
+    sent: u64,
+}
+
+impl Simulator {
+    pub fn new(settings: SimulatorSettings) -> Result<Self, CaptureError> {
+        settings.check()?;
+        let pace = Pace::new(settings.parts_per_second);
+        Ok(Self {
+            settings,
+            pace,
+            sent: 0,
+        })
+    }
+}
+
+impl FrameSource for Simulator {
+    fn next(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+        if self.settings.count.is_some_and(|count| self.sent >= count) {
+            return Ok(Next::End);
+        }
+        if !self.pace.sleep(wait) {
+            return Ok(Next::NotYet);
+        }
+        self.sent += 1;
+        let captured_at = Stamp::now();
+        let defect = choose(&self.settings, self.sent);
+        let rendered = render(&self.settings, self.sent, defect);
+        Ok(Next::Frame(Box::new(Frame {
+            source_seq: self.sent,
+            captured_at,
+            part_id: Some(format!("flange-{:06}", self.sent)),
+            picture: Ok(Picture {
+                width: self.settings.width,
+                height: self.settings.height,
+                channels: Channels::Grey,
+                samples: Samples::Eight(rendered.pixels),
+            }),
+            encoded: None,
+            truth: Some(Truth {
+                kind: defect.map_or("good", DefectKind::word).into(),
+            }),
+        })))
+    }
+
+    fn describe(&self) -> String {
+        let SimulatorSettings {
+            seed, width, height, ..
+        } = self.settings;
+        format!("simulator, seed {seed}, {width}x{height} grey")
+    }
+}
+
+/// What a frame's random numbers are for; each use has a stream of its own, so that a part is the same
+/// part with and without its defect.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Choice,
+    Part,
+    Defect,
+    Sensor,
+}
+
+fn stream(seed: u64, index: u64, purpose: Purpose) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(index.wrapping_mul(4).wrapping_add(purpose as u64));
+    rng
+}
+
+/// Whether part `index` has a defect, and which.
+fn choose(settings: &SimulatorSettings, index: u64) -> Option<DefectKind> {
+    let mut rng = stream(settings.seed, index, Purpose::Choice);
+    let defective = rng.random_bool(settings.defect_rate);
+    defective.then(|| DefectKind::ALL[rng.random_range(0..DefectKind::ALL.len())])
+}
+
+struct Rendered {
+    /// Row by row, 8-bit grey.
+    pixels: Vec<u8>,
+    /// 255 where the defect is; all 0 on a good part.
+    mask: Vec<u8>,
+}
+
+/// Frame `index` of the line, with this defect or none.
+fn render(settings: &SimulatorSettings, index: u64, kind: Option<DefectKind>) -> Rendered {
+    let (width, height) = (settings.width as usize, settings.height as usize);
+    let pixel = 2.0 / width.min(height) as f32;
+    let part = Part::draw(&mut stream(settings.seed, index, Purpose::Part), pixel);
+    let defect = kind.map(|kind| {
+        let rng = &mut stream(settings.seed, index, Purpose::Defect);
+        Defect::draw(kind, settings.defect_contrast as f32, &part, rng)
+    });
+    let light = Lighting::at(settings.seed, index);
+    let mut sensor = stream(settings.seed, index, Purpose::Sensor);
+    let mut rendered = Rendered {
+        pixels: Vec::with_capacity(width * height),
+        mask: vec![0; width * height],
+    };
+    for row in 0..height {
+        let y = (row as f32 + 0.5 - height as f32 / 2.0) * pixel;
+        for column in 0..width {
+            let x = (column as f32 + 0.5 - width as f32 / 2.0) * pixel;
+            let at = part.locate(Point { x, y });
+            let seen = part.surface(at);
+            let mut value = seen.value;
+            if let Some(defect) = &defect {
+                let coverage;
+                (value, coverage) = defect.touch(&part, at, seen);
+                if coverage >= 0.5 {
+                    rendered.mask[row * width + column] = 255;
+                }
+            }
+            rendered
+                .pixels
+                .push(expose(value * light.on(x, y), sensor.sample(StandardNormal)));
+        }
+    }
+    rendered
+}
+
+/// The sensor: shot noise that grows with the light, read noise that does not, 8 bits.
+fn expose(light: f32, normal: f32) -> u8 {
+    let light = light.max(0.0);
+    let deviation = (0.005_f32.powi(2) + 0.0001 * light).sqrt();
+    // `as` saturates: what is over full scale clips, as on a sensor.
+    ((light + deviation * normal) * 255.0 + 0.5) as u8
+}
+
+/// How the lamp shines at one moment: it drifts slowly with the parts that pass.
+struct Lighting {
+    gain: f32,
+    slope_x: f32,
+    slope_y: f32,
+}
+
+impl Lighting {
+    fn at(seed: u64, index: u64) -> Self {
+        let mut phases = stream(seed, u64::MAX, Purpose::Choice);
+        let mut wave = |period: f64, size: f64| {
+            let phase: f64 = phases.random();
+            (size * (std::f64::consts::TAU * (index as f64 / period + phase)).sin()) as f32
+        };
+        Self {
+            gain: 1.0 + wave(700.0, 0.05) + wave(97.0, 0.02),
+            slope_x: wave(431.0, 0.05),
+            slope_y: wave(293.0, 0.05),
+        }
+    }
+
+    fn on(&self, x: f32, y: f32) -> f32 {
+        self.gain * (1.0 + self.slope_x * x + self.slope_y * y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> SimulatorSettings {
+        SimulatorSettings {
+            width: 128,
+            height: 96,
+            parts_per_second: None,
+            ..SimulatorSettings::default()
+        }
+    }
+
+    fn frames(settings: SimulatorSettings) -> Vec<Frame> {
+        let mut source = Simulator::new(settings).unwrap();
+        std::iter::from_fn(|| match source.next(Duration::ZERO).unwrap() {
+            Next::Frame(frame) => Some(*frame),
+            Next::NotYet | Next::End => None,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_frame_depends_on_its_seed_and_its_number_only() {
+        let kind = Some(DefectKind::Stain);
+        let alone = render(&settings(), 9, kind);
+        (1..9).for_each(|index| drop(render(&settings(), index, None)));
+        assert_eq!(alone.pixels, render(&settings(), 9, kind).pixels);
+        assert_ne!(alone.pixels, render(&settings(), 10, kind).pixels);
+        let other_seed = SimulatorSettings {
+            seed: 1,
+            ..settings()
+        };
+        assert_ne!(alone.pixels, render(&other_seed, 9, kind).pixels);
+    }
+
+    #[test]
+    fn a_source_gives_count_frames_with_their_truth() {
+        let settings = SimulatorSettings {
+            count: Some(400),
+            defect_rate: 0.25,
+            width: 32,
+            height: 32,
+            ..settings()
+        };
+        let frames = frames(settings.clone());
+        assert_eq!(frames.len(), 400);
+        let defective = frames
+            .iter()
+            .filter(|f| f.truth.as_ref().unwrap().is_defect())
+            .count();
+        // Binomial(400, 0.25): five standard deviations are 43.
+        assert!((57..=143).contains(&defective), "{defective} defective");
+        for kind in DefectKind::ALL {
+            assert!(
+                frames
+                    .iter()
+                    .any(|f| f.truth.as_ref().unwrap().kind == kind.word())
+            );
+        }
+        assert_eq!(frames[0].source_seq, 1);
+        assert_eq!(frames[399].part_id.as_deref(), Some("flange-000400"));
+        let picture = frames[7].picture.as_ref().unwrap();
+        let again = render(&settings, 8, choose(&settings, 8)).pixels;
+        assert_eq!(picture.samples, Samples::Eight(again));
+    }
+
+    #[test]
+    fn every_kind_of_defect_changes_the_part_where_its_mask_says() {
+        let settings = SimulatorSettings {
+            defect_contrast: 3.0,
+            ..SimulatorSettings::default()
+        };
+        for kind in DefectKind::ALL {
+            for index in 1..=8 {
+                let good = render(&settings, index, None);
+                let bad = render(&settings, index, Some(kind));
+                let pixels = good.pixels.iter().zip(&bad.pixels).zip(&bad.mask);
+                let (mut inside, mut outside, mut area) = (0.0, 0.0, 0_u32);
+                for ((&good, &bad), &mask) in pixels {
+                    let change = f64::from(good.abs_diff(bad));
+                    if mask == 255 {
+                        inside += change;
+                        area += 1;
+                    } else {
+                        outside += change;
+                    }
+                }
+                assert!(area > 40, "{}: {area} pixels of 65536", kind.word());
+                assert!(
+                    inside / f64::from(area) > 20.0,
+                    "{}: change {inside} over {area}",
+                    kind.word()
+                );
+                // Only the soft edge, covered less than half, lies outside.
+                assert!(
+                    outside < 0.4 * inside,
+                    "{}: {outside} outside, {inside} inside",
+                    kind.word()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_contrast_a_defect_cannot_be_seen() {
+        let settings = SimulatorSettings {
+            defect_contrast: 0.0,
+            ..settings()
+        };
+        for kind in DefectKind::ALL {
+            assert_eq!(
+                render(&settings, 3, Some(kind)).pixels,
+                render(&settings, 3, None).pixels
+            );
+        }
+    }
+
+    #[test]
+    fn the_light_drifts_slowly() {
+        let mean = |index| {
+            let pixels = render(&settings(), index, None).pixels;
+            pixels.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels.len() as f64
+        };
+        let means: Vec<f64> = (1..=350).step_by(10).map(mean).collect();
+        let spread =
+            means.iter().copied().fold(f64::MIN, f64::max) - means.iter().copied().fold(f64::MAX, f64::min);
+        assert!(spread > 5.0, "{spread} grey levels over 350 parts");
+        let step = means.windows(2).map(|m| (m[1] - m[0]).abs()).fold(0.0, f64::max);
+        assert!(step < 4.0, "{step} grey levels within 10 parts");
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused_by_name() {
+        let refused = |change: fn(&mut SimulatorSettings)| {
+            let mut settings = settings();
+            change(&mut settings);
+            Simulator::new(settings)
+                .err()
+                .expect("must be refused")
+                .to_string()
+        };
+        assert!(refused(|s| s.width = 31).contains("simulator.width = 31"));
+        assert!(refused(|s| s.height = 5000).contains("simulator.height = 5000"));
+        assert!(refused(|s| s.defect_rate = f64::NAN).contains("simulator.defect_rate = NaN"));
+        assert!(refused(|s| s.defect_contrast = -1.0).contains("simulator.defect_contrast = -1"));
+        assert!(refused(|s| s.parts_per_second = Some(0.0)).contains("simulator.parts_per_second = 0"));
+    }
+}
