@@ -6,6 +6,8 @@
 //! the place of the picture, so it ends as an `abstain` verdict and never as silence.
 //! Leaves out: every change of the picture (see `preprocess`), queues and threads (see `agent`).
 
+pub mod decode;
+pub mod folder;
 mod pace;
 pub mod simulator;
 

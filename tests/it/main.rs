@@ -1,2 +1,3 @@
 //! The one integration test crate, so that the libraries link once.
+mod capture;
 mod support;
