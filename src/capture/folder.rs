@@ -50,7 +50,10 @@ struct Listed {
 
 impl FolderSource {
     pub fn open(settings: FolderSettings) -> Result<Self, CaptureError> {
-        if let Some(rate) = settings.frames_per_second.filter(|rate| !Pace::ALLOWED.contains(rate)) {
+        if let Some(rate) = settings
+            .frames_per_second
+            .filter(|rate| !Pace::ALLOWED.contains(rate))
+        {
             return Err(CaptureError::Setting {
                 key: "folder.frames_per_second",
                 value: rate.to_string(),
@@ -108,7 +111,11 @@ impl FrameSource for FolderSource {
 
     fn describe(&self) -> String {
         let rounds = if self.settings.repeat { "for ever" } else { "once" };
-        format!("folder {}, {} pictures, {rounds}", self.settings.path.display(), self.pictures.len())
+        format!(
+            "folder {}, {} pictures, {rounds}",
+            self.settings.path.display(),
+            self.pictures.len()
+        )
     }
 }
 
@@ -120,7 +127,13 @@ pub fn read_frame(path: &Path, source_seq: u64) -> Frame {
         Ok(bytes) => (decode(&name, &bytes), Some(Arc::from(bytes))),
         Err(error) => {
             let why = error.to_string();
-            (Err(BadFrame::Unreadable { name: name.clone(), why }), None)
+            (
+                Err(BadFrame::Unreadable {
+                    name: name.clone(),
+                    why,
+                }),
+                None,
+            )
         }
     };
     Frame {
@@ -135,7 +148,9 @@ pub fn read_frame(path: &Path, source_seq: u64) -> Frame {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 GiB"));
     }
@@ -214,6 +229,9 @@ fn is_good(class: &str) -> bool {
 }
 
 fn is_picture(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+    path.extension().is_some_and(|extension| {
+        EXTENSIONS
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
+    })
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use image::{ExtendedColorType, ImageFormat};
 
-use super::{DefectKind, SimulatorSettings, render};
+use super::render::render;
+use super::{DefectKind, SimulatorSettings};
 use crate::capture::CaptureError;
 
 /// Writes a data set into `out`: `train_good` normal parts to train on; `test_per_kind` normal parts and
