@@ -177,7 +177,7 @@ impl Pump {
             Ok(()) => acknowledged.clear(),
             Err(StoreError::Ended) => return Err(StoreError::Ended),
             Err(error) => {
-                tracing::warn!(station = &*self.origin.station, %error, "outbox not cleared, trying again")
+                tracing::warn!(station = &*self.origin.station, %error, "outbox not cleared, trying again");
             }
         }
         Ok(())
@@ -280,7 +280,7 @@ impl Session<'_> {
                 () = asked(&mut self.pump.shutdown), if deadline.is_none() => {
                     self.leaving = Some(Instant::now() + self.pump.timing.drain_limit);
                 }
-                () = async { sleep_until(deadline.expect("guarded")).await }, if deadline.is_some() => {}
+                () = passed(deadline) => {}
             }
         }
     }
@@ -419,6 +419,14 @@ impl Session<'_> {
         } else {
             text
         }
+    }
+}
+
+/// Returns at the deadline, or never without one.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
