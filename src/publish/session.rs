@@ -54,8 +54,6 @@ impl From<StoreError> for Broken {
 
 /// A retained message of which only the newest state counts: one is in flight at a time.
 struct Shown<T> {
-    /// It may have changed since it was sent.
-    due: bool,
     in_flight: bool,
     value: T,
 }
@@ -74,6 +72,8 @@ pub(super) struct Session<'a> {
     /// Verdicts without PUBACK.
     in_flight: usize,
     outbox_may_have_more: bool,
+    /// A newer verdict may stand in the log than was shown.
+    last_due: bool,
     last: Shown<RowId>,
     status: Shown<String>,
     /// Set once shutdown is asked: when draining ends.
@@ -96,13 +96,12 @@ impl<'a> Session<'a> {
             cursor: RowId::START,
             in_flight: 0,
             outbox_may_have_more: true,
+            last_due: true,
             last: Shown {
-                due: true,
                 in_flight: false,
                 value: RowId::START,
             },
             status: Shown {
-                due: true,
                 in_flight: false,
                 value: String::new(),
             },
@@ -132,7 +131,7 @@ impl<'a> Session<'a> {
                 changed = self.newest.changed() => {
                     changed.map_err(|_| StoreError::Ended)?;
                     self.outbox_may_have_more = true;
-                    self.last.due = true;
+                    self.last_due = true;
                 }
                 _ = seconds.tick() => self.each_second().await?,
                 () = asked(&mut self.pump.shutdown), if deadline.is_none() => {
@@ -168,10 +167,10 @@ impl<'a> Session<'a> {
     }
 
     async fn send_last(&mut self) -> Result<(), Broken> {
-        if !self.last.due || self.last.in_flight {
+        if !self.last_due || self.last.in_flight {
             return Ok(());
         }
-        self.last.due = false;
+        self.last_due = false;
         let newest = self.pump.store.newest_message(&self.pump.origin.station).await?;
         let Some(message) = newest.filter(|message| message.row > self.last.value) else {
             return Ok(()); // the row was another station's
@@ -236,7 +235,7 @@ impl<'a> Session<'a> {
     }
 
     fn drained(&self) -> bool {
-        !self.outbox_may_have_more && self.in_flight == 0 && !self.last.due && !self.last.in_flight
+        !self.outbox_may_have_more && self.in_flight == 0 && !self.last_due && !self.last.in_flight
     }
 
     /// Says `stopped` and disconnects in order, so that the will stays unsaid.
