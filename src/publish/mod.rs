@@ -1,7 +1,8 @@
 //! What the line is told: MQTT, and the only module that knows rumqttc.
 //!
 //! `wire` words the messages, `topics` names their places, `link` is one connection on which every
-//! acknowledgement finds its message, `pump` decides what is sent when.
+//! acknowledgement finds its message, `session` decides what is sent when on it, `pump` makes one session after
+//! another.
 //! Guarantees: only what is committed is published; a row leaves the outbox on its PUBACK and in no other
 //! way; nothing here makes the inspection wait, whatever the broker does, and what it does is visible as
 //! [`Connection`]. Delivery is at least once: (boot_id, seq) makes it exactly once for a reader.
@@ -10,6 +11,7 @@
 
 mod link;
 mod pump;
+mod session;
 mod topics;
 pub mod wire;
 

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: field names, order and types are those of the contract (`verdict.schema.json`, checked
 //! against every message in the tests); a key never changes its type, absent values are `null`; radii are
-//! rounded down to [`RADIUS_DIGITS`] digits, so that what is claimed on the wire is never more than what
+//! rounded down to six digits, so that what is claimed on the wire is never more than what
 //! was certified; no number is NaN or infinite.
 //! Leaves out: topics and delivery (see `topics`, `pump`).
 

@@ -262,7 +262,8 @@ impl Store {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT count(*), (SELECT captured_at_us FROM inspection WHERE id = min(inspection_id))
+                    "SELECT count(*), (SELECT captured_at_us FROM outbox JOIN inspection ON id = inspection_id
+                                       WHERE outbox.station = ?1 ORDER BY inspection_id LIMIT 1)
                      FROM outbox WHERE station = ?1",
                 )?
                 .query_row([station], |row| {

@@ -9,7 +9,7 @@ pub(crate) mod subscriber;
 use std::time::{Duration, Instant};
 
 /// Far beyond what any state below needs, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `state` holds; a state that never comes fails the test by its name.
 pub(crate) fn wait_until(what: &str, mut state: impl FnMut() -> bool) {

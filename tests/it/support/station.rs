@@ -141,6 +141,7 @@ impl Station {
     }
 
     pub(crate) fn connection(&self) -> Connection {
+        assert!(!self.pump.is_finished(), "the pump has ended");
         self.connection.borrow().clone()
     }
 

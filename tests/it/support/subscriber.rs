@@ -51,7 +51,7 @@ impl Subscriber {
             for event in connection.iter() {
                 match event {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        client.try_subscribe("#", QoS::AtLeastOnce).unwrap()
+                        client.try_subscribe("#", QoS::AtLeastOnce).unwrap();
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => {
                         subscriptions.fetch_add(1, Ordering::SeqCst);
