@@ -1,1 +1,251 @@
-//! Under way.
+//! The whole agent as its users run it: the program, a configuration file, real pictures, a real mosquitto.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use certiscope::capture::simulator::{SimulatorSettings, simulate};
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::support::broker::{Broker, PASSWORD, USER};
+use crate::support::subscriber::{Subscriber, key};
+use crate::support::wait_until;
+
+/// A station in a temporary folder.
+struct Line {
+    folder: tempfile::TempDir,
+}
+
+impl Line {
+    /// With pictures of simulated parts: `per_kind` good ones and as many of each kind of defect.
+    fn with_pictures(per_kind: u64) -> Self {
+        let line = Self { folder: tempfile::tempdir().unwrap() };
+        let settings = SimulatorSettings { width: 96, height: 96, ..SimulatorSettings::default() };
+        simulate(&line.path("pictures"), settings, 1, per_kind, &mut |_, _| {}).unwrap();
+        line
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A configuration that inspects `source` and talks to `broker`.
+    fn configure(&self, broker: &str, source: &str) -> PathBuf {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/demo-line");
+        let text = format!(
+            r#"
+            [store]
+            folder = "state"
+            [broker]
+            host = "127.0.0.1"
+            {broker}
+            [topics]
+            line = "test"
+            [[station]]
+            name = "station1"
+            bundle = {bundle:?}
+            recipe = "flange"
+            [station.source]
+            {source}
+            [station.smoothing]
+            target_radius = 0.01
+            max_draws = 48
+            "#
+        );
+        let file = self.path("station.toml");
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn run(&self, config: &Path) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_certiscope"))
+            .args(["run", "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn database(&self) -> Connection {
+        Connection::open(self.path("state/certiscope.db")).unwrap()
+    }
+
+    fn count(&self, table: &str) -> i64 {
+        self.database().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+}
+
+const FOLDER: &str = "kind = \"folder\"\npath = \"pictures/test\"";
+const BELT: &str = "kind = \"simulator\"\nframes_per_second = 50.0\nwidth_px = 96\nheight_px = 96";
+
+/// What a program that ended by itself said, and how it ended.
+fn end(mut child: Child) -> (Option<i32>, String, String) {
+    let read = |pipe: Option<&mut dyn Read>| {
+        let mut text = String::new();
+        pipe.unwrap().read_to_string(&mut text).unwrap();
+        text
+    };
+    let out = read(child.stdout.as_mut().map(|pipe| pipe as &mut dyn Read));
+    let err = read(child.stderr.as_mut().map(|pipe| pipe as &mut dyn Read));
+    (child.wait().unwrap().code(), out, err)
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Pictures, broken ones among them: each file gives one verdict, heard once, committed, explained.
+#[test]
+fn every_file_gives_exactly_one_verdict() {
+    let line = Line::with_pictures(2);
+    let whole = std::fs::read(line.path("pictures/test/good/0000.png")).unwrap();
+    for (name, bytes) in [("empty.png", &[][..]), ("cut.png", &whole[..whole.len() / 3]), ("text.png", b"no picture")] {
+        std::fs::write(line.path("pictures/test/good").join(name), bytes).unwrap();
+    }
+    let broker = Broker::start();
+    let subscriber = Subscriber::at(broker.port);
+    let config = line.configure(&format!("port = {}", broker.port), FOLDER);
+    let (code, out, err) = end(line.run(&config));
+    assert_eq!(code, Some(0), "{out}{err}");
+
+    let files = 2 * 7 + 3;
+    subscriber.wait_heard("status", "the agent has stopped", |heard| heard.message["state"] == "stopped");
+    let verdicts: Vec<Value> = subscriber.heard("verdict").into_iter().map(|heard| heard.message).collect();
+    assert_eq!(verdicts.len(), files, "{out}{err}");
+    let parts: BTreeSet<&str> = verdicts.iter().map(|verdict| verdict["part_id"].as_str().unwrap()).collect();
+    assert_eq!(parts.len(), files, "a part was named twice");
+    let boot = verdicts[0]["boot_id"].clone();
+    let expected: Vec<_> = (1..=files as u64).map(|seq| (boot.as_str().unwrap().to_owned(), seq)).collect();
+    assert_eq!(verdicts.iter().map(key).collect::<Vec<_>>(), expected, "in order, without a gap");
+    assert_eq!((line.count("inspection"), line.count("outbox")), (files as i64, 0));
+
+    for verdict in &verdicts {
+        let part = verdict["part_id"].as_str().unwrap();
+        let broken = ["empty.png", "cut.png", "text.png"].iter().any(|name| part.ends_with(name));
+        assert_eq!(verdict["reason"] == "bad_frame", broken, "{verdict}");
+        assert_eq!(verdict["recipe"], "flange");
+        assert_eq!(verdict["historical"], false);
+        if broken {
+            assert_eq!((&verdict["verdict"], &verdict["pass"]), (&"abstain".into(), &2.into()));
+            assert!(verdict["radius"].is_null() && verdict["frame_radius"].is_null());
+        }
+    }
+    let last = subscriber.heard("last").pop().unwrap().message;
+    assert_eq!(last["seq"], files as u64);
+}
+
+/// What a technician finds: for every part that is not normal the bytes as captured, the input, a heat map;
+/// and a row with seed and scores.
+#[test]
+fn flagged_parts_keep_their_evidence() {
+    let line = Line::with_pictures(1);
+    std::fs::write(line.path("pictures/test/good/empty.png"), []).unwrap();
+    let broker = Broker::start();
+    let config = line.configure(&format!("port = {}", broker.port), FOLDER);
+    let (code, out, err) = end(line.run(&config));
+    assert_eq!(code, Some(0), "{out}{err}");
+
+    let database = line.database();
+    let mut rows = database
+        .prepare("SELECT verdict, part_id, evidence, length(seed), draws, length(scores) FROM inspection")
+        .unwrap();
+    let mut rows = rows.query([]).unwrap();
+    let mut flagged = 0;
+    while let Some(row) = rows.next().unwrap() {
+        let (verdict, part): (String, String) = (row.get(0).unwrap(), row.get(1).unwrap());
+        let evidence: Option<String> = row.get(2).unwrap();
+        assert_eq!(evidence.is_some(), verdict != "normal", "{part} is {verdict}");
+        assert_eq!(row.get::<_, u32>(3).unwrap(), 32, "the seed");
+        let (draws, bytes): (Option<u32>, u32) = (row.get(4).unwrap(), row.get(5).unwrap());
+        assert_eq!(bytes, 4 * draws.unwrap_or(0), "one f32 for each draw");
+        let Some(evidence) = evidence else { continue };
+        flagged += 1;
+        let folder = line.path("state/evidence/station1").join(evidence);
+        let captured = std::fs::read(line.path("pictures/test").join(&part)).unwrap();
+        let kept = ["frame.png", "frame.bin"].iter().find_map(|name| std::fs::read(folder.join(name)).ok());
+        assert_eq!(kept.unwrap(), captured, "{part}: the bytes as captured");
+        let read_picture = !part.ends_with("empty.png");
+        assert_eq!(folder.join("heatmap.png").is_file(), read_picture);
+        assert_eq!(folder.join("input.safetensors").is_file(), read_picture);
+        if read_picture {
+            assert_eq!(image::open(folder.join("heatmap.png")).unwrap().height(), 384);
+        }
+    }
+    assert!(flagged >= 1, "the empty file at the least");
+}
+
+/// The broker is not there at first: inspection goes on, and what was said meanwhile comes later, so marked.
+#[test]
+fn inspection_goes_on_without_a_broker() {
+    let line = Line::with_pictures(1);
+    let mut broker = Broker::absent();
+    let config = line.configure(&format!("port = {}", broker.port), BELT);
+    let agent = line.run(&config);
+    wait_until("the agent inspects without a broker", || {
+        line.path("state/certiscope.db").is_file() && line.count_or_zero("inspection") >= 5
+    });
+    broker.come_up();
+    let subscriber = Subscriber::at(broker.port);
+    subscriber.wait_heard("verdict", "a verdict from before comes, so marked", |heard| {
+        heard.message["historical"] == true
+    });
+    subscriber.wait_heard("verdict", "a verdict from now comes", |heard| heard.message["historical"] == false);
+    signal(&agent, "TERM");
+    let (code, out, err) = end(agent);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_eq!(subscriber.verdicts().len() as i64, line.count("inspection"), "every row was heard");
+    assert_eq!(line.count("outbox"), 0);
+}
+
+/// A broker that lets nobody in stops no inspection either; the rows wait in the outbox.
+#[test]
+fn a_broker_that_refuses_stops_nothing() {
+    let line = Line::with_pictures(1);
+    let broker = Broker::with_password();
+    std::fs::write(line.path("password"), "wrong\n").unwrap();
+    let refused = format!("port = {}\nusername = \"{USER}\"\npassword_file = \"password\"", broker.port);
+    let (code, out, err) = end(line.run(&line.configure(&refused, FOLDER)));
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(err.contains("refused"), "{err}");
+    assert_eq!((line.count("inspection"), line.count("outbox")), (7, 7));
+
+    // The next start, with the right password, delivers what waited.
+    std::fs::write(line.path("password"), PASSWORD).unwrap();
+    let (code, out, err) = end(line.run(&line.configure(&refused, FOLDER)));
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_eq!((line.count("inspection"), line.count("outbox")), (14, 0));
+}
+
+/// The first signal ends in order, the second at once.
+#[test]
+fn a_second_signal_ends_at_once() {
+    let line = Line::with_pictures(1);
+    // Nobody answers there, so an ordered stop takes as long as it waits for the broker to appear.
+    let config = line.configure(&format!("port = {}", Broker::absent().port), BELT);
+    let mut agent = line.run(&config);
+    wait_until("the agent inspects", || line.count_or_zero("inspection") >= 1);
+    signal(&agent, "INT");
+    signal(&agent, "INT");
+    let code = agent.wait().unwrap().code();
+    assert!(matches!(code, Some(130 | 0)), "{code:?}");
+    let committed = line.count("inspection");
+    let highest: i64 =
+        line.database().query_row("SELECT max(seq) FROM inspection", [], |row| row.get(0)).unwrap();
+    assert_eq!(committed, highest, "whatever was committed is whole");
+}
+
+impl Line {
+    /// Rows so far, while another process still makes the table.
+    fn count_or_zero(&self, table: &str) -> i64 {
+        if !self.path("state/certiscope.db").is_file() {
+            return 0;
+        }
+        let database = self.database();
+        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap_or(0)
+    }
+}

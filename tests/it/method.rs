@@ -1,1 +1,321 @@
-//! Under way.
+//! The method as a whole, against worlds whose answers are known: an analytic denoiser with p and the
+//! true radius in closed form, and the real model of the demo line.
+
+use certiscope::bundle::Bundle;
+use certiscope::capture::{Channels, Frame, Picture, Samples, Stamp};
+use certiscope::detector::Detector;
+use certiscope::diffusion::denoiser::{Denoiser, DenoiserError, GaussianDenoiser};
+use certiscope::diffusion::noise::NoisyDraw;
+use certiscope::diffusion::onnx::{OnUnavailable, OnnxDenoiser, Provider, Runtime, SessionSettings};
+use certiscope::diffusion::reconstruct::{Reconstruction, reconstruct};
+use certiscope::diffusion::schedule::{NoiseLevel, Schedule, Timestep};
+use certiscope::inspection::{FrameSeed, Inspection, Parameters};
+use certiscope::inspector::Inspector;
+use certiscope::preprocess::{Input, InputShape, Preprocessor};
+use certiscope::score::{self, ScoreParameters, TrainingMaps};
+use certiscope::smoothing::{Prior, SequentialRule, Settings};
+use certiscope::verdict::{Reason, Verdict};
+use ndarray::{Array3, Array4, ArrayView4};
+use statrs::distribution::{ContinuousCDF, Normal};
+
+const SIDE: usize = 64;
+
+/// A world in which everything is Gaussian: inputs are mean + N(0, spread^2), the denoiser is the best there
+/// is, and the score is the square of the mean of z - x0_hat over the whole picture.
+struct World {
+    level: NoiseLevel,
+    denoiser: GaussianDenoiser,
+    threshold: f64,
+}
+
+impl World {
+    const MEAN: f64 = 0.5;
+    const SPREAD: f64 = 0.1;
+
+    fn new(k: usize, sigma: f64, threshold: f64) -> Self {
+        let level = Schedule::linear(1000, 1e-4, 0.02).unwrap().noise_level(Timestep(k), sigma).unwrap();
+        Self { level, denoiser: GaussianDenoiser::new(Self::MEAN, Self::SPREAD, level), threshold }
+    }
+
+    /// What is left of z - mean in z - x0_hat: 1 - g sqrt(a).
+    fn rest(&self) -> f64 {
+        1.0 - self.denoiser.gain() * self.level.alpha_bar().sqrt()
+    }
+
+    /// Standard deviation of the picture's mean of z - x0_hat over both noises.
+    fn deviation(&self) -> f64 {
+        let outer = self.rest() * self.level.sigma();
+        let inner = self.denoiser.gain() * self.level.inner_sigma() / 2.0;
+        (outer * outer + inner * inner).sqrt() / SIDE as f64
+    }
+
+    /// p = P(score > threshold) for a picture that is `grey` everywhere.
+    fn p(&self, grey: f64) -> f64 {
+        let centre = self.rest() * (grey - Self::MEAN);
+        let edge = self.threshold.sqrt();
+        let normal = Normal::standard();
+        let above = |x: f64| 1.0 - normal.cdf(x);
+        above((edge - centre) / self.deviation()) + normal.cdf((-edge - centre) / self.deviation())
+    }
+
+    /// How far (l2) a picture `grey` everywhere must be moved until its median score crosses the threshold.
+    fn true_radius(&self, grey: f64) -> f64 {
+        let distance = (self.rest() * (grey - Self::MEAN)).abs() - self.threshold.sqrt();
+        (distance / self.rest()).abs() * SIDE as f64
+    }
+
+    fn inspector(&self, alpha: f64, target_radius: f64, max_draws: u32, batch: u32) -> Inspector {
+        self.inspector_with(Box::new(self.denoiser.clone()), alpha, target_radius, max_draws, batch)
+    }
+
+    fn inspector_with(
+        &self,
+        denoiser: Box<dyn Denoiser>,
+        alpha: f64,
+        target_radius: f64,
+        max_draws: u32,
+        batch: u32,
+    ) -> Inspector {
+        let settings = Settings {
+            alpha,
+            threshold: self.threshold as f32,
+            sigma: self.level.sigma(),
+            target_radius,
+            max_draws,
+            prior: Prior::default(),
+        };
+        let parameters = Parameters {
+            model: "analytic@1".to_owned(),
+            model_sha256: "none".to_owned(),
+            input: [1, SIDE, SIDE],
+            k: self.level.k().0,
+            sigma: self.level.sigma(),
+            threshold: self.threshold as f32,
+            alpha,
+            target_radius,
+            required_radius: target_radius,
+            max_draws,
+            deadline_ms: None,
+            prior: settings.prior.components().to_vec(),
+            provider: "none".to_owned(),
+            precision: "fp32".to_owned(),
+            onnxruntime: "none".to_owned(),
+            recipe: None,
+        };
+        let shape = InputShape { channels: 1, height: SIDE, width: SIDE };
+        let rule = SequentialRule::new(settings).unwrap();
+        let detector = self.detector(denoiser, batch);
+        Inspector::from_parts(Preprocessor::new(shape, None), detector, rule, parameters, false)
+    }
+
+    fn detector(&self, denoiser: Box<dyn Denoiser>, batch: u32) -> Detector {
+        let one_block = ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1 };
+        let maps = TrainingMaps::identity(SIDE, SIDE);
+        Detector::with_denoiser(denoiser, self.level, one_block, maps.clone(), maps, batch)
+    }
+}
+
+/// A grey value of a 16-bit picture, in [0,1]: an 8-bit step would move p by a third.
+#[derive(Clone, Copy)]
+struct Grey(u16);
+
+impl Grey {
+    fn value(self) -> f64 {
+        f64::from(self.0) / 65535.0
+    }
+
+    /// The bright grey whose p comes nearest from below.
+    fn with_p(world: &World, wanted: f64) -> Self {
+        let middle = (World::MEAN * 65535.0) as u16;
+        let brighter: Vec<u16> = (middle..=u16::MAX).collect();
+        Self(brighter[brighter.partition_point(|&grey| world.p(Self(grey).value()) < wanted) - 1])
+    }
+
+    /// A frame that is this grey everywhere, of the size of the model input.
+    fn frame(self) -> Frame {
+        let (width, height) = (SIDE as u32, SIDE as u32);
+        let samples = Samples::Sixteen(vec![self.0; SIDE * SIDE]);
+        Frame {
+            source_seq: 1,
+            captured_at: Stamp::now(),
+            part_id: None,
+            picture: Ok(Picture { width, height, channels: Channels::Grey, samples }),
+            encoded: None,
+            truth: None,
+        }
+    }
+
+    fn input(self) -> Input {
+        Input::from_unit_range(Array3::from_elem((1, SIDE, SIDE), self.value() as f32)).unwrap()
+    }
+}
+
+fn inspect(inspector: &mut Inspector, grey: Grey, seed: u8) -> Inspection {
+    inspector.inspect(&grey.frame(), FrameSeed([seed; 32]), std::time::Instant::now()).inspection
+}
+
+/// The share of draws above the threshold is the p of the closed form. A score that saw the clean frame would
+/// lose the certification noise, and with it this share.
+#[test]
+fn draws_score_above_the_threshold_as_often_as_the_closed_form_says() {
+    const DRAWS: u32 = 2000;
+    let world = World::new(150, 0.2, 2.5e-5);
+    let mut detector = world.detector(Box::new(world.denoiser.clone()), 64);
+    for wanted in [0.2, 0.5, 0.8] {
+        let grey = Grey::with_p(&world, wanted);
+        let p = world.p(grey.value());
+        assert!((p - wanted).abs() < 0.01, "the test needs a grey near p = {wanted}: {p}");
+        let pairs = detector.reconstruct(&grey.input(), FrameSeed([1; 32]), 0..DRAWS).unwrap();
+        let above = pairs.iter().filter(|pair| f64::from(detector.certified(pair).value()) > world.threshold);
+        let above = above.count() as f64;
+        let off = (above - p * f64::from(DRAWS)) / (p * (1.0 - p) * f64::from(DRAWS)).sqrt();
+        assert!(off.abs() < 4.5, "{above} of {DRAWS} above, p = {p:.4}: {off:.1} deviations off");
+    }
+}
+
+/// With all noise outside (sigma = sigma_k) the bound of Cohen et al. is an equality in a linear world: the
+/// certified radius comes up to the true one from below.
+#[test]
+fn the_certified_radius_approaches_the_true_radius_from_below() {
+    let sigma_k = Schedule::linear(1000, 1e-4, 0.02).unwrap().sigma_k(Timestep(150)).unwrap();
+    let world = World::new(150, sigma_k, 2.5e-5);
+    let grey = Grey::with_p(&world, 0.9);
+    let truth = world.true_radius(grey.value());
+    for seed in 0..5 {
+        // A target so near the truth keeps the run drawing.
+        let mut inspector = world.inspector(0.001, 0.97 * truth, 2000, 64);
+        let radius = inspect(&mut inspector, grey, seed).certificate.unwrap().radius;
+        assert!(radius < truth, "certified {radius}, true {truth}");
+        assert!(radius > 0.8 * truth, "certified {radius}, true {truth}: the bound is loose");
+    }
+}
+
+/// With part of the noise inside the radius must not grow beyond sigma of the outer noise.
+#[test]
+fn noise_added_inside_buys_no_radius() {
+    let world = World::new(150, 0.05, 2.5e-5);
+    let grey = Grey(52_000);
+    let truth = world.true_radius(grey.value());
+    let mut inspector = world.inspector(0.001, 0.1, 500, 16);
+    let inspection = inspect(&mut inspector, grey, 1);
+    let certificate = inspection.certificate.as_ref().unwrap();
+    assert_eq!(inspection.verdict, Verdict::Anomalous);
+    assert!(certificate.radius >= 0.1 && certificate.radius < truth);
+    // All draws agree, so what limits the radius is sigma: 0.05 Phi^-1(alpha^(1/n)) at the most.
+    let limit = 0.05 * Normal::standard().inverse_cdf(0.001_f64.powf(1.0 / f64::from(certificate.draws)));
+    assert!(certificate.radius < limit, "{} against {limit}", certificate.radius);
+}
+
+/// Draws are the same however they are batched, and none is lost where the batch does not divide them.
+#[test]
+fn batches_change_nothing_and_lose_nothing() {
+    let world = World::new(150, 0.2, 2.5e-5);
+    let grey = Grey::with_p(&world, 0.5);
+    let scores = |batch| -> Vec<f32> {
+        let mut detector = world.detector(Box::new(world.denoiser.clone()), batch);
+        let pairs = detector.reconstruct(&grey.input(), FrameSeed([7; 32]), 0..50).unwrap();
+        pairs.iter().map(|pair| detector.certified(pair).value()).collect()
+    };
+    let one_by_one = scores(1);
+    assert_eq!(one_by_one.len(), 50);
+    for batch in [3, 8, 64] {
+        assert_eq!(scores(batch), one_by_one, "batch {batch}");
+        let inspection = inspect(&mut world.inspector(0.001, 0.1, 50, batch), grey, 7);
+        assert_eq!(inspection.scores, one_by_one[..inspection.scores.len()], "batch {batch}");
+        assert_eq!(inspection.batches.iter().sum::<u32>() as usize, inspection.scores.len());
+        assert!(inspection.batches.iter().all(|&draws| draws <= batch));
+    }
+}
+
+/// A denoiser that breaks after a number of draws.
+struct Breaking {
+    inner: GaussianDenoiser,
+    draws_left: usize,
+    how: How,
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    Error,
+    NotANumber,
+}
+
+impl Denoiser for Breaking {
+    fn predict_noise(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Array4<f32>, DenoiserError> {
+        let batch = x_k.dim().0;
+        if self.draws_left >= batch {
+            self.draws_left -= batch;
+            return self.inner.predict_noise(x_k, k);
+        }
+        match self.how {
+            How::Error => Err(DenoiserError::Call("planted".to_owned())),
+            How::NotANumber => Ok(Array4::from_elem(x_k.raw_dim(), f32::NAN)),
+        }
+    }
+}
+
+/// Whatever the model does, and whenever, a fault abstains: on a frame that would be normal, and on one that
+/// would be anomalous.
+#[test]
+fn a_model_that_fails_abstains_and_says_so() {
+    let world = World::new(150, 0.2, 2.5e-5);
+    for grey in [Grey(32_768), Grey(64_000)] {
+        for how in [How::Error, How::NotANumber] {
+            for draws_left in [0, 8] {
+                let denoiser = Breaking { inner: world.denoiser.clone(), draws_left, how };
+                let mut inspector = world.inspector_with(Box::new(denoiser), 0.001, 0.2, 100, 4);
+                let inspection = inspect(&mut inspector, grey, 1);
+                assert_eq!(inspection.verdict, Verdict::Abstain(Reason::ModelFault));
+                assert!(inspection.fault.is_some() && inspection.frame_radius.is_none());
+            }
+        }
+    }
+}
+
+/// The trap that voids everything. Two clean frames and two noises with the same sum give the same draw, bit for
+/// bit; so the certified score must be the same, bit for bit. A score that looks at the frame tells them apart.
+#[test]
+fn the_score_of_a_draw_cannot_see_the_clean_frame() {
+    let bundle = Bundle::load(std::path::Path::new("models/bundles/demo-line")).unwrap();
+    let settings =
+        SessionSettings { provider: Provider::Cpu, on_unavailable: OnUnavailable::Refuse, threads: 1 };
+    let mut unet = OnnxDenoiser::open(
+        &Runtime::load(None).unwrap(),
+        &bundle.model_file(),
+        bundle.manifest.input_shape(),
+        &settings,
+    )
+    .unwrap();
+    let level = Schedule::linear(1000, 1e-4, 0.02).unwrap().noise_level(Timestep(100), 0.0625).unwrap();
+    let shape = (1, SIDE, SIDE);
+    // All values are multiples of 1/256 and sigma is 1/16, so every sum is exact in f32.
+    let grid = |at: (usize, usize, usize), factor: usize| ((at.1 * factor + at.2 * 3) % 97) as f32 / 256.0;
+    let clean = Array3::from_shape_fn(shape, |at| 0.25 + grid(at, 7));
+    let change = Array3::from_shape_fn(shape, |at| grid(at, 11) / 2.0 - 0.125).mapv(|v| (v * 256.0).round() / 256.0);
+    let noise = Array3::from_shape_fn(shape, |at| 16.0 * (grid(at, 5) - 0.1875));
+    let inner = Array3::from_shape_fn(shape, |at| 4.0 * (grid(at, 13) - 0.1875));
+
+    let changed = &clean + &change;
+    let compensated = &noise - &(&change * 16.0);
+    let inputs = [clean, changed].map(|values| Input::from_unit_range(values).unwrap());
+    let [first, second] = [(&inputs[0], noise), (&inputs[1], compensated)].map(|(input, noise)| {
+        let draw = NoisyDraw::with_noise(input, level, noise, inner.clone());
+        let z = draw.z().to_owned();
+        (z, reconstruct(&mut unet, vec![draw]).unwrap().remove(0))
+    });
+    assert_eq!(first.0, second.0, "the test is about one and the same draw");
+
+    let parameters = &bundle.score;
+    let maps = &bundle.calibrated().unwrap().maps;
+    let certified =
+        |_: &Input, pair: &Reconstruction| score::certified(pair, parameters, maps).value();
+    // What a leak looks like: the same pair, but compared with the frame instead of the draw.
+    let leaking = |input: &Input, pair: &Reconstruction| {
+        score::empirical(input, std::slice::from_ref(pair), parameters, maps).value()
+    };
+    let tells_apart = |score: &dyn Fn(&Input, &Reconstruction) -> f32| {
+        score(&inputs[0], &first.1).to_bits() != score(&inputs[1], &second.1).to_bits()
+    };
+    assert!(!tells_apart(&certified), "the certified score saw the clean frame");
+    assert!(tells_apart(&leaking), "the check would not notice a leak");
+}
