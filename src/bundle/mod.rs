@@ -29,14 +29,24 @@ pub enum BundleError {
     #[error("bundle: {}: {problem}", path.display())]
     Manifest { path: PathBuf, problem: String },
     #[error("bundle: {}: sha256 is {got}; bundle.toml says {wanted}: the file was changed or damaged, export or copy it again", path.display())]
-    Hash { path: PathBuf, got: String, wanted: String },
+    Hash {
+        path: PathBuf,
+        got: String,
+        wanted: String,
+    },
     #[error("bundle: {}: {what}; {allowed}", path.display())]
-    Content { path: PathBuf, what: String, allowed: &'static str },
+    Content {
+        path: PathBuf,
+        what: String,
+        allowed: &'static str,
+    },
     #[error("bundle: {name}: {error}")]
     Schedule { name: String, error: ScheduleError },
     #[error("bundle: {name}: not calibrated: it has no threshold; run `certiscope calibrate --bundle {} --normal DIR --out DIR`", path.display())]
     NotCalibrated { name: String, path: PathBuf },
-    #[error("bundle: {name}: golden vectors: {what}: the model does not score as it did when it was exported; use the ONNX Runtime it was made with, or export it again")]
+    #[error(
+        "bundle: {name}: golden vectors: {what}: the model does not score as it did when it was exported; use the ONNX Runtime it was made with, or export it again"
+    )]
     Golden { name: String, what: String },
 }
 
@@ -86,15 +96,24 @@ impl Bundle {
         };
         let level = noise_level(&manifest)?;
         let score = manifest.score.clone().into();
-        Ok(Self { folder: folder.to_path_buf(), manifest, level, score, golden, calibrated })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            manifest,
+            level,
+            score,
+            golden,
+            calibrated,
+        })
     }
 
     /// The calibrated part, or words that say how to get one.
     pub fn calibrated(&self) -> Result<&Calibrated, BundleError> {
-        self.calibrated.as_ref().ok_or_else(|| BundleError::NotCalibrated {
-            name: self.manifest.name.clone(),
-            path: self.folder.clone(),
-        })
+        self.calibrated
+            .as_ref()
+            .ok_or_else(|| BundleError::NotCalibrated {
+                name: self.manifest.name.clone(),
+                path: self.folder.clone(),
+            })
     }
 
     pub fn model_file(&self) -> PathBuf {
@@ -103,7 +122,11 @@ impl Bundle {
 
     pub fn input_shape(&self) -> InputShape {
         let [channels, height, width] = self.manifest.input_shape();
-        InputShape { channels, height, width }
+        InputShape {
+            channels,
+            height,
+            width,
+        }
     }
 
     /// Writes this bundle with a new calibration and the next version to `folder`, which must not exist.
@@ -126,7 +149,9 @@ impl Bundle {
         let golden_file = unfinished.join(&self.manifest.golden.file);
         self.golden.calibrated_with(golden).write(&golden_file)?;
         let maps_file = unfinished.join(&calibration.maps);
-        let Calibrated { maps, empirical_maps, .. } = calibrated;
+        let Calibrated {
+            maps, empirical_maps, ..
+        } = calibrated;
         tensors::write(
             &maps_file,
             &[
@@ -139,8 +164,10 @@ impl Bundle {
         let mut manifest = self.manifest.clone();
         manifest.version += 1;
         manifest.golden.sha256 = sha256_of(&golden_file)?;
-        manifest.calibration =
-            Some(manifest::Calibration { maps_sha256: sha256_of(&maps_file)?, ..calibration });
+        manifest.calibration = Some(manifest::Calibration {
+            maps_sha256: sha256_of(&maps_file)?,
+            ..calibration
+        });
         manifest.write(&unfinished.join("bundle.toml"))?;
         std::fs::rename(&unfinished, folder).map_err(failed)
     }
@@ -152,20 +179,37 @@ impl Bundle {
 }
 
 fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {
-    let refused = |error| BundleError::Schedule { name: manifest.name.clone(), error };
+    let refused = |error| BundleError::Schedule {
+        name: manifest.name.clone(),
+        error,
+    };
     let schedule = &manifest.schedule;
     Schedule::linear(schedule.steps, schedule.beta_first, schedule.beta_last)
         .and_then(|s| s.noise_level(Timestep(manifest.detector.k), manifest.detector.sigma))
         .map_err(refused)
 }
 
-fn read_maps(tensors: &Tensors, mean: &str, std: &str, shape: [usize; 2]) -> Result<TrainingMaps, BundleError> {
+fn read_maps(
+    tensors: &Tensors,
+    mean: &str,
+    std: &str,
+    shape: [usize; 2],
+) -> Result<TrainingMaps, BundleError> {
     let map = |name: &str| -> Result<Array2<f32>, BundleError> {
-        Ok(tensors.get(name, &shape)?.into_dimensionality().expect("two dimensions were asked for"))
+        Ok(tensors
+            .get(name, &shape)?
+            .into_dimensionality()
+            .expect("two dimensions were asked for"))
     };
-    let maps = TrainingMaps { mean: map(mean)?, std: map(std)? };
+    let maps = TrainingMaps {
+        mean: map(mean)?,
+        std: map(std)?,
+    };
     if maps.std.iter().any(|&s| s <= 0.0) {
-        return Err(tensors.refused(format!("tensor `{std}` has values of 0 or less"), "calibrate again"));
+        return Err(tensors.refused(
+            format!("tensor `{std}` has values of 0 or less"),
+            "calibrate again",
+        ));
     }
     Ok(maps)
 }
@@ -173,9 +217,14 @@ fn read_maps(tensors: &Tensors, mean: &str, std: &str, shape: [usize; 2]) -> Res
 /// sha256 of a file, in hexadecimal.
 pub fn sha256_of(path: &Path) -> Result<String, BundleError> {
     use sha2::{Digest, Sha256};
-    let bytes = std::fs::read(path)
-        .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
-    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    let bytes = std::fs::read(path).map_err(|e| BundleError::File {
+        path: path.to_path_buf(),
+        why: e.to_string(),
+    })?;
+    Ok(Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 fn check_hash(path: &Path, wanted: &str) -> Result<(), BundleError> {
@@ -183,5 +232,9 @@ fn check_hash(path: &Path, wanted: &str) -> Result<(), BundleError> {
     if got == wanted {
         return Ok(());
     }
-    Err(BundleError::Hash { path: path.to_path_buf(), got, wanted: wanted.to_owned() })
+    Err(BundleError::Hash {
+        path: path.to_path_buf(),
+        got,
+        wanted: wanted.to_owned(),
+    })
 }

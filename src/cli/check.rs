@@ -1,4 +1,6 @@
-//! `certiscope check`: what is right, what is wrong, what to do; nothing is changed.
+//! `certiscope check`: what is right, what is wrong, what to do.
+//!
+//! Changes nothing but this: the database is made where there is none, since only that shows that it can be.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,7 +62,9 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     }
     Ok(match checks {
         Checks { wrong: true, .. } => ExitCode::from(78),
-        Checks { unreachable: true, .. } => ExitCode::from(75),
+        Checks {
+            unreachable: true, ..
+        } => ExitCode::from(75),
         _ => ExitCode::SUCCESS,
     })
 }
@@ -78,7 +82,9 @@ fn check_model(checks: &mut Checks, config: &Config) {
         (runtime, words)
     });
     let runtime = checks.note("onnxruntime", runtime);
-    let (Some(bundle), Some(runtime)) = (bundle, runtime) else { return };
+    let (Some(bundle), Some(runtime)) = (bundle, runtime) else {
+        return;
+    };
     let batch = station.smoothing.batch.get();
     let opened = Detector::open(&bundle, &runtime, &station.session, batch).map(|(detector, opened)| {
         let provider = &opened.provider;
@@ -88,11 +94,16 @@ fn check_model(checks: &mut Checks, config: &Config) {
             opened.self_test.worst
         );
         if let Some(reason) = &provider.reason {
-            words += &format!("; {} was asked for and cannot run: {reason}", provider.requested.word());
+            words += &format!(
+                "; {} was asked for and cannot run: {reason}",
+                provider.requested.word()
+            );
         }
         ((detector, opened), words)
     });
-    let Some((detector, opened)) = checks.note("model", opened) else { return };
+    let Some((detector, opened)) = checks.note("model", opened) else {
+        return;
+    };
     let settings = inspector_settings(station);
     let inspector = Inspector::new(&bundle, detector, &opened.provider, settings).map(|inspector| {
         let parameters = inspector.parameters();
@@ -116,7 +127,10 @@ fn check_store(checks: &mut Checks, folder: &Path) {
 
 fn check_broker(checks: &mut Checks, config: &Config) -> Result<(), Failure> {
     let broker = &config.station.broker;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::stopped)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::stopped)?;
     match runtime.block_on(probe(broker, Timing::default().connect_limit)) {
         Err(error) if !matches!(error.fault, Fault::Refused(_)) => {
             checks.unreachable = true;

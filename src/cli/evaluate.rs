@@ -15,7 +15,11 @@ use crate::diffusion::noise::fresh_seed;
 use crate::evaluation::{Bootstrap, Estimate, auroc};
 use crate::smoothing::Ranked;
 
-const BOOTSTRAP: Bootstrap = Bootstrap { replicates: 2000, confidence: 0.95, seed: 1 };
+const BOOTSTRAP: Bootstrap = Bootstrap {
+    replicates: 2000,
+    confidence: 0.95,
+    seed: 1,
+};
 
 /// Image AUROC of both scores over a folder in the layout of MVTec AD (or any folder of class folders with
 /// `good` among them), with bootstrap intervals over parts.
@@ -70,13 +74,20 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
     }
 
     let figures = |score: fn(&Scored) -> f32| -> BTreeMap<String, Option<Estimate>> {
-        let mut kinds: Vec<&str> = scored.iter().map(|s| s.kind.as_str()).filter(|k| *k != "good").collect();
+        let mut kinds: Vec<&str> = scored
+            .iter()
+            .map(|s| s.kind.as_str())
+            .filter(|k| *k != "good")
+            .collect();
         kinds.sort_unstable();
         kinds.dedup();
         let normal = parts(&scored, score, |kind| kind == "good");
-        let against = |of: &dyn Fn(&str) -> bool| BOOTSTRAP.estimate(&normal, &parts(&scored, score, of), auroc);
-        let mut figures: BTreeMap<_, _> =
-            kinds.iter().map(|kind| ((*kind).to_owned(), against(&|k| k == *kind))).collect();
+        let against =
+            |of: &dyn Fn(&str) -> bool| BOOTSTRAP.estimate(&normal, &parts(&scored, score, of), auroc);
+        let mut figures: BTreeMap<_, _> = kinds
+            .iter()
+            .map(|kind| ((*kind).to_owned(), against(&|k| k == *kind)))
+            .collect();
         figures.insert(ALL.to_owned(), against(&|kind| kind != "good"));
         figures
     };
@@ -89,10 +100,20 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
         bundle.label(),
         100.0 * BOOTSTRAP.confidence
     );
-    println!("{:<16} {:>9}   {:<24} {:<24}", "image AUROC", "pictures", "certified (noisy draws)", "empirical (clean frame)");
+    println!(
+        "{:<16} {:>9}   {:<24} {:<24}",
+        "image AUROC", "pictures", "certified (noisy draws)", "empirical (clean frame)"
+    );
     for (kind, certified) in &certified {
-        let count = scored.iter().filter(|s| s.kind != "good" && (kind == ALL || s.kind == *kind)).count();
-        println!("{kind:<16} {count:>9}   {:<24} {:<24}", in_words(certified), in_words(&empirical[kind]));
+        let count = scored
+            .iter()
+            .filter(|s| s.kind != "good" && (kind == ALL || s.kind == *kind))
+            .count();
+        println!(
+            "{kind:<16} {count:>9}   {:<24} {:<24}",
+            in_words(certified),
+            in_words(&empirical[kind])
+        );
     }
     if let Some(file) = &args.json {
         let pictures: Vec<Value> = scored
@@ -118,17 +139,30 @@ fn score_all(detector: &mut Detector, pictures: &[Labelled], draws: u32) -> Resu
     let bar = progress_bar(pictures.len() as u64, "scoring");
     let mut scored = Vec::with_capacity(pictures.len());
     for picture in pictures {
-        let kind = picture.truth.as_ref().map(|truth| truth.kind.clone()).ok_or_else(|| {
-            Failure::refused(anyhow!("{}: lies in no class folder; folders such as good/ and scratch/ are needed", picture.name))
-        })?;
+        let kind = picture
+            .truth
+            .as_ref()
+            .map(|truth| truth.kind.clone())
+            .ok_or_else(|| {
+                Failure::refused(anyhow!(
+                    "{}: lies in no class folder; folders such as good/ and scratch/ are needed",
+                    picture.name
+                ))
+            })?;
         let seed = fresh_seed().map_err(Failure::stopped)?;
-        let pairs = detector.reconstruct(&picture.input, seed, 0..draws).map_err(Failure::stopped)?;
+        let pairs = detector
+            .reconstruct(&picture.input, seed, 0..draws)
+            .map_err(Failure::stopped)?;
         let scores = pairs.iter().map(|pair| detector.certified(pair).value());
         let certified = Ranked::new(scores).median().unwrap_or(f32::INFINITY);
         let empirical = detector.empirical(&picture.input, &pairs).value();
         scored.push(Scored {
             name: picture.name.clone(),
-            kind: if picture.truth.as_ref().is_some_and(|t| t.is_defect()) { kind } else { "good".to_owned() },
+            kind: if picture.truth.as_ref().is_some_and(|t| t.is_defect()) {
+                kind
+            } else {
+                "good".to_owned()
+            },
             group: picture.group,
             certified,
             empirical,
@@ -149,14 +183,21 @@ fn parts(scored: &[Scored], score: fn(&Scored) -> f32, of: impl Fn(&str) -> bool
 }
 
 fn in_words(estimate: &Option<Estimate>) -> String {
-    estimate.map_or("-".to_owned(), |e| format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper))
+    estimate.map_or("-".to_owned(), |e| {
+        format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper)
+    })
 }
 
 fn as_json(figures: &BTreeMap<String, Option<Estimate>>) -> Value {
     figures
         .iter()
         .map(|(kind, estimate)| {
-            (kind.clone(), estimate.map(|e| json!({"value": e.value, "lower": e.lower, "upper": e.upper})).into())
+            (
+                kind.clone(),
+                estimate
+                    .map(|e| json!({"value": e.value, "lower": e.lower, "upper": e.upper}))
+                    .into(),
+            )
         })
         .collect::<serde_json::Map<_, _>>()
         .into()

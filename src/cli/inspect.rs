@@ -1,5 +1,6 @@
 //! `certiscope inspect`: single pictures through the very code that inspects a line.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -31,10 +32,10 @@ pub(super) struct InspectArgs {
     /// l2 radius at the model input to stop at [default: half the bundle's sigma]
     #[arg(long)]
     target_radius: Option<f64>,
-    /// Draws after which a frame is left undecided
+    /// Draws after which what is certified so far counts, or the picture abstains
     #[arg(long, default_value_t = 200)]
     max_draws: u32,
-    /// Folder for the heat maps (<name>-heatmap.png)
+    /// Folder for the heat maps (<name>-heatmap.png, numbered where names repeat)
     #[arg(long, default_value = ".")]
     heat_maps: PathBuf,
     /// Print the results as a JSON array instead of words
@@ -65,11 +66,17 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
         .with_context(|| args.heat_maps.display().to_string())
         .map_err(Failure::refused)?;
     let mut results = Vec::new();
+    let mut names = HashMap::new();
     for (at, path) in args.images.iter().enumerate() {
         let frame = folder::read_frame(path, at as u64 + 1);
         let seed = fresh_seed().map_err(Failure::stopped)?;
         let inspected = inspector.inspect(&frame, seed, Instant::now());
-        let heat_map = write_heat_map(&args.heat_maps, path, &frame, &inspected)?;
+        let heat_map = write_heat_map(
+            &args.heat_maps,
+            heat_map_name(path, &mut names),
+            &frame,
+            &inspected,
+        )?;
         if !args.json {
             println!("{}", in_words(path, &inspected.inspection, heat_map.as_deref()));
         }
@@ -81,16 +88,35 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The name of a picture's heat map, as no picture before it had.
+fn heat_map_name(picture: &Path, names: &mut HashMap<String, u32>) -> String {
+    let stem = picture
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let times = names
+        .entry(stem.clone())
+        .and_modify(|times| *times += 1)
+        .or_insert(1);
+    if *times == 1 {
+        format!("{stem}-heatmap.png")
+    } else {
+        format!("{stem}-{times}-heatmap.png")
+    }
+}
+
 /// Draws the heat map of a picture that had one; returns where.
 fn write_heat_map(
     folder: &Path,
-    picture: &Path,
+    name: String,
     frame: &Frame,
     inspected: &Inspected,
 ) -> Result<Option<PathBuf>, Failure> {
-    let (Ok(pixels), Some(heat)) = (&frame.picture, &inspected.heat) else { return Ok(None) };
-    let stem = picture.file_stem().unwrap_or_default().to_string_lossy();
-    let file = folder.join(format!("{stem}-heatmap.png"));
+    let (Ok(pixels), Some(heat)) = (&frame.picture, &inspected.heat) else {
+        return Ok(None);
+    };
+    let file = folder.join(name);
     heat_beside_frame(pixels, heat, inspected.inspection.parameters.threshold)
         .save(&file)
         .with_context(|| file.display().to_string())

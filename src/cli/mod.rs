@@ -28,13 +28,14 @@ use crate::detector::{Detector, Opened};
 use crate::diffusion::onnx::{OnUnavailable, Provider, Runtime, SessionSettings};
 
 const AFTER_HELP: &str = "\
-A station in five steps:
-  certiscope demo                                            watch it work, nothing needed
-  certiscope inspect --bundle models/bundles/magnetic-tile tile.jpg
-  certiscope calibrate --bundle B --normal pictures/ --out B2      threshold for your line
-  certiscope check --config station.toml                     what is right, what is wrong, what to do
-  certiscope run --config station.toml                       inspect, log, publish
+From nothing to a running station (B is a bundle, such as models/bundles/magnetic-tile):
+  certiscope demo                                   watch it work, nothing needed
+  certiscope inspect --bundle B tile.jpg            verdict and heat map of a picture
+  certiscope calibrate --bundle B --normal DIR --out B2    threshold for your parts
+  certiscope check --config station.toml            what is right, what is wrong, what to do
+  certiscope run --config station.toml              inspect, log, publish
 
+Training and exporting a model for your own parts: see models/README.md.
 Exit codes: 0 done, 1 stopped by a fault, 2 wrong usage, 75 not reachable now, 78 refused to start.
 The log level is set by RUST_LOG (error, warn, info, debug).";
 
@@ -111,10 +112,14 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What is logged unless RUST_LOG says otherwise. The demo's embedded broker tells of itself what only its own
+/// developers can use, at every level.
+const LOG: &str = "info,ort=warn,rumqttd=off";
+
 /// Logs to standard error; a panic is logged before the process ends.
 fn start_log() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,ort=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -162,7 +167,11 @@ impl ModelArgs {
                 ProviderName::Cuda => Provider::Cuda,
                 ProviderName::Tensorrt => Provider::TensorRt,
             },
-            on_unavailable: if self.or_cpu { OnUnavailable::Cpu } else { OnUnavailable::Refuse },
+            on_unavailable: if self.or_cpu {
+                OnUnavailable::Cpu
+            } else {
+                OnUnavailable::Refuse
+            },
             threads: self.threads.unwrap_or_else(all_cores),
         };
         let runtime = Runtime::load(self.onnxruntime.as_deref()).map_err(Failure::refused)?;
@@ -177,7 +186,11 @@ impl ModelArgs {
 fn warn_of_fallback(opened: &Opened) {
     let provider = &opened.provider;
     if let Some(reason) = &provider.reason {
-        tracing::warn!("{} asked for, {} runs: {reason}", provider.requested.word(), provider.active.word());
+        tracing::warn!(
+            "{} asked for, {} runs: {reason}",
+            provider.requested.word(),
+            provider.active.word()
+        );
     }
 }
 
@@ -195,7 +208,9 @@ fn progress_bar(length: u64, what: &'static str) -> ProgressBar {
 /// Writes pretty JSON to a file.
 fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).expect("a JSON value is always text");
-    std::fs::write(path, text + "\n").with_context(|| path.display().to_string()).map_err(Failure::stopped)
+    std::fs::write(path, text + "\n")
+        .with_context(|| path.display().to_string())
+        .map_err(Failure::stopped)
 }
 
 /// A radius for a person: never more than what is certified.

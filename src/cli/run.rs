@@ -66,12 +66,22 @@ fn log(recorded: &Recorded<'_>) {
         ms = inspection.latency.total_ms.round(),
         "{}{}",
         inspection.verdict.word(),
-        inspection.fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default()
+        inspection
+            .fault
+            .as_ref()
+            .map(|fault| format!(": {fault}"))
+            .unwrap_or_default()
     );
 }
 
 pub(super) fn in_words(summary: &Summary) -> String {
-    let Summary { normal, anomalous, abstained, dropped, unsent } = summary;
+    let Summary {
+        normal,
+        anomalous,
+        abstained,
+        dropped,
+        unsent,
+    } = summary;
     format!(
         "{} inspected: {normal} normal, {anomalous} anomalous, {abstained} abstained; {dropped} frames dropped; {unsent} verdicts not yet acknowledged by the broker",
         summary.inspected()

@@ -36,10 +36,16 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<ExitCode, Failure> {
         ..SimulatorSettings::default()
     };
     let bar = progress_bar(args.train, "simulating");
-    write_data_set(&args.out, settings, args.train, args.test_per_kind, &mut |done, of| {
-        bar.set_length(of);
-        bar.set_position(done);
-    })
+    write_data_set(
+        &args.out,
+        settings,
+        args.train,
+        args.test_per_kind,
+        &mut |done, of| {
+            bar.set_length(of);
+            bar.set_position(done);
+        },
+    )
     .map_err(Failure::refused)?;
     bar.finish();
     println!("written to {}", args.out.display());

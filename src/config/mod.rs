@@ -93,14 +93,19 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
             path: path.to_path_buf(),
-            problems: vec![format!("cannot be read: {error}; give a TOML file, such as config/folder.toml")],
+            problems: vec![format!(
+                "cannot be read: {error}; give a TOML file, such as config/folder.toml"
+            )],
         })?;
         Self::parse(&text, path)
     }
 
     /// Checks a configuration text. Relative paths in it are taken from the folder of `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let refused = |problems| ConfigError { path: path.to_path_buf(), problems };
+        let refused = |problems| ConfigError {
+            path: path.to_path_buf(),
+            problems,
+        };
         let table: toml::Table = toml::from_str(text).map_err(|error| refused(vec![error.to_string()]))?;
         let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let problems = Problems::default();
@@ -122,8 +127,10 @@ impl Config {
                 stations.len()
             ));
         }
-        let station =
-            stations.drain(..).next().map(|section| read_station(section, broker, topics, &base, &problems));
+        let station = stations
+            .drain(..)
+            .next()
+            .map(|section| read_station(section, broker, topics, &base, &problems));
         match (state_folder, station.flatten(), problems.into_list()) {
             (Some(state_folder), Some(station), problems) if problems.is_empty() => Ok(Self {
                 onnxruntime_library,
@@ -179,9 +186,9 @@ fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Op
     let delivery = section.optional::<Delivery>("delivery");
     let rate = |section: &mut Section<'_>| {
         let rate = section.optional::<f64>("frames_per_second");
-        if rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1000.0)) {
+        if rate.is_some_and(|rate| !(0.001..=1000.0).contains(&rate)) {
             problems.add(format!(
-                "{} = {}: not a rate; above 0 and at most 1000 is allowed, or leave it out to go as fast as it goes",
+                "{} = {}: not a rate; 0.001 to 1000 are allowed, or leave it out to go as fast as it goes",
                 section.key("frames_per_second"),
                 rate.unwrap_or_default()
             ));
@@ -194,7 +201,11 @@ fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Op
             let frames_per_second = rate(&mut section);
             let repeat = section.or("repeat", false);
             section.finish();
-            let settings = FolderSettings { path: base.join(path?), frames_per_second, repeat };
+            let settings = FolderSettings {
+                path: base.join(path?),
+                frames_per_second,
+                repeat,
+            };
             (SourceKind::Folder(settings), Delivery::Every)
         }
         Kind::Simulator => {
@@ -212,30 +223,46 @@ fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Op
             (SourceKind::Simulator(settings), Delivery::Latest)
         }
     };
-    Some(SourceConfig { kind, delivery: delivery.unwrap_or(usual) })
+    Some(SourceConfig {
+        kind,
+        delivery: delivery.unwrap_or(usual),
+    })
 }
 
 fn read_region(mut section: Section<'_>) -> Option<Region> {
     let mut side = |key| section.required::<u32>(key, "pixels of the camera frame");
     let (x, y, width, height) = (side("x_px"), side("y_px"), side("width_px"), side("height_px"));
     section.finish();
-    Some(Region { x: x?, y: y?, width: width?, height: height? })
+    Some(Region {
+        x: x?,
+        y: y?,
+        width: width?,
+        height: height?,
+    })
 }
 
 fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<SmoothingConfig> {
     let alpha = section.or("alpha", 0.001);
-    if !(alpha > 0.0 && alpha <= 0.5) {
+    if !(alpha > 0.0 && alpha < 0.5) {
         problems.add(format!(
-            "{} = {alpha}: not a failure probability that certifies anything; above 0 and at most 0.5 is allowed",
+            "{} = {alpha}: not a failure probability that certifies anything; above 0 and below 0.5 is allowed",
             section.key("alpha")
         ));
     }
-    let target_radius = section
-        .required::<f64>("target_radius", "the l2 radius at the model input to stop at, such as half the bundle's sigma")?;
+    let target_radius = section.required::<f64>(
+        "target_radius",
+        "the l2 radius at the model input to stop at, such as half the bundle's sigma",
+    )?;
     let required_radius = section.or("required_radius", target_radius);
-    for (key, radius) in [("target_radius", target_radius), ("required_radius", required_radius)] {
+    for (key, radius) in [
+        ("target_radius", target_radius),
+        ("required_radius", required_radius),
+    ] {
         if !(radius >= 0.0 && radius.is_finite()) {
-            problems.add(format!("{} = {radius}: not a radius; 0 or more is allowed", section.key(key)));
+            problems.add(format!(
+                "{} = {radius}: not a radius; 0 or more is allowed",
+                section.key(key)
+            ));
         }
     }
     if required_radius > target_radius {
@@ -266,13 +293,24 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
             .unwrap_or_default(),
     };
     section.finish();
-    Some(SmoothingConfig { alpha, target_radius, required_radius, max_draws, batch, deadline_ms, prior })
+    Some(SmoothingConfig {
+        alpha,
+        target_radius,
+        required_radius,
+        max_draws,
+        batch,
+        deadline_ms,
+        prior,
+    })
 }
 
 fn read_session(mut section: Section<'_>, problems: &Problems) -> SessionSettings {
     let threads = section.optional::<usize>("threads").unwrap_or_else(all_cores);
     if !(1..=256).contains(&threads) {
-        problems.add(format!("{} = {threads}: 1 to 256 are allowed", section.key("threads")));
+        problems.add(format!(
+            "{} = {threads}: 1 to 256 are allowed",
+            section.key("threads")
+        ));
     }
     let settings = SessionSettings {
         provider: section.or("provider", Provider::Cpu),
@@ -294,7 +332,9 @@ fn read_topics(mut section: Section<'_>, station: Option<&str>, problems: &Probl
     let site = section.or("site", plain());
     let line = section.or("line", plain());
     section.finish();
-    Topics::new(&prefix, &site, &line, station?).map_err(|error| problems.add(error.to_string())).ok()
+    Topics::new(&prefix, &site, &line, station?)
+        .map_err(|error| problems.add(error.to_string()))
+        .ok()
 }
 
 fn read_broker(
@@ -338,7 +378,9 @@ fn read_broker(
     Some(BrokerSettings {
         host: host?,
         port,
-        credentials: username.zip(password).map(|(username, password)| Credentials { username, password }),
+        credentials: username
+            .zip(password)
+            .map(|(username, password)| Credentials { username, password }),
         client_id: client_id.or_else(|| station.map(|station| format!("certiscope-{station}")))?,
         keep_alive_secs,
     })
