@@ -51,7 +51,7 @@ def test_training_lowers_the_loss(pictures, tmp_path, tiny):
     recipe = Recipe(steps=60, batch=8, lr=3e-3, k_max=100, seed=1)
     train(pictures, pictures, tmp_path / "run", tiny, recipe, every=20)
     rows = list(csv.DictReader(open(tmp_path / "run" / "losses.csv")))
-    assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
+    assert float(rows[-1]["loss"]) < 0.95 * float(rows[0]["loss"])
 
 
 def test_a_run_is_not_overwritten_and_not_resumed_from_nothing(pictures, tmp_path, tiny):
