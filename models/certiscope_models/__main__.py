@@ -33,7 +33,9 @@ def parser():
     c.add_argument("--data", required=True, help="folder of normal pictures, e.g. SPLIT/fit")
     c.add_argument("--held-back", help="folder for the held-back loss, e.g. SPLIT/held-back")
     c.add_argument("--out", required=True, help="folder of the run: checkpoint, losses.csv, samples/")
-    c.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    c.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint with its settings; --steps may change"
+    )
     c.add_argument("--size", type=int, default=64, help="side of the square model input, px")
     c.add_argument("--channels", type=int, default=1, choices=(1, 3))
     c.add_argument("--unshuffle", type=int, default=2, help="pixel-unshuffle factor inside the graph")

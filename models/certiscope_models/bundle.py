@@ -79,7 +79,9 @@ def raw_scores(denoise, inputs, detector, draws, seed=0):
     for x in tqdm(inputs, desc="scoring held-back pictures", unit="picture"):
         noise, inner = rng.standard_normal((2, draws, *x.shape), dtype=np.float32)
         z = draw(x, noise, detector.sigma)
-        rows.append(np.concatenate([certified(denoise, z[i : i + 8], inner[i : i + 8], detector) for i in range(0, draws, 8)]))
+        rows.append(
+            np.concatenate([certified(denoise, z[i : i + 8], inner[i : i + 8], detector) for i in range(0, draws, 8)])
+        )
     return np.stack(rows)
 
 

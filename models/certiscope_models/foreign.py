@@ -3,8 +3,8 @@
 Supported: unconditional U-Nets that predict the noise, trained on [-1,1] with the linear schedule of 1000 steps.
 Refused by name: other schedules, respaced or shorter ones, class-conditional models, models that predict x_start or v.
 Models with learned variance give 2C channels, of which the first C are the noise.
-An improved-diffusion state dict is renamed onto diffusers' UNet2DModel, which computes the same function (tested against
-a restatement of the original); every key must be used, or the file is refused.
+An improved-diffusion state dict is renamed onto diffusers' UNet2DModel, which computes the same function (tested
+against a restatement of the original); every key must be used, or the file is refused.
 """
 
 import json
@@ -109,7 +109,9 @@ def from_improved_diffusion(checkpoint, config):
         theirs = torch.load(checkpoint, weights_only=True, map_location="cpu")
         unet.load_state_dict(renamed(theirs, unet, flags), strict=True)
     except (OSError, RuntimeError, KeyError, AttributeError) as error:
-        raise Refused(f"improved-diffusion: {checkpoint}: does not fit its flags: {error}; the flags it was trained with") from None
+        raise Refused(
+            f"improved-diffusion: {checkpoint}: does not fit its flags: {error}; the flags it was trained with"
+        ) from None
     return NoiseOnly(unet).eval(), flags["in_channels"], size, size
 
 

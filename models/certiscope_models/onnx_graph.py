@@ -4,7 +4,7 @@ The graph takes x_k [B, C, H, W] float32 and k [B] int64 and gives eps_hat like 
 Guarantees: at batch 1, 3 and 8 the file agrees with the model within TOLERANCE in ONNX Runtime, else `Refused`.
 Weights are rounded to fp16 first, in the model itself, so the PyTorch model is the stored one, not a relative of it;
 arithmetic stays fp32 (each weight passes one Cast, which ONNX Runtime folds away at load).
-GroupNorm is written as reshape + InstanceNormalization: opset 21's own operator is inlined into some 250 nodes and slower.
+GroupNorm is written as reshape + InstanceNormalization: opset 21's own operator is inlined into more nodes and slower.
 """
 
 import copy

@@ -27,7 +27,9 @@ class Detector:
     def __post_init__(self):
         allowed = schedule.sigma_k(self.k)
         if not 0.0 < self.sigma <= allowed:
-            raise Refused(f"detector.sigma = {self.sigma}: not a noise level k = {self.k} covers; above 0, at most {allowed:.4f}")
+            raise Refused(
+                f"detector.sigma = {self.sigma}: not a noise level k = {self.k} covers; above 0, at most {allowed:.4f}"
+            )
         if self.filter_px % 2 == 0:
             raise Refused(f"score.filter_px = {self.filter_px}: has no middle pixel; an odd number")
 
@@ -85,7 +87,10 @@ def certified(denoise, z, inner_noise, detector, mean_map=0.0, std_map=1.0):
 
 
 def empirical(denoise, x, noise, inner_noise, detector, mean_map=0.0, std_map=1.0):
-    """The paper's score of the clean x [C, H, W] against the mean reconstruction of its draws [d, C, H, W]. No certificate."""
+    """The paper's score of the clean x [C, H, W] against the mean reconstruction of its d draws. No certificate.
+
+    `noise` and `inner_noise` are [d, C, H, W]; the result is one number.
+    """
     x0_hat = reconstruct(denoise, draw(x, noise, detector.sigma), inner_noise, detector)
     mean = x0_hat.astype(np.float64).mean(axis=0)
     return score(error_map(x, mean, detector), detector, mean_map, std_map)

@@ -268,7 +268,9 @@ def train(folder, held_back, run, architecture, recipe, resume=False, stop_after
             model = training.ema_model()
             seen = behind if behind is not None else pictures.inputs[:64]
             outside = held_back_loss(model, training.scheduler, seen, training.recipe.k_max)
-            rows.writerow([training.done, f"{np.mean(recent):.6f}", f"{outside:.6f}", f"{training.learning_rate():.3e}"])
+            rows.writerow(
+                [training.done, f"{np.mean(recent):.6f}", f"{outside:.6f}", f"{training.learning_rate():.3e}"]
+            )
             log.flush()
             recent.clear()
             sheet = run / "samples" / f"{training.done:06d}.png"

@@ -6,7 +6,6 @@ is what makes one draw affordable on a CPU.
 
 from dataclasses import dataclass
 
-import torch
 from diffusers import UNet2DModel
 from torch import nn
 from torch.nn import functional as F

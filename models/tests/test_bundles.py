@@ -60,7 +60,9 @@ def scores(shipped, **maps):
     empirical_maps = {key.removeprefix("empirical_"): maps[key] for key in maps if key.startswith("empirical_")}
     by_draw = [
         [
-            certified(denoise, draw(x, noise[n : n + 1], detector.sigma), inner[n : n + 1], detector, **certified_maps)[0]
+            certified(denoise, draw(x, noise[n : n + 1], detector.sigma), inner[n : n + 1], detector, **certified_maps)[
+                0
+            ]
             for n in range(len(noise))
         ]
         for x, noise, inner in pairs

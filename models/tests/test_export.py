@@ -34,7 +34,7 @@ def subject(tiny_model):
 
 @pytest.fixture(scope="module")
 def exported():
-    """(model, graph) of one export, for the tests that only look: exporting costs seconds. The model has an attention."""
+    """(model, graph) of one export, for the tests that only look: exporting costs seconds."""
     torch.manual_seed(3)
     model = build(Architecture(size=16, channels=1, unshuffle=2, base=8, multipliers=(1, 2))).eval()
     onnx_graph.round_to_fp16(model)

@@ -249,7 +249,8 @@ def test_a_bare_unet_needs_its_owners_word_for_the_schedule(tmp_path, unet):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"beta_schedule": "squaredcos_cap_v2"}, {"num_train_timesteps": 500}, {"prediction_type": "v_prediction"}]
+    "setting",
+    [{"beta_schedule": "squaredcos_cap_v2"}, {"num_train_timesteps": 500}, {"prediction_type": "v_prediction"}],
 )
 def test_another_schedule_is_refused(tmp_path, unet, setting):
     DDPMPipeline(unet, DDPMScheduler(**setting)).save_pretrained(tmp_path / "theirs")

@@ -14,7 +14,7 @@ def noise_free(x_k, k):
 
 
 def test_error_map_of_one_wrong_pixel():
-    """A difference of 1 in one pixel of an 8x8 picture: 1 at scale 1, (1/4)^2, (1/16)^2, (1/64)^2 at the coarser ones."""
+    """A difference of 1 in one pixel of an 8x8 picture: 1 at scale 1, (1/4)^2, (1/16)^2, (1/64)^2 at the others."""
     a = np.zeros((1, 8, 8), np.float32)
     b = a.copy()
     b[0, 2, 5] = 1.0
