@@ -1,0 +1,161 @@
+"""Write a bundle folder: model.onnx, golden.safetensors, bundle.toml. `certiscope calibrate` completes it.
+
+Guarantees: nothing is written unless the graph equals the PyTorch model, fits the size limit and gives the same golden
+scores at two batch sizes; the golden inputs are synthetic textures, never photographs.
+Leaves out: training maps and threshold ([calibration]), which only the Rust tool makes.
+Costs: SPREAD_DRAWS U-Net calls for each held-back picture, for `raw_spread`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import tomli_w
+from safetensors.numpy import save
+from tqdm import tqdm
+
+from . import Refused, schedule
+from .onnx_graph import denoiser, round_to_fp16, session, to_onnx, verify
+from .preprocess import load_inputs, picture_files
+from .score import certified, draw, empirical
+
+FORMAT = 1
+GOLDEN_INPUTS, GOLDEN_DRAWS = 3, 2
+SPREAD_DRAWS = 16
+TOLERANCE = {"fp32": 1e-4, "tf32": 2e-2, "fp16": 5e-2}  # shares of raw_spread
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported: the model, its input shape, and where it came from (the [provenance] table)."""
+
+    model: object
+    channels: int
+    height: int
+    width: int
+    provenance: dict
+
+    @property
+    def shape(self):
+        return self.channels, self.height, self.width
+
+
+def smooth_textures(shape, rng):
+    """GOLDEN_INPUTS synthetic pictures [m, C, H, W] float32 in [0.1, 0.9]: low-passed noise of three coarsenesses."""
+    m = GOLDEN_INPUTS
+    channels, height, width = shape
+    pass_rows, pass_columns = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
+    frequency = np.hypot(pass_rows, pass_columns)
+    noise = rng.standard_normal((m, channels, height, width))
+    cut_off = np.array([0.02, 0.05, 0.1])[:, None, None, None]
+    smooth = np.fft.ifft2(np.fft.fft2(noise) * np.exp(-((frequency / cut_off) ** 2))).real
+    low, high = (f(smooth, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    return (0.1 + 0.8 * (smooth - low) / (high - low)).astype(np.float32)
+
+
+def golden_vectors(denoise, shape, detector, seed=0):
+    """The tensors of golden.safetensors: inputs, both noises themselves, and the raw scores they give."""
+    rng = np.random.default_rng(seed)
+    x = smooth_textures(shape, rng)
+    noise, inner = (rng.standard_normal((GOLDEN_INPUTS, GOLDEN_DRAWS, *shape), dtype=np.float32) for _ in range(2))
+    z = draw(x[:, None], noise, detector.sigma)
+    return {
+        "input": x,
+        "noise": noise,
+        "inner_noise": inner,
+        "raw_score": np.stack([certified(denoise, *pair, detector) for pair in zip(z, inner)]).astype(np.float32),
+        "raw_empirical": np.array(
+            [empirical(denoise, *row, detector) for row in zip(x, noise, inner)], dtype=np.float32
+        ),
+    }
+
+
+def raw_scores(denoise, inputs, detector, draws, seed=0):
+    """Raw certified scores [N, draws] of the pictures `inputs` [N, C, H, W]."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for x in tqdm(inputs, desc="scoring held-back pictures", unit="picture"):
+        noise, inner = rng.standard_normal((2, draws, *x.shape), dtype=np.float32)
+        z = draw(x, noise, detector.sigma)
+        rows.append(
+            np.concatenate([certified(denoise, z[i : i + 8], inner[i : i + 8], detector) for i in range(0, draws, 8)])
+        )
+    return np.stack(rows)
+
+
+def check_golden(denoise, golden, detector, allowed):
+    """Refuse golden scores that change by more than `allowed` when their draws run one at a time."""
+    for x, noise, inner, wanted in zip(*(golden[name] for name in ("input", "noise", "inner_noise", "raw_score"))):
+        for n in range(GOLDEN_DRAWS):
+            got = certified(denoise, draw(x, noise[n : n + 1], detector.sigma), inner[n : n + 1], detector)[0]
+            if not abs(got - wanted[n]) <= allowed:
+                raise Refused(f"golden: score {got} alone, {wanted[n]} in a batch: too unsteady; within {allowed:.1e}")
+
+
+def write(subject, name, detector, draws, held_back, out, max_mib=6.0):
+    """Write the bundle into the new or to-be-replaced folder `out`; returns what a person wants to know of it."""
+    round_to_fp16(subject.model)
+    graph = to_onnx(subject.model, *subject.shape)
+    content = graph.SerializeToString()
+    if len(content) > max_mib * 2**20:
+        raise Refused(f"model.onnx: {len(content) / 2**20:.1f} MiB: too large; at most {max_mib} MiB")
+    difference = verify(content, subject.model, *subject.shape)
+
+    denoise = denoiser(session(content))
+    inputs = load_inputs(picture_files(held_back), *subject.shape)
+    spread = float(np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS)), axis=1).std())
+    if not spread > 0.0:
+        raise Refused(f"golden.raw_spread = {spread}: no held-back spread to measure by; more than one kind of picture")
+    golden = golden_vectors(denoise, subject.shape, detector)
+    check_golden(denoise, golden, detector, TOLERANCE["fp32"] * spread)
+    vectors = save(golden)
+
+    table = {
+        "format": FORMAT,
+        "name": name,
+        "version": 1,
+        "model": {"file": "model.onnx", "sha256": sha256(content), "storage": "fp16"},
+        "input": {
+            "channels": subject.channels,
+            "height": subject.height,
+            "width": subject.width,
+            "range": [0.0, 1.0],
+        },
+        "schedule": {
+            "kind": "linear",
+            "steps": schedule.STEPS,
+            "beta_first": schedule.BETA_FIRST,
+            "beta_last": schedule.BETA_LAST,
+        },
+        "detector": {"k": detector.k, "sigma": detector.sigma, "draws": draws},
+        "score": {
+            "scales": list(detector.scales),
+            "filter_px": detector.filter_px,
+            "top_pixels": detector.top_pixels,
+        },
+        "golden": {
+            "file": "golden.safetensors",
+            "sha256": sha256(vectors),
+            "raw_spread": spread,
+            "tolerance": TOLERANCE,
+        },
+        "provenance": subject.provenance,
+    }
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for stale in out.glob("maps.*"):  # maps of an earlier model would not fit this one
+        stale.unlink()
+    (out / "model.onnx").write_bytes(content)
+    (out / "golden.safetensors").write_bytes(vectors)
+    (out / "bundle.toml").write_text(tomli_w.dumps(table))
+    return {"nodes": len(graph.graph.node), "mib": len(content) / 2**20, "difference": difference, "raw_spread": spread}
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def today():
+    return datetime.now(UTC).date().isoformat()

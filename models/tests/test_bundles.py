@@ -1,0 +1,103 @@
+"""Every committed bundle: whole, small enough, and scoring as it did when it was written.
+
+Once `certiscope calibrate` has completed a bundle, its calibrated golden scores come from Rust, and this is where the
+two languages meet.
+"""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from certiscope_models.bundle import FORMAT, sha256
+from certiscope_models.onnx_graph import denoiser, session
+from certiscope_models.score import Detector, certified, draw, empirical
+
+BUNDLES = sorted(p.parent for p in (Path(__file__).parents[1] / "bundles").glob("*/bundle.toml"))
+
+
+@pytest.fixture(scope="module", params=BUNDLES, ids=lambda folder: folder.name)
+def shipped(request):
+    folder = request.param
+    table = tomllib.loads((folder / "bundle.toml").read_text())
+    detector = Detector(
+        table["detector"]["k"],
+        table["detector"]["sigma"],
+        table["score"]["filter_px"],
+        tuple(table["score"]["scales"]),
+        table["score"]["top_pixels"],
+    )
+    denoise = denoiser(session(str(folder / table["model"]["file"]), threads=1))
+    return folder, table, detector, denoise, load_file(folder / table["golden"]["file"])
+
+
+def test_files_are_those_the_bundle_names(shipped):
+    folder, table, *_ = shipped
+    assert table["format"] == FORMAT and table["name"] == folder.name
+    for part in ("model", "golden"):
+        content = (folder / table[part]["file"]).read_bytes()
+        assert sha256(content) == table[part]["sha256"], part
+    assert (folder / table["model"]["file"]).stat().st_size <= 6 * 2**20
+    assert (folder / "README.md").exists()
+
+
+def test_golden_shapes_and_range(shipped):
+    _, table, _, _, golden = shipped
+    shape = tuple(table["input"][side] for side in ("channels", "height", "width"))
+    m, d = golden["raw_score"].shape
+    assert golden["input"].shape == (m, *shape)
+    assert golden["noise"].shape == golden["inner_noise"].shape == (m, d, *shape)
+    assert golden["input"].min() >= 0 and golden["input"].max() <= 1
+
+
+def scores(shipped, **maps):
+    """Certified [m, d] and empirical [m] scores of the golden inputs, one draw at a time."""
+    _, _, detector, denoise, golden = shipped
+    pairs = list(zip(golden["input"], golden["noise"], golden["inner_noise"]))
+    certified_maps = {key: maps[key] for key in maps if key in ("mean_map", "std_map")}
+    empirical_maps = {key.removeprefix("empirical_"): maps[key] for key in maps if key.startswith("empirical_")}
+    by_draw = [
+        [
+            certified(denoise, draw(x, noise[n : n + 1], detector.sigma), inner[n : n + 1], detector, **certified_maps)[
+                0
+            ]
+            for n in range(len(noise))
+        ]
+        for x, noise, inner in pairs
+    ]
+    by_frame = [empirical(denoise, x, noise, inner, detector, **empirical_maps) for x, noise, inner in pairs]
+    return np.array(by_draw), np.array(by_frame)
+
+
+def test_raw_golden_scores_are_reproduced(shipped):
+    _, table, _, _, golden = shipped
+    allowed = table["golden"]["tolerance"]["fp32"] * table["golden"]["raw_spread"]
+    by_draw, by_frame = scores(shipped)
+    np.testing.assert_allclose(by_draw, golden["raw_score"], rtol=0, atol=allowed)
+    np.testing.assert_allclose(by_frame, golden["raw_empirical"], rtol=0, atol=allowed)
+
+
+def test_calibrated_golden_scores_of_rust_are_reproduced(shipped):
+    folder, table, _, _, golden = shipped
+    if "calibration" not in table:
+        pytest.skip(f"{folder.name} is not calibrated yet")
+    content = (folder / table["calibration"]["maps"]).read_bytes()
+    assert sha256(content) == table["calibration"]["maps_sha256"]
+    maps = load_file(folder / table["calibration"]["maps"])
+    assert (maps["std"] > 0).all() and (maps["empirical_std"] > 0).all()
+    by_draw, by_frame = scores(
+        shipped,
+        mean_map=maps["mean"],
+        std_map=maps["std"],
+        empirical_mean_map=maps["empirical_mean"],
+        empirical_std_map=maps["empirical_std"],
+    )
+    allowed, found = table["golden"]["tolerance"]["fp32"], table["calibration"]
+    np.testing.assert_allclose(by_draw, golden["score"], rtol=0, atol=allowed * found["score_spread"])
+    np.testing.assert_allclose(by_frame, golden["empirical"], rtol=0, atol=allowed * found["empirical_spread"])
+
+
+def test_there_are_bundles_to_test():
+    assert {folder.name for folder in BUNDLES} == {"demo-line", "magnetic-tile"}

@@ -1,0 +1,123 @@
+"""Export: the file computes what PyTorch computes, or there is no file."""
+
+import copy
+import tomllib
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+from certiscope_models import Refused, bundle, onnx_graph
+from certiscope_models.score import Detector, certified, draw
+from certiscope_models.unet import Architecture, build
+
+DETECTOR = Detector(k=50, sigma=0.03, filter_px=3)
+
+
+@pytest.fixture
+def held_back(tmp_path):
+    folder = tmp_path / "held-back"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(4):
+        Image.fromarray((rng.random((20, 20)) * 60 * (n + 1)).astype(np.uint8)).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.fixture
+def subject(tiny_model):
+    return bundle.Subject(tiny_model, 1, 16, 16, {"data": "noise", "seed": 3})
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """(model, graph) of one export, for the tests that only look: exporting costs seconds."""
+    torch.manual_seed(3)
+    model = build(Architecture(size=16, channels=1, unshuffle=2, base=8, multipliers=(1, 2))).eval()
+    onnx_graph.round_to_fp16(model)
+    return model, onnx_graph.to_onnx(model, 1, 16, 16)
+
+
+def test_the_graph_equals_the_model_at_every_batch_size(exported):
+    tiny_model, graph = exported
+    assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # a name: dynamic
+    content = graph.SerializeToString()
+    assert onnx_graph.verify(content, tiny_model, 1, 16, 16) <= 1e-4
+    running = onnx_graph.session(content)
+    x_k = torch.randn(5, 1, 16, 16)
+    with torch.no_grad():
+        wanted = tiny_model(x_k, torch.full((5,), 9)).numpy()
+    np.testing.assert_allclose(onnx_graph.denoiser(running)(x_k.numpy(), 9), wanted, atol=1e-4)
+
+
+def test_weights_are_stored_in_half_precision(exported):
+    tiny_model, graph = exported
+    sizes = {onnx.TensorProto.FLOAT16: 0, onnx.TensorProto.FLOAT: 0}
+    for tensor in graph.graph.initializer:
+        sizes[tensor.data_type] = sizes.get(tensor.data_type, 0) + int(np.prod(tensor.dims))
+    weights = sum(p.numel() for p in tiny_model.parameters())
+    assert sizes[onnx.TensorProto.FLOAT16] > 0.9 * weights
+    assert sizes[onnx.TensorProto.FLOAT] < 0.1 * weights
+
+
+def test_a_model_that_changed_after_export_is_refused(exported):
+    model, graph = exported
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        changed.unet.conv_out.bias += 2e-4
+    with pytest.raises(Refused, match="differs from PyTorch"):
+        onnx_graph.verify(graph.SerializeToString(), changed, 1, 16, 16)
+
+
+def test_weights_beyond_half_precision_are_refused(tiny_model):
+    with torch.no_grad():
+        tiny_model.unet.conv_in.weight[0, 0, 0, 0] = 1e5
+    with pytest.raises(Refused, match="conv_in.weight"):
+        onnx_graph.round_to_fp16(tiny_model)
+
+
+def test_a_bundle_holds_what_the_agent_checks(subject, held_back, tmp_path):
+    found = bundle.write(subject, "tiny", DETECTOR, 8, held_back, tmp_path / "tiny")
+    table = tomllib.loads((tmp_path / "tiny" / "bundle.toml").read_text())
+    for part in ("model", "golden"):
+        content = (tmp_path / "tiny" / table[part]["file"]).read_bytes()
+        assert bundle.sha256(content) == table[part]["sha256"]
+    assert table["detector"] == {"k": 50, "sigma": 0.03, "draws": 8}
+    assert table["score"] == {"scales": [1, 2, 4, 8], "filter_px": 3, "top_pixels": 1}
+    assert table["golden"]["raw_spread"] == found["raw_spread"] > 0
+    golden = load_file(tmp_path / "tiny" / "golden.safetensors")
+    assert {name: array.shape for name, array in golden.items()} == {
+        "input": (3, 1, 16, 16),
+        "noise": (3, 2, 1, 16, 16),
+        "inner_noise": (3, 2, 1, 16, 16),
+        "raw_score": (3, 2),
+        "raw_empirical": (3,),
+    }
+    assert 0 <= golden["input"].min() and golden["input"].max() <= 1
+
+
+def test_golden_scores_notice_another_model(exported):
+    denoise = onnx_graph.denoiser(onnx_graph.session(exported[1].SerializeToString()))
+    golden = bundle.golden_vectors(denoise, (1, 16, 16), DETECTOR)
+    bundle.check_golden(denoise, golden, DETECTOR, 1e-7)
+    with pytest.raises(Refused, match="golden"):
+        bundle.check_golden(lambda x_k, k: denoise(x_k, k) + np.float32(1e-3), golden, DETECTOR, 1e-7)
+
+
+def test_the_size_limit_holds(subject, held_back, tmp_path):
+    with pytest.raises(Refused, match="too large"):
+        bundle.write(subject, "tiny", DETECTOR, 8, held_back, tmp_path / "tiny", max_mib=0.01)
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_raw_scores_are_those_of_single_draws(exported):
+    denoise = onnx_graph.denoiser(onnx_graph.session(exported[1].SerializeToString()))
+    x = np.random.default_rng(2).random((1, 1, 16, 16), dtype=np.float32)
+    scores = bundle.raw_scores(denoise, x, DETECTOR, draws=10)
+    noise, inner = np.random.default_rng(0).standard_normal((2, 10, 1, 16, 16), dtype=np.float32)
+    alone = certified(denoise, draw(x[0], noise[9:], 0.03), inner[9:], DETECTOR)
+    assert scores.shape == (1, 10)
+    assert scores[0, 9] == pytest.approx(alone[0], rel=1e-4)

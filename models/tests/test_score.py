@@ -1,0 +1,98 @@
+"""The score against a case computed by hand, and the property every certificate stands on."""
+
+import numpy as np
+import pytest
+
+from certiscope_models import Refused, schedule
+from certiscope_models.score import Detector, certified, draw, empirical, error_map, mean_filter, reconstruct, score
+
+DETECTOR = Detector(k=50, sigma=0.03, filter_px=1)
+
+
+def noise_free(x_k, k):
+    return np.zeros_like(x_k)
+
+
+def test_error_map_of_one_wrong_pixel():
+    """A difference of 1 in one pixel of an 8x8 picture: 1 at scale 1, (1/4)^2, (1/16)^2, (1/64)^2 at the others."""
+    a = np.zeros((1, 8, 8), np.float32)
+    b = a.copy()
+    b[0, 2, 5] = 1.0
+    error = error_map(a, b, DETECTOR)
+    scale = [1.0, 4.0**-2, 16.0**-2, 64.0**-2]
+    assert error[2, 5] == pytest.approx(sum(scale) / 4)
+    assert error[3, 4] == pytest.approx(sum(scale[1:]) / 4)  # same 2x2 block
+    assert error[0, 7] == pytest.approx(sum(scale[2:]) / 4)  # same 4x4 block
+    assert error[7, 0] == pytest.approx(scale[3] / 4)
+    assert score(error, DETECTOR) == pytest.approx(sum(scale) / 4)
+
+
+def test_channels_are_averaged():
+    a, b = np.zeros((3, 8, 8), np.float32), np.zeros((3, 8, 8), np.float32)
+    b[1] = 0.6
+    np.testing.assert_allclose(error_map(a, b, DETECTOR), 0.36 / 3, rtol=1e-6)
+
+
+def test_mean_filter_counts_only_what_is_inside():
+    maps = np.zeros((4, 4))
+    maps[0, 0] = 9.0
+    filtered = mean_filter(maps, 3)
+    assert filtered[0, 0] == pytest.approx(9 / 4)
+    assert filtered[0, 1] == filtered[1, 0] == pytest.approx(9 / 6)
+    assert filtered[1, 1] == pytest.approx(1.0)
+    assert filtered[2, 2] == 0.0
+
+
+def test_calibrated_score_and_pooling():
+    error = np.array([[1.0, 4.0], [2.0, 0.0]])
+    mean, std = np.array([[1.0, 1.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [0.5, 1.0]])
+    assert score(error, DETECTOR, mean, std) == 4.0  # |0-4|/1, before 1.5, 2, 0
+    top2 = Detector(k=50, sigma=0.03, filter_px=1, top_pixels=2)
+    assert score(error, top2, mean, std) == 3.0
+
+
+def test_the_noise_of_step_k_is_whole():
+    """The draw's own noise and the rest added inside give together the variance of step k."""
+    rng = np.random.default_rng(0)
+    x = np.full((1, 200, 200), 0.4, np.float32)
+    noise, inner = rng.standard_normal((2, 1, 1, 200, 200), dtype=np.float32)
+    seen = []
+
+    def spy(x_k, k):
+        seen.append(x_k)
+        return np.zeros_like(x_k)
+
+    reconstruct(spy, draw(x, noise, 0.05), inner, Detector(k=80, sigma=0.05))
+    a = schedule.alpha_bar(80)
+    assert seen[0].mean() == pytest.approx(np.sqrt(a) * -0.2, abs=0.01)
+    assert seen[0].var() == pytest.approx(1 - a, rel=0.02)
+
+
+def test_reconstruction_inverts_the_noise_when_it_is_known():
+    rng = np.random.default_rng(0)
+    x = rng.random((1, 1, 8, 8), dtype=np.float32)
+    sigma = float(schedule.sigma_k(50))
+    noise = rng.standard_normal(x.shape, dtype=np.float32)
+    x0_hat = reconstruct(lambda x_k, k: noise, draw(x, noise, sigma), np.zeros_like(x), Detector(50, sigma))
+    np.testing.assert_allclose(x0_hat, x, atol=1e-5)
+
+
+def test_the_certified_score_cannot_see_the_clean_picture():
+    """Another clean picture under the same draw: the certified score must not move, the empirical one must."""
+    rng = np.random.default_rng(1)
+    x, other = rng.random((2, 1, 8, 8)).astype(np.float64)
+    z = (x + 0.03 * rng.standard_normal((1, 1, 8, 8))).astype(np.float32)
+    inner = rng.standard_normal(z.shape, dtype=np.float32)
+    scores, paper = [], []
+    for clean in (x, other):
+        noise = (z - clean) / 0.03  # float64, so that both pictures give the same draw to the last bit but one
+        scores.append(certified(noise_free, draw(clean, noise, 0.03), inner, DETECTOR))
+        paper.append(empirical(noise_free, clean, noise, inner, DETECTOR))
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+    assert abs(paper[0] - paper[1]) > 0.1 * paper[0]
+
+
+@pytest.mark.parametrize("setting", [{"sigma": 0.0}, {"sigma": 0.0881}, {"sigma": float("nan")}, {"filter_px": 4}])
+def test_a_detector_without_a_certificate_is_refused(setting):
+    with pytest.raises(Refused):
+        Detector(**{"k": 50, "sigma": 0.03, **setting})

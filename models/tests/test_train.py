@@ -1,0 +1,62 @@
+"""Training: a resumed run equals one that never stopped, and what it writes can be read."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from certiscope_models import Refused
+from certiscope_models.train import Recipe, Training, train
+
+RECIPE = Recipe(steps=6, batch=4, lr=1e-3, k_max=100, seed=4, flips=True, exposure=0.1, shift=1)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "good"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(7):
+        Image.fromarray(rng.integers(0, 255, (20, 24), dtype=np.uint8)).save(folder / f"{n}.png")
+    return folder
+
+
+def test_three_steps_and_a_resume_equal_six_steps(pictures, tmp_path, tiny):
+    straight = train(pictures, pictures, tmp_path / "straight", tiny, RECIPE, every=2)
+    train(pictures, pictures, tmp_path / "halves", tiny, RECIPE, stop_after=3, every=2)
+    torch.rand(100)  # the global random state must not matter
+    resumed = train(pictures, pictures, tmp_path / "halves", tiny, RECIPE, resume=True, every=2)
+    assert straight.done == resumed.done == 6
+    for name, weight in straight.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name]), name
+        assert torch.equal(straight.ema[name], resumed.ema[name]), name
+
+
+def test_a_run_leaves_a_log_sample_sheets_and_its_provenance(pictures, tmp_path, tiny):
+    train(pictures, pictures, tmp_path / "run", tiny, RECIPE, every=3)
+    rows = list(csv.DictReader(open(tmp_path / "run" / "losses.csv")))
+    assert [int(row["step"]) for row in rows] == [3, 6]
+    assert all(float(row["held_back_loss"]) > 0 for row in rows)
+    with Image.open(tmp_path / "run" / "samples" / "000006.png") as sheet:
+        assert sheet.size == (3 * 16, 6 * 16)  # input | x_k | x0_hat, six rows
+    training = Training.load(tmp_path / "run" / "checkpoint.pt")
+    found = training.provenance(training.ema_model())
+    assert (found["steps"], found["images"], found["groups"], found["seed"]) == (6, 7, 7, 4)
+    assert "--size 16" in found["command"] and found["command"].endswith("--flips")
+
+
+def test_training_lowers_the_loss(pictures, tmp_path, tiny):
+    recipe = Recipe(steps=60, batch=8, lr=3e-3, k_max=100, seed=1)
+    train(pictures, pictures, tmp_path / "run", tiny, recipe, every=20)
+    rows = list(csv.DictReader(open(tmp_path / "run" / "losses.csv")))
+    assert float(rows[-1]["loss"]) < 0.95 * float(rows[0]["loss"])
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_from_nothing(pictures, tmp_path, tiny):
+    train(pictures, None, tmp_path / "run", tiny, Recipe(steps=1, batch=2))
+    with pytest.raises(Refused, match="holds a checkpoint"):
+        train(pictures, None, tmp_path / "run", tiny, RECIPE)
+    with pytest.raises(Refused, match="not there"):
+        train(pictures, None, tmp_path / "other", tiny, RECIPE, resume=True)
