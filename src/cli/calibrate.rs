@@ -27,7 +27,7 @@ const MAP_DRAWS: u32 = 8;
 /// Frames without which maps would be noise.
 const MAP_FRAMES_NEEDED: usize = 20;
 
-/// Training maps and threshold from pictures of normal parts, with a guarantee.
+/// Find training maps and threshold from pictures of normal parts; writes a new bundle.
 ///
 /// Split conformal: a fresh normal part is called anomalous with probability of at most
 /// false-alarm-rate + beta + alpha, and (with --radius) is certifiable as normal at that radius but for
@@ -87,7 +87,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     };
     if for_maps.len() < MAP_FRAMES_NEEDED || for_threshold.len() < rule.frames_needed() {
         return Err(Failure::refused(anyhow!(
-            "normal parts: {} for the maps and {} for the threshold: too few; at least {MAP_FRAMES_NEEDED} and {} different parts are needed at a false alarm rate of {}",
+            "normal parts: {} for the maps and {} for the threshold: too few; at least {MAP_FRAMES_NEEDED} and {} different parts are needed at a false alarm rate of {}; look-alikes count as one part unless --distinct-parts is given",
             for_maps.len(),
             for_threshold.len(),
             rule.frames_needed(),

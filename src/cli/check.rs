@@ -15,6 +15,8 @@ use crate::inspector::Inspector;
 use crate::publish::{Fault, Timing, probe};
 use crate::store::Store;
 
+/// Check configuration, bundle, provider and broker, and say what to do.
+///
 /// Exit code 0: all is right. 78: something is wrong and must be changed. 75: all is right but something is
 /// not reachable now (the agent would start and wait for it).
 #[derive(Debug, Args)]

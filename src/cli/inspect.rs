@@ -16,6 +16,8 @@ use crate::inspection::Inspection;
 use crate::inspector::{Inspected, Inspector, InspectorSettings};
 use crate::smoothing::Prior;
 
+/// Inspect single pictures: verdict, radius, scores and a heat map each.
+///
 /// One verdict a picture; a picture that cannot be read abstains and says why.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {

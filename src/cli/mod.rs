@@ -15,6 +15,7 @@ mod run;
 mod simulate;
 
 use std::fmt::Display;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,11 +30,11 @@ use crate::diffusion::onnx::{OnUnavailable, Provider, Runtime, SessionSettings};
 
 const AFTER_HELP: &str = "\
 A station in five steps:
-  certiscope demo                                            watch it work, nothing needed
+  certiscope demo                                         watch it work, nothing needed
   certiscope inspect --bundle models/bundles/magnetic-tile tile.jpg
-  certiscope calibrate --bundle B --normal pictures/ --out B2      threshold for your line
-  certiscope check --config station.toml                     what is right, what is wrong, what to do
-  certiscope run --config station.toml                       inspect, log, publish
+  certiscope calibrate --bundle B --normal pictures/ --out B2   threshold for your line
+  certiscope check --config station.toml                  what is right, what is wrong, what to do
+  certiscope run --config station.toml                    inspect, log, publish
 
 Exit codes: 0 done, 1 stopped by a fault, 2 wrong usage, 75 not reachable now, 78 refused to start.
 The log level is set by RUST_LOG (error, warn, info, debug).";
@@ -50,22 +51,16 @@ struct Cli {
     command: Command,
 }
 
+// No comments on these: they would take the place of those on the arguments in each command's help.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a station: capture, inspect, log and publish until told to stop
     Run(run::RunArgs),
-    /// A simulated line with everything embedded: no camera, no broker, no files needed
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
-    /// Inspect single pictures: verdict, radius, scores and a heat map each
     Inspect(inspect::InspectArgs),
-    /// Find training maps and threshold from pictures of normal parts; writes a new bundle
     Calibrate(calibrate::CalibrateArgs),
-    /// Measure a bundle on a labelled folder: image AUROC with intervals
     Evaluate(evaluate::EvaluateArgs),
-    /// Check configuration, bundle, provider and broker, and say what to do
     Check(check::CheckArgs),
-    /// Write a simulated data set in the layout of MVTec AD
     Simulate(simulate::SimulateArgs),
 }
 
@@ -118,6 +113,8 @@ fn start_log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // No colours into a journal.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     std::panic::set_hook(Box::new(|panic| {

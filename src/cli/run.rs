@@ -10,6 +10,8 @@ use super::{Failure, or_dash, rounded_down};
 use crate::agent::{self, AgentError, Recorded, Stop, Summary};
 use crate::config::Config;
 
+/// Run a station: capture, inspect, log and publish until told to stop.
+///
 /// Inspects until the source ends or SIGTERM/SIGINT comes: then what was captured is inspected, committed
 /// and delivered, within limits. A second signal ends at once.
 #[derive(Debug, Args)]

@@ -8,6 +8,8 @@ use clap::Args;
 use super::{Failure, progress_bar};
 use crate::capture::simulator::{SimulatorSettings, simulate as write_data_set};
 
+/// Write a simulated data set in the layout of MVTec AD.
+///
 /// train/good, test/good, test/<kind of defect> and ground_truth, as MVTec AD lays them out.
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {

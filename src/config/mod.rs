@@ -5,6 +5,8 @@
 //! first. Leaves out: whether files, bundles and brokers are there (see `cli::check`).
 
 mod section;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -224,23 +226,25 @@ fn read_region(mut section: Section<'_>) -> Option<Region> {
 
 fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<SmoothingConfig> {
     let alpha = section.or("alpha", 0.001);
-    if !(alpha > 0.0 && alpha <= 0.5) {
+    if !(alpha > 0.0 && alpha < 0.5) {
         problems.add(format!(
-            "{} = {alpha}: not a failure probability that certifies anything; above 0 and at most 0.5 is allowed",
+            "{} = {alpha}: not a failure probability that certifies anything; above 0 and below 0.5 is allowed",
             section.key("alpha")
         ));
     }
     let target_radius = section
-        .required::<f64>("target_radius", "the l2 radius at the model input to stop at, such as half the bundle's sigma")?;
-    let required_radius = section.or("required_radius", target_radius);
+        .required::<f64>("target_radius", "the l2 radius at the model input to stop at, such as half the bundle's sigma");
+    let required_radius = section.optional::<f64>("required_radius");
     for (key, radius) in [("target_radius", target_radius), ("required_radius", required_radius)] {
-        if !(radius >= 0.0 && radius.is_finite()) {
+        if let Some(radius) = radius.filter(|radius| !(*radius >= 0.0 && radius.is_finite())) {
             problems.add(format!("{} = {radius}: not a radius; 0 or more is allowed", section.key(key)));
         }
     }
-    if required_radius > target_radius {
+    if let (Some(target), Some(required)) = (target_radius, required_radius)
+        && required > target
+    {
         problems.add(format!(
-            "{} = {required_radius}: larger than target_radius = {target_radius}, where drawing stops: few parts would pass; at most target_radius is allowed",
+            "{} = {required}: larger than target_radius = {target}, where drawing stops: few parts would pass; at most target_radius is allowed",
             section.key("required_radius")
         ));
     }
@@ -266,6 +270,8 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
             .unwrap_or_default(),
     };
     section.finish();
+    let target_radius = target_radius?;
+    let required_radius = required_radius.unwrap_or(target_radius);
     Some(SmoothingConfig { alpha, target_radius, required_radius, max_draws, batch, deadline_ms, prior })
 }
 

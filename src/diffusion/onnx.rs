@@ -41,7 +41,7 @@ pub enum OnnxError {
     #[error("model: {}: {what} is {got}; the bundle says {wanted}", path.display())]
     Interface { path: PathBuf, what: &'static str, got: String, wanted: String },
     #[error(
-        "model.provider = {provider}: cannot run here: {why}; mend that, or allow the processor with on_unavailable = \"cpu\""
+        "model.provider = {provider}: cannot run here: {why}; mend that, or allow the processor (on_unavailable = \"cpu\" in a configuration, --or-cpu on the command line)"
     )]
     Provider { provider: &'static str, why: String },
 }
@@ -52,7 +52,7 @@ impl Runtime {
     pub fn load(configured: Option<&Path>) -> Result<Self, OnnxError> {
         let library = configured
             .map(Path::to_path_buf)
-            .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
+            .or_else(|| std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from))
             .or_else(|| cached_library().filter(|path| path.is_file()))
             .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));
         let refused = |why: String| OnnxError::Library { library: library.clone(), why };

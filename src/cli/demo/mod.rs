@@ -32,7 +32,9 @@ const BUNDLE: [(&str, &[u8]); 4] = [
     ("maps.safetensors", include_bytes!("../../../models/bundles/demo-line/maps.safetensors")),
 ];
 
-/// A minute of a simulated line: frames in, certified verdicts, MQTT out, every inspection logged.
+/// A simulated line with everything embedded: no camera, no broker, no files needed.
+///
+/// A minute of frames in, certified verdicts, MQTT out, every inspection logged.
 ///
 /// Flagged parts leave their evidence (frame, model input, heat map) under --state.
 #[derive(Debug, Args)]

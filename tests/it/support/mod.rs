@@ -1,7 +1,9 @@
 //! Shared by the integration tests: finding things, waiting on state.
 
 pub(crate) mod broker;
+pub(crate) mod bundles;
 pub(crate) mod inspections;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod station;
 pub(crate) mod subscriber;
