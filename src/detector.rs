@@ -62,32 +62,17 @@ impl Detector {
         let input = bundle.manifest.input_shape();
         let mut denoiser = OnnxDenoiser::open(runtime, &bundle.model_file(), input, settings)?;
         let self_test = golden::self_test(bundle, &mut denoiser, PRECISION)?;
-        let opened = Opened {
-            provider: denoiser.provider().clone(),
-            self_test,
-        };
+        let opened = Opened { provider: denoiser.provider().clone(), self_test };
         Ok((Self::new(Box::new(denoiser), bundle, batch), opened))
     }
 
     fn new(denoiser: Box<dyn Denoiser>, bundle: &Bundle, batch: u32) -> Self {
         let [_, height, width] = bundle.manifest.input_shape();
         let (maps, empirical_maps) = match &bundle.calibrated {
-            Some(Calibrated {
-                maps, empirical_maps, ..
-            }) => (maps.clone(), empirical_maps.clone()),
-            None => (
-                TrainingMaps::identity(height, width),
-                TrainingMaps::identity(height, width),
-            ),
+            Some(Calibrated { maps, empirical_maps, .. }) => (maps.clone(), empirical_maps.clone()),
+            None => (TrainingMaps::identity(height, width), TrainingMaps::identity(height, width)),
         };
-        Self::with_denoiser(
-            denoiser,
-            bundle.level,
-            bundle.score.clone(),
-            maps,
-            empirical_maps,
-            batch,
-        )
+        Self::with_denoiser(denoiser, bundle.level, bundle.score.clone(), maps, empirical_maps, batch)
     }
 
     /// A detector around any denoiser: the seam for the analytic one.
@@ -99,14 +84,7 @@ impl Detector {
         empirical_maps: TrainingMaps,
         batch: u32,
     ) -> Self {
-        Self {
-            denoiser,
-            level,
-            parameters,
-            maps,
-            empirical_maps,
-            batch: batch.max(1),
-        }
+        Self { denoiser, level, parameters, maps, empirical_maps, batch: batch.max(1) }
     }
 
     pub fn batch(&self) -> u32 {
@@ -129,9 +107,7 @@ impl Detector {
         let mut pairs = Vec::with_capacity(indices.len());
         for start in indices.clone().step_by(self.batch as usize) {
             let batch = start..indices.end.min(start + self.batch);
-            let draws = batch
-                .map(|index| NoisyDraw::of(input, self.level, seed, index))
-                .collect();
+            let draws = batch.map(|index| NoisyDraw::of(input, self.level, seed, index)).collect();
             pairs.extend(reconstruct(self.denoiser.as_mut(), draws)?);
         }
         Ok(pairs)

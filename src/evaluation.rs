@@ -28,12 +28,8 @@ pub struct Bootstrap {
 
 /// Area under the ROC curve: P(an anomalous score exceeds a normal one), ties half. `None` without both.
 pub fn auroc(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
-    let normal = normal
-        .iter()
-        .map(|&score| if score.is_nan() { f32::INFINITY } else { score });
-    let anomalous = anomalous
-        .iter()
-        .map(|&score| if score.is_nan() { f32::NEG_INFINITY } else { score });
+    let normal = normal.iter().map(|&score| if score.is_nan() { f32::INFINITY } else { score });
+    let anomalous = anomalous.iter().map(|&score| if score.is_nan() { f32::NEG_INFINITY } else { score });
     let wins = wins(normal, anomalous)?;
     Some(wins.above + 0.5 * wins.tied)
 }
@@ -43,9 +39,7 @@ pub fn auroc(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
 /// infinite on its own side. At fixed n; n and alpha belong beside the figure.
 pub fn certified_auc(normal_upper: &[Option<f32>], anomalous_lower: &[Option<f32>]) -> Option<f64> {
     let normal = normal_upper.iter().map(|bound| bound.unwrap_or(f32::INFINITY));
-    let anomalous = anomalous_lower
-        .iter()
-        .map(|bound| bound.unwrap_or(f32::NEG_INFINITY));
+    let anomalous = anomalous_lower.iter().map(|bound| bound.unwrap_or(f32::NEG_INFINITY));
     Some(wins(normal, anomalous)?.above)
 }
 
@@ -66,10 +60,7 @@ fn wins(normal: impl Iterator<Item = f32>, anomalous: impl Iterator<Item = f32>)
         count += 1;
     }
     let pairs = (count * normal.len()) as f64;
-    (pairs > 0.0).then(|| Wins {
-        above: above as f64 / pairs,
-        tied: tied as f64 / pairs,
-    })
+    (pairs > 0.0).then(|| Wins { above: above as f64 / pairs, tied: tied as f64 / pairs })
 }
 
 impl Bootstrap {
@@ -102,18 +93,13 @@ impl Bootstrap {
 
 /// As many parts as there are, drawn with replacement, with all their pictures.
 fn resample<T: Copy>(parts: &[Vec<T>], rng: &mut ChaCha8Rng) -> Vec<T> {
-    (0..parts.len())
-        .flat_map(|_| parts[rng.random_range(0..parts.len())].iter().copied())
-        .collect()
+    (0..parts.len()).flat_map(|_| parts[rng.random_range(0..parts.len())].iter().copied()).collect()
 }
 
 /// Linear between the two neighbouring order statistics (numpy's default).
 fn percentile(ascending: &[f64], share: f64) -> Option<f64> {
     let place = share * ascending.len().checked_sub(1)? as f64;
-    let (lower, upper) = (
-        ascending[place.floor() as usize],
-        ascending[place.ceil() as usize],
-    );
+    let (lower, upper) = (ascending[place.floor() as usize], ascending[place.ceil() as usize]);
     Some(lower + place.fract() * (upper - lower))
 }
 
@@ -148,21 +134,13 @@ mod tests {
         serde_json::from_str(include_str!("../tests/golden/evaluation.json")).unwrap()
     }
 
-    const BOOTSTRAP: Bootstrap = Bootstrap {
-        replicates: 4000,
-        confidence: 0.95,
-        seed: 5,
-    };
+    const BOOTSTRAP: Bootstrap = Bootstrap { replicates: 4000, confidence: 0.95, seed: 5 };
 
     #[test]
     fn auroc_is_scikit_learn_s() {
         for case in golden().auroc {
             let found = auroc(&case.normal, &case.anomalous).unwrap();
-            assert!(
-                (found - case.auroc).abs() < 1e-9,
-                "{found} instead of {}",
-                case.auroc
-            );
+            assert!((found - case.auroc).abs() < 1e-9, "{found} instead of {}", case.auroc);
         }
     }
 
@@ -187,37 +165,22 @@ mod tests {
     #[test]
     fn the_interval_over_parts_is_numpy_s_and_wider_than_over_pictures() {
         let golden = golden().bootstrap;
-        let found = BOOTSTRAP
-            .estimate(&golden.normal, &golden.anomalous, auroc)
-            .unwrap();
+        let found = BOOTSTRAP.estimate(&golden.normal, &golden.anomalous, auroc).unwrap();
         assert!((found.value - golden.auroc).abs() < 1e-9);
         // the noise of 4,000 replicates in a 2.5 % point of this spread
         assert!((found.lower - golden.interval[0]).abs() < 0.012, "{found:?}");
         assert!((found.upper - golden.interval[1]).abs() < 0.012, "{found:?}");
 
         let pictures = |parts: &[Vec<f32>]| parts.concat().into_iter().map(|s| vec![s]).collect::<Vec<_>>();
-        let narrow = BOOTSTRAP
-            .estimate(&pictures(&golden.normal), &pictures(&golden.anomalous), auroc)
-            .unwrap();
-        assert!(
-            narrow.upper - narrow.lower < 0.8 * (found.upper - found.lower),
-            "{narrow:?}"
-        );
+        let narrow =
+            BOOTSTRAP.estimate(&pictures(&golden.normal), &pictures(&golden.anomalous), auroc).unwrap();
+        assert!(narrow.upper - narrow.lower < 0.8 * (found.upper - found.lower), "{narrow:?}");
     }
 
     #[test]
     fn an_interval_repeats_with_its_seed_and_has_no_width_without_variation() {
-        let Interval {
-            normal, anomalous, ..
-        } = golden().bootstrap;
-        let at = |seed| {
-            Bootstrap {
-                replicates: 50,
-                seed,
-                ..BOOTSTRAP
-            }
-            .estimate(&normal, &anomalous, auroc)
-        };
+        let Interval { normal, anomalous, .. } = golden().bootstrap;
+        let at = |seed| Bootstrap { replicates: 50, seed, ..BOOTSTRAP }.estimate(&normal, &anomalous, auroc);
         assert_eq!(at(1), at(1));
         assert_ne!(at(1), at(2));
         let flat = BOOTSTRAP.estimate(&[vec![0.0_f32]], &[vec![1.0]], auroc).unwrap();

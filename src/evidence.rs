@@ -39,16 +39,11 @@ pub fn keep(
         std::fs::write(&path, bytes).map_err(|error| failed(&path, &error))?;
     }
     if let Some(input) = &inspected.input {
-        tensors::write(
-            &unfinished.join("input.safetensors"),
-            &[("input", input.view().into_dyn())],
-        )?;
+        tensors::write(&unfinished.join("input.safetensors"), &[("input", input.view().into_dyn())])?;
     }
     if let (Ok(picture), Some(heat)) = (&frame.picture, &inspected.heat) {
         let path = unfinished.join("heatmap.png");
-        let drawn = png(&DynamicImage::ImageRgb8(heat_beside_frame(
-            picture, heat, threshold,
-        )));
+        let drawn = png(&DynamicImage::ImageRgb8(heat_beside_frame(picture, heat, threshold)));
         std::fs::write(&path, drawn).map_err(|error| failed(&path, &error))?;
     }
     let kept = root.join(name);
@@ -57,19 +52,14 @@ pub fn keep(
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> EvidenceError {
-    EvidenceError::File {
-        path: path.to_path_buf(),
-        why: error.to_string(),
-    }
+    EvidenceError::File { path: path.to_path_buf(), why: error.to_string() }
 }
 
 /// The bytes as captured with a file name that suits them; raw pixels as PNG. `None` for a frame that
 /// gave neither.
 fn captured_bytes(frame: &Frame) -> Option<(String, Vec<u8>)> {
     if let Some(bytes) = &frame.encoded {
-        let extension = image::guess_format(bytes)
-            .ok()
-            .and_then(|format| format.extensions_str().first());
+        let extension = image::guess_format(bytes).ok().and_then(|format| format.extensions_str().first());
         return Some((format!("frame.{}", extension.unwrap_or(&"bin")), bytes.to_vec()));
     }
     let picture = frame.picture.as_ref().ok()?;
@@ -78,9 +68,7 @@ fn captured_bytes(frame: &Frame) -> Option<(String, Vec<u8>)> {
 
 fn png(image: &DynamicImage) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    image
-        .write_to(&mut bytes, ImageFormat::Png)
-        .expect("memory takes any PNG");
+    image.write_to(&mut bytes, ImageFormat::Png).expect("memory takes any PNG");
     bytes.into_inner()
 }
 
@@ -113,11 +101,8 @@ pub fn heat_beside_frame(picture: &Picture, heat: &Array2<f32>, threshold: f32) 
     let mut sheet = RgbImage::from_pixel(2 * width + GAP_PX, height, Rgb([255; 3]));
     for (x, y, &pixel) in frame.enumerate_pixels() {
         sheet.put_pixel(x, y, pixel);
-        let value = sample(
-            heat,
-            (f64::from(x) + 0.5) / f64::from(width),
-            (f64::from(y) + 0.5) / f64::from(height),
-        );
+        let value =
+            sample(heat, (f64::from(x) + 0.5) / f64::from(width), (f64::from(y) + 0.5) / f64::from(height));
         sheet.put_pixel(x + width + GAP_PX, y, coloured(pixel, value / threshold));
     }
     sheet

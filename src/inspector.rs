@@ -117,13 +117,7 @@ impl Inspector {
             prior: settings.prior,
         })?;
         let preprocessor = Preprocessor::new(bundle.input_shape(), settings.region);
-        Ok(Self::from_parts(
-            preprocessor,
-            detector,
-            rule,
-            parameters,
-            settings.report_empirical,
-        ))
+        Ok(Self::from_parts(preprocessor, detector, rule, parameters, settings.report_empirical))
     }
 
     /// An inspector of given parts: the seam for the analytic denoiser.
@@ -135,14 +129,7 @@ impl Inspector {
         report_empirical: bool,
     ) -> Self {
         let deadline = parameters.deadline_ms.map(Duration::from_millis);
-        Self {
-            preprocessor,
-            detector,
-            rule,
-            parameters: Arc::new(parameters),
-            deadline,
-            report_empirical,
-        }
+        Self { preprocessor, detector, rule, parameters: Arc::new(parameters), deadline, report_empirical }
     }
 
     /// Draws that reach the target radius when all agree.
@@ -180,11 +167,7 @@ impl Inspector {
             }
         }
         inspection.latency = latency(frame, queued, taken);
-        Inspected {
-            inspection,
-            input,
-            heat,
-        }
+        Inspected { inspection, input, heat }
     }
 
     /// Draws until the certificate is settled, hopeless or out of draws or time.
@@ -194,10 +177,7 @@ impl Inspector {
         let (mut pairs, mut scores, mut batches) = (Vec::new(), Vec::new(), Vec::new());
         let (mut otherwise, mut fault) = (Reason::Undecided, None);
         while run.state() == State::Continue {
-            if self
-                .deadline
-                .is_some_and(|deadline| captured.elapsed() >= deadline)
-            {
+            if self.deadline.is_some_and(|deadline| captured.elapsed() >= deadline) {
                 otherwise = Reason::Deadline;
                 break;
             }
@@ -252,11 +232,7 @@ impl Inspector {
             seed,
             scores: Vec::new(),
             batches: Vec::new(),
-            frame_px: frame
-                .picture
-                .as_ref()
-                .ok()
-                .map(|picture| [picture.width, picture.height]),
+            frame_px: frame.picture.as_ref().ok().map(|picture| [picture.width, picture.height]),
             latency: Latency::default(),
             evidence: None,
             parameters: Arc::clone(&self.parameters),

@@ -87,37 +87,22 @@ pub struct Preprocessor {
 impl Preprocessor {
     /// `region`: `None` for the whole frame.
     pub fn new(shape: InputShape, region: Option<Region>) -> Self {
-        Self {
-            shape,
-            region,
-            last: Mutex::new(None),
-        }
+        Self { shape, region, last: Mutex::new(None) }
     }
 
     pub fn apply(&self, picture: &Picture) -> Result<Prepared, PreprocessError> {
         let region = self.region_of(picture)?;
         let resize = self.resize(region);
-        let InputShape {
-            channels,
-            height,
-            width,
-        } = self.shape;
+        let InputShape { channels, height, width } = self.shape;
         let to_grey = channels == 1 && picture.channels == Channels::Rgb;
-        let depth = if picture.channels == Channels::Rgb && !to_grey {
-            3
-        } else {
-            1
-        };
+        let depth = if picture.channels == Channels::Rgb && !to_grey { 3 } else { 1 };
         let resized = resize.apply(depth, |y, line| read_line(picture, region, y, to_grey, line));
         let values = Array3::from_shape_fn((channels, height, width), |(channel, y, x)| {
             // A grey frame gives the same plane to every channel. Weights that do not quite sum to one
             // leave white a little off; clamping cannot enlarge a change.
             resized[(y * width + x) * depth + channel.min(depth - 1)].clamp(0.0, 1.0)
         });
-        Ok(Prepared {
-            input: Input(values),
-            norm: resize.norm * colour_norm(picture.channels, channels),
-        })
+        Ok(Prepared { input: Input(values), norm: resize.norm * colour_norm(picture.channels, channels) })
     }
 
     fn region_of(&self, picture: &Picture) -> Result<Region, PreprocessError> {
@@ -129,29 +114,16 @@ impl Preprocessor {
             (Samples::Sixteen(values), Channels::Rgb) => (values.len(), 3),
         };
         if samples != width as usize * height as usize * depth {
-            return Err(PreprocessError::Samples {
-                samples,
-                width,
-                height,
-            });
+            return Err(PreprocessError::Samples { samples, width, height });
         }
-        let region = self.region.unwrap_or(Region {
-            x: 0,
-            y: 0,
-            width,
-            height,
-        });
+        let region = self.region.unwrap_or(Region { x: 0, y: 0, width, height });
         let fits = |start: u32, size: u32, whole: u32| {
             size > 0 && start.checked_add(size).is_some_and(|end| end <= whole)
         };
         if fits(region.x, region.width, width) && fits(region.y, region.height, height) {
             Ok(region)
         } else {
-            Err(PreprocessError::Region {
-                region,
-                width,
-                height,
-            })
+            Err(PreprocessError::Region { region, width, height })
         }
     }
 
@@ -163,10 +135,7 @@ impl Preprocessor {
                 resize.clone()
             }
             _ => {
-                let resize = Arc::new(Resize::new(
-                    (height, width),
-                    (self.shape.height, self.shape.width),
-                ));
+                let resize = Arc::new(Resize::new((height, width), (self.shape.height, self.shape.width)));
                 *last = Some(resize.clone());
                 resize
             }
@@ -275,18 +244,11 @@ impl Axis {
                 let centre = ((output as f64 + 0.5) * step - 0.5).clamp(0.0, (size_in - 1) as f64);
                 let left = centre as usize;
                 let right = centre - left as f64;
-                let weights = if right > 0.0 {
-                    vec![1.0 - right, right]
-                } else {
-                    vec![1.0]
-                };
+                let weights = if right > 0.0 { vec![1.0 - right, right] } else { vec![1.0] };
                 Weights::normalized(left, weights)
             }
         });
-        Self {
-            size_in,
-            outputs: outputs.collect(),
-        }
+        Self { size_in, outputs: outputs.collect() }
     }
 
     /// An upper bound of the largest singular value of W, tight where power iteration has converged.
@@ -303,9 +265,8 @@ impl Axis {
         for _ in 0..STEPS {
             let image = self.times_own_transpose(&v);
             let ratios = image.iter().zip(&v).map(|(a, v)| a / v);
-            let (low, high) = ratios.fold((f64::INFINITY, 0.0_f64), |(low, high), r| {
-                (low.min(r), high.max(r))
-            });
+            let (low, high) =
+                ratios.fold((f64::INFINITY, 0.0_f64), |(low, high), r| (low.min(r), high.max(r)));
             bound = bound.min(high);
             if high <= low * (1.0 + 1e-6) {
                 break;
@@ -336,10 +297,7 @@ impl Axis {
 impl Weights {
     fn normalized(start: usize, weights: Vec<f64>) -> Self {
         let sum: f64 = weights.iter().sum();
-        Self {
-            start,
-            weights: weights.iter().map(|weight| (weight / sum) as f32).collect(),
-        }
+        Self { start, weights: weights.iter().map(|weight| (weight / sum) as f32).collect() }
     }
 }
 
@@ -371,18 +329,8 @@ mod tests {
             for (ours, theirs) in resized.iter().zip(&case.resized) {
                 assert!((ours - theirs).abs() < 1e-6, "{ours} and {theirs}");
             }
-            assert!(
-                resize.norm >= case.norm * (1.0 - 1e-9),
-                "{} below {}",
-                resize.norm,
-                case.norm
-            );
-            assert!(
-                resize.norm <= case.norm * (1.0 + 1e-5),
-                "{} far above {}",
-                resize.norm,
-                case.norm
-            );
+            assert!(resize.norm >= case.norm * (1.0 - 1e-9), "{} below {}", resize.norm, case.norm);
+            assert!(resize.norm <= case.norm * (1.0 + 1e-5), "{} far above {}", resize.norm, case.norm);
         }
     }
 
@@ -391,10 +339,7 @@ mod tests {
         for (size_in, size_out) in [(1280, 64), (64, 64), (16, 4)] {
             let wanted = (size_out as f64 / size_in as f64).sqrt();
             let norm = Axis::new(size_in, size_out).norm();
-            assert!(
-                (norm / wanted - 1.0).abs() < 1e-6,
-                "{size_in} to {size_out}: {norm}, not {wanted}"
-            );
+            assert!((norm / wanted - 1.0).abs() < 1e-6, "{size_in} to {size_out}: {norm}, not {wanted}");
         }
     }
 
@@ -414,10 +359,7 @@ mod tests {
         let with = |value| Input::from_unit_range(Array3::from_elem((1, 2, 2), value));
         assert!(with(0.0).is_ok() && with(1.0).is_ok());
         for value in [-0.1, 1.1, f32::NAN, f32::INFINITY] {
-            assert!(
-                matches!(with(value), Err(PreprocessError::Range { .. })),
-                "{value}"
-            );
+            assert!(matches!(with(value), Err(PreprocessError::Range { .. })), "{value}");
         }
     }
 }

@@ -48,10 +48,7 @@ pub struct TrainingMaps {
 impl TrainingMaps {
     /// Maps that change nothing: the raw score, before calibration.
     pub fn identity(height: usize, width: usize) -> Self {
-        Self {
-            mean: Array2::zeros((height, width)),
-            std: Array2::ones((height, width)),
-        }
+        Self { mean: Array2::zeros((height, width)), std: Array2::ones((height, width)) }
     }
 }
 
@@ -68,10 +65,7 @@ pub fn certified_error(pair: &Reconstruction, parameters: &ScoreParameters) -> A
 /// }
 /// ```
 pub fn certified(pair: &Reconstruction, parameters: &ScoreParameters, maps: &TrainingMaps) -> CertifiedScore {
-    CertifiedScore(pool(
-        &score_map(&certified_error(pair, parameters), maps),
-        parameters.top_pixels,
-    ))
+    CertifiedScore(pool(&score_map(&certified_error(pair, parameters), maps), parameters.top_pixels))
 }
 
 /// Error map, HW, of the clean input against the mean reconstruction of its draws.
@@ -91,21 +85,15 @@ pub fn empirical(
     parameters: &ScoreParameters,
     maps: &TrainingMaps,
 ) -> EmpiricalScore {
-    EmpiricalScore(pool(
-        &score_map(&empirical_error(input, pairs, parameters), maps),
-        parameters.top_pixels,
-    ))
+    EmpiricalScore(pool(&score_map(&empirical_error(input, pairs, parameters), maps), parameters.top_pixels))
 }
 
 /// Distance of an error map from the training mean in training standard deviations, HW.
 pub fn score_map(error: &Array2<f32>, maps: &TrainingMaps) -> Array2<f32> {
     let mut map = error.clone();
-    Zip::from(&mut map)
-        .and(&maps.mean)
-        .and(&maps.std)
-        .for_each(|value, &mean, &std| {
-            *value = (*value - mean).abs() / std;
-        });
+    Zip::from(&mut map).and(&maps.mean).and(&maps.std).for_each(|value, &mean, &std| {
+        *value = (*value - mean).abs() / std;
+    });
     map
 }
 
@@ -126,12 +114,10 @@ fn add_block_error(difference: ArrayView3<'_, f32>, block_px: usize, sum: &mut A
     let channels = difference.len_of(Axis(0)) as f32;
     for channel in difference.outer_iter() {
         let blocks = channel.exact_chunks((block_px, block_px));
-        Zip::from(sum.exact_chunks_mut((block_px, block_px)))
-            .and(blocks)
-            .for_each(|mut out, block| {
-                let mean = block.sum() / (block_px * block_px) as f32;
-                out += mean * mean / channels;
-            });
+        Zip::from(sum.exact_chunks_mut((block_px, block_px))).and(blocks).for_each(|mut out, block| {
+            let mean = block.sum() / (block_px * block_px) as f32;
+            out += mean * mean / channels;
+        });
     }
 }
 
@@ -177,11 +163,7 @@ mod tests {
     use ndarray::Array3;
 
     fn parameters(scales: &[usize], filter_px: usize, top_pixels: usize) -> ScoreParameters {
-        ScoreParameters {
-            scales: scales.to_vec(),
-            filter_px,
-            top_pixels,
-        }
+        ScoreParameters { scales: scales.to_vec(), filter_px, top_pixels }
     }
 
     /// One pixel of 8x8 differs by 0.8. By hand: block sizes 1, 2, 4, 8 give squares of 0.8, 0.2, 0.05,

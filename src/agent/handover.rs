@@ -41,12 +41,7 @@ impl Handover {
             // One in the making while one is waiting.
             Delivery::Every => 2,
         };
-        Self {
-            delivery,
-            capacity,
-            inner: Mutex::default(),
-            changed: Condvar::new(),
-        }
+        Self { delivery, capacity, inner: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Hands a frame over, waiting for room or dropping the oldest one as `delivery` says. A frame handed
@@ -64,10 +59,7 @@ impl Handover {
             inner.frames.pop_front();
             inner.dropped += 1;
         }
-        inner.frames.push_back(Queued {
-            frame,
-            at: Instant::now(),
-        });
+        inner.frames.push_back(Queued { frame, at: Instant::now() });
         self.changed.notify_all();
     }
 

@@ -124,10 +124,7 @@ fn open(config: &Config) -> anyhow::Result<Station> {
         opened.self_test.tolerance
     );
     if let Some(reason) = &opened.provider.reason {
-        tracing::warn!(
-            "{} asked for and not used: {reason}",
-            opened.provider.requested.word()
-        );
+        tracing::warn!("{} asked for and not used: {reason}", opened.provider.requested.word());
     }
     let settings = inspector_settings(station);
     let inspector = Inspector::new(&bundle, detector, &opened.provider, settings)
@@ -137,10 +134,7 @@ fn open(config: &Config) -> anyhow::Result<Station> {
 
     let state = &config.state_folder;
     let mut store = Store::open(&state.join("certiscope.db"))?;
-    let origin = Origin {
-        boot_id: Uuid::new_v4(),
-        station: station.name.as_str().into(),
-    };
+    let origin = Origin { boot_id: Uuid::new_v4(), station: station.name.as_str().into() };
     store.begin(
         &origin,
         &Boot {
@@ -152,10 +146,7 @@ fn open(config: &Config) -> anyhow::Result<Station> {
     )?;
     let evidence_folder = state.join("evidence").join(&station.name);
     std::fs::create_dir_all(&evidence_folder).with_context(|| {
-        format!(
-            "evidence: {}: cannot be made; a writable folder is needed",
-            evidence_folder.display()
-        )
+        format!("evidence: {}: cannot be made; a writable folder is needed", evidence_folder.display())
     })?;
     Ok(Station {
         snapshot: first_snapshot(inspector.parameters(), &opened),
@@ -165,10 +156,7 @@ fn open(config: &Config) -> anyhow::Result<Station> {
         evidence_folder,
         store,
         origin,
-        pump: PumpSettings {
-            broker: station.broker.clone(),
-            topics: station.topics.clone(),
-        },
+        pump: PumpSettings { broker: station.broker.clone(), topics: station.topics.clone() },
     })
 }
 
@@ -205,11 +193,7 @@ fn first_snapshot(parameters: &Parameters, opened: &Opened) -> Snapshot {
             active: opened.provider.active.word().to_owned(),
             fallback: opened.provider.reason.clone(),
         },
-        source: wire::Source {
-            state: SourceState::Ok,
-            reason: None,
-            last_frame_at: None,
-        },
+        source: wire::Source { state: SourceState::Ok, reason: None, last_frame_at: None },
         deadline_ms: parameters.deadline_ms,
         drops: [("newer_frame", 0), ("evidence", 0)].into(),
     }
@@ -229,16 +213,8 @@ impl Shared {
 
 impl Station {
     fn run(self, stop: &Stop, observe: impl FnMut(&Recorded<'_>) + Send) -> anyhow::Result<Summary> {
-        let Self {
-            mut source,
-            handover,
-            mut inspector,
-            evidence_folder,
-            store,
-            origin,
-            pump,
-            snapshot,
-        } = self;
+        let Self { mut source, handover, mut inspector, evidence_folder, store, origin, pump, snapshot } =
+            self;
         let (store_thread, store) = StoreThread::start(store)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -291,19 +267,13 @@ impl Station {
 
         let _ = shutdown_out.send(true);
         let pumped = runtime.block_on(pump).context("publish")?;
-        let unsent = runtime
-            .block_on(store.backlog(&origin.station))
-            .map_or(0, |backlog| backlog.depth);
+        let unsent = runtime.block_on(store.backlog(&origin.station)).map_or(0, |backlog| backlog.depth);
         drop(runtime);
         drop(store);
         store_thread.join()?;
         let summary = stages?;
         pumped?;
-        Ok(Summary {
-            dropped: handover.dropped(),
-            unsent,
-            ..summary
-        })
+        Ok(Summary { dropped: handover.dropped(), unsent, ..summary })
     }
 }
 
@@ -422,11 +392,7 @@ fn record(
             Verdict::Anomalous => summary.anomalous += 1,
             Verdict::Abstain(_) => summary.abstained += 1,
         }
-        observe(&Recorded {
-            seq: committed.seq,
-            frame: &frame,
-            inspection: &inspection,
-        });
+        observe(&Recorded { seq: committed.seq, frame: &frame, inspection: &inspection });
     }
     Ok(summary)
 }
@@ -464,9 +430,7 @@ fn supervise(
             snapshot.send_modify(|snapshot| {
                 snapshot.source = source;
                 snapshot.drops.insert("newer_frame", handover.dropped());
-                snapshot
-                    .drops
-                    .insert("evidence", shared.evidence_lost.load(Ordering::Relaxed));
+                snapshot.drops.insert("evidence", shared.evidence_lost.load(Ordering::Relaxed));
             });
         }
     }

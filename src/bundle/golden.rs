@@ -80,10 +80,7 @@ impl GoldenVectors {
 
     /// The same vectors with the scores they have under new maps.
     pub fn calibrated_with(&self, calibrated: GoldenScores) -> Self {
-        Self {
-            calibrated: Some(calibrated),
-            ..self.clone()
-        }
+        Self { calibrated: Some(calibrated), ..self.clone() }
     }
 
     pub fn write(&self, path: &Path) -> Result<(), BundleError> {
@@ -103,9 +100,7 @@ impl GoldenVectors {
 }
 
 fn shaped<D: ndarray::Dimension>(array: ndarray::ArrayD<f32>) -> ndarray::Array<f32, D> {
-    array
-        .into_dimensionality()
-        .expect("the shape was checked when the tensor was read")
+    array.into_dimensionality().expect("the shape was checked when the tensor was read")
 }
 
 /// The golden inputs with the reconstructions of their draws.
@@ -113,29 +108,21 @@ pub struct GoldenRun(Vec<(Input, Vec<Reconstruction>)>);
 
 /// Runs the golden draws through the model.
 pub fn run(bundle: &Bundle, denoiser: &mut dyn Denoiser) -> Result<GoldenRun, DenoiserError> {
-    let GoldenVectors {
-        input,
-        noise,
-        inner_noise,
-        ..
-    } = &bundle.golden;
+    let GoldenVectors { input, noise, inner_noise, .. } = &bundle.golden;
     let noises = noise.outer_iter().zip(inner_noise.outer_iter());
-    let reconstructed = input
-        .outer_iter()
-        .zip(noises)
-        .map(|(values, (noise, inner_noise))| {
-            let input = Input::from_unit_range(values.mapv(|v| v.clamp(0.0, 1.0)))
-                .expect("golden inputs were found finite when they were read");
-            let draws = noise
-                .outer_iter()
-                .zip(inner_noise.outer_iter())
-                .map(|(noise, inner)| {
-                    NoisyDraw::with_noise(&input, bundle.level, noise.to_owned(), inner.to_owned())
-                })
-                .collect();
-            let pairs = reconstruct(denoiser, draws)?;
-            Ok((input, pairs))
-        });
+    let reconstructed = input.outer_iter().zip(noises).map(|(values, (noise, inner_noise))| {
+        let input = Input::from_unit_range(values.mapv(|v| v.clamp(0.0, 1.0)))
+            .expect("golden inputs were found finite when they were read");
+        let draws = noise
+            .outer_iter()
+            .zip(inner_noise.outer_iter())
+            .map(|(noise, inner)| {
+                NoisyDraw::with_noise(&input, bundle.level, noise.to_owned(), inner.to_owned())
+            })
+            .collect();
+        let pairs = reconstruct(denoiser, draws)?;
+        Ok((input, pairs))
+    });
     reconstructed.collect::<Result<_, _>>().map(GoldenRun)
 }
 
@@ -148,11 +135,10 @@ impl GoldenRun {
         empirical_maps: &TrainingMaps,
     ) -> GoldenScores {
         let draws = self.0.first().map_or(0, |(_, pairs)| pairs.len());
-        let certified = self.0.iter().flat_map(|(_, pairs)| {
-            pairs
-                .iter()
-                .map(|pair| score::certified(pair, parameters, maps).value())
-        });
+        let certified = self
+            .0
+            .iter()
+            .flat_map(|(_, pairs)| pairs.iter().map(|pair| score::certified(pair, parameters, maps).value()));
         let certified = Array2::from_shape_vec((self.0.len(), draws), certified.collect())
             .expect("every input has the same number of draws");
         let empirical = self
@@ -172,10 +158,7 @@ pub fn self_test(
     denoiser: &mut dyn Denoiser,
     precision: &str,
 ) -> Result<SelfTest, BundleError> {
-    let refused = |what: String| BundleError::Golden {
-        name: bundle.label(),
-        what,
-    };
+    let refused = |what: String| BundleError::Golden { name: bundle.label(), what };
     let tolerance = *bundle
         .manifest
         .golden
@@ -188,14 +171,8 @@ pub fn self_test(
     let raw = run.scores(&bundle.score, &identity, &identity);
     let spread = bundle.manifest.golden.raw_spread;
     let mut differences = vec![
-        (
-            "raw score",
-            worst_difference(&raw.certified, &bundle.golden.raw.certified) / spread,
-        ),
-        (
-            "raw empirical score",
-            worst_difference(&raw.empirical, &bundle.golden.raw.empirical) / spread,
-        ),
+        ("raw score", worst_difference(&raw.certified, &bundle.golden.raw.certified) / spread),
+        ("raw empirical score", worst_difference(&raw.empirical, &bundle.golden.raw.empirical) / spread),
     ];
     if let (Some(calibrated), Some(calibration)) = (&bundle.calibrated, &bundle.manifest.calibration) {
         let stored = bundle
@@ -205,10 +182,7 @@ pub fn self_test(
             .ok_or_else(|| refused("the calibrated scores are missing; calibrate again".to_owned()))?;
         let scores = run.scores(&bundle.score, &calibrated.maps, &calibrated.empirical_maps);
         differences.extend([
-            (
-                "score",
-                worst_difference(&scores.certified, &stored.certified) / calibration.score_spread,
-            ),
+            ("score", worst_difference(&scores.certified, &stored.certified) / calibration.score_spread),
             (
                 "empirical score",
                 worst_difference(&scores.empirical, &stored.empirical) / calibration.empirical_spread,
@@ -221,20 +195,13 @@ pub fn self_test(
             "the {what} differs by {worst:.2e} of the spread of normal scores; {tolerance:.0e} is allowed"
         )));
     }
-    Ok(SelfTest {
-        worst: differences.iter().fold(0.0, |worst, (_, d)| worst.max(*d)),
-        tolerance,
-    })
+    Ok(SelfTest { worst: differences.iter().fold(0.0, |worst, (_, d)| worst.max(*d)), tolerance })
 }
 
 /// Largest absolute difference; NaN as soon as one value is.
 fn worst_difference<D: ndarray::Dimension>(a: &ndarray::Array<f32, D>, b: &ndarray::Array<f32, D>) -> f64 {
     a.iter().zip(b).fold(0.0, |worst, (a, b)| {
         let difference = f64::from((a - b).abs());
-        if difference.is_nan() || difference > worst {
-            difference
-        } else {
-            worst
-        }
+        if difference.is_nan() || difference > worst { difference } else { worst }
     })
 }

@@ -93,11 +93,7 @@ pub struct Score {
 
 impl From<Score> for ScoreParameters {
     fn from(score: Score) -> Self {
-        Self {
-            scales: score.scales,
-            filter_px: score.filter_px,
-            top_pixels: score.top_pixels,
-        }
+        Self { scales: score.scales, filter_px: score.filter_px, top_pixels: score.top_pixels }
     }
 }
 
@@ -143,29 +139,18 @@ pub struct Calibration {
 
 impl Manifest {
     pub fn read(path: &Path) -> Result<Self, BundleError> {
-        let refused = |problem: String| BundleError::Manifest {
-            path: path.to_path_buf(),
-            problem,
-        };
-        let text = std::fs::read_to_string(path).map_err(|e| BundleError::File {
-            path: path.to_path_buf(),
-            why: e.to_string(),
-        })?;
+        let refused = |problem: String| BundleError::Manifest { path: path.to_path_buf(), problem };
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
         let manifest: Self = toml::from_str(&text).map_err(|e| refused(e.to_string()))?;
         let problems = manifest.problems();
-        if problems.is_empty() {
-            Ok(manifest)
-        } else {
-            Err(refused(problems.join("\n")))
-        }
+        if problems.is_empty() { Ok(manifest) } else { Err(refused(problems.join("\n"))) }
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), BundleError> {
         let text = toml::to_string(self).expect("a manifest is plain tables and values");
-        std::fs::write(path, text).map_err(|e| BundleError::File {
-            path: path.to_path_buf(),
-            why: e.to_string(),
-        })
+        std::fs::write(path, text)
+            .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })
     }
 
     /// \[C, H, W\].
@@ -183,30 +168,19 @@ impl Manifest {
         };
         unless(
             self.format == FORMAT,
-            format!(
-                "format = {}: unknown to this version; {FORMAT} is allowed",
-                self.format
-            ),
+            format!("format = {}: unknown to this version; {FORMAT} is allowed", self.format),
         );
-        for file in [
-            Some(&self.model.file),
-            Some(&self.golden.file),
-            self.calibration.as_ref().map(|c| &c.maps),
-        ]
-        .into_iter()
-        .flatten()
+        for file in
+            [Some(&self.model.file), Some(&self.golden.file), self.calibration.as_ref().map(|c| &c.maps)]
+                .into_iter()
+                .flatten()
         {
             unless(
                 Path::new(file).components().count() == 1 && !file.is_empty() && file != "..",
                 format!("file = {file:?}: not a plain file name; files lie beside bundle.toml"),
             );
         }
-        let Input {
-            channels,
-            height,
-            width,
-            range,
-        } = self.input;
+        let Input { channels, height, width, range } = self.input;
         unless(
             matches!(channels, 1 | 3),
             format!("input.channels = {channels}: 1 (grey) or 3 (RGB) are allowed"),
@@ -215,18 +189,9 @@ impl Manifest {
             [height, width].iter().all(|side| (8..=2048).contains(side)),
             format!("input: {width}x{height} pixels: 8 to 2048 a side are allowed"),
         );
-        unless(
-            range == [0.0, 1.0],
-            format!("input.range = {range:?}: only [0.0, 1.0] is known"),
-        );
-        unless(
-            self.detector.draws > 0,
-            "detector.draws = 0: at least 1 is needed".to_owned(),
-        );
-        unless(
-            !self.score.scales.is_empty(),
-            "score.scales = []: at least one is needed".to_owned(),
-        );
+        unless(range == [0.0, 1.0], format!("input.range = {range:?}: only [0.0, 1.0] is known"));
+        unless(self.detector.draws > 0, "detector.draws = 0: at least 1 is needed".to_owned());
+        unless(!self.score.scales.is_empty(), "score.scales = []: at least one is needed".to_owned());
         for &scale in &self.score.scales {
             unless(
                 scale > 0 && height % scale == 0 && width % scale == 0,
@@ -244,33 +209,20 @@ impl Manifest {
         );
         unless(
             self.golden.raw_spread.is_finite() && self.golden.raw_spread > 0.0,
-            format!(
-                "golden.raw_spread = {}: a positive number is needed",
-                self.golden.raw_spread
-            ),
+            format!("golden.raw_spread = {}: a positive number is needed", self.golden.raw_spread),
         );
         unless(
-            self.golden
-                .tolerance
-                .get("fp32")
-                .is_some_and(|t| *t > 0.0 && *t <= 1.0),
+            self.golden.tolerance.get("fp32").is_some_and(|t| *t > 0.0 && *t <= 1.0),
             "golden.tolerance.fp32: a fraction of the spread in (0, 1] is needed".to_owned(),
         );
         if let Some(calibration) = &self.calibration {
-            let Calibration {
-                threshold,
-                score_spread,
-                empirical_spread,
-                ..
-            } = calibration;
+            let Calibration { threshold, score_spread, empirical_spread, .. } = calibration;
             unless(
                 threshold.is_finite() && *threshold > 0.0,
                 format!("calibration.threshold = {threshold}: a positive number is needed; calibrate again"),
             );
             unless(
-                [score_spread, empirical_spread]
-                    .iter()
-                    .all(|s| s.is_finite() && **s > 0.0),
+                [score_spread, empirical_spread].iter().all(|s| s.is_finite() && **s > 0.0),
                 "calibration: the spreads must be positive numbers; calibrate again".to_owned(),
             );
         }

@@ -29,17 +29,9 @@ pub enum BundleError {
     #[error("bundle: {}: {problem}", path.display())]
     Manifest { path: PathBuf, problem: String },
     #[error("bundle: {}: sha256 is {got}; bundle.toml says {wanted}: the file was changed or damaged, export or copy it again", path.display())]
-    Hash {
-        path: PathBuf,
-        got: String,
-        wanted: String,
-    },
+    Hash { path: PathBuf, got: String, wanted: String },
     #[error("bundle: {}: {what}; {allowed}", path.display())]
-    Content {
-        path: PathBuf,
-        what: String,
-        allowed: &'static str,
-    },
+    Content { path: PathBuf, what: String, allowed: &'static str },
     #[error("bundle: {name}: {error}")]
     Schedule { name: String, error: ScheduleError },
     #[error("bundle: {name}: not calibrated: it has no threshold; run `certiscope calibrate --bundle {} --normal DIR --out DIR`", path.display())]
@@ -96,24 +88,15 @@ impl Bundle {
         };
         let level = noise_level(&manifest)?;
         let score = manifest.score.clone().into();
-        Ok(Self {
-            folder: folder.to_path_buf(),
-            manifest,
-            level,
-            score,
-            golden,
-            calibrated,
-        })
+        Ok(Self { folder: folder.to_path_buf(), manifest, level, score, golden, calibrated })
     }
 
     /// The calibrated part, or words that say how to get one.
     pub fn calibrated(&self) -> Result<&Calibrated, BundleError> {
-        self.calibrated
-            .as_ref()
-            .ok_or_else(|| BundleError::NotCalibrated {
-                name: self.manifest.name.clone(),
-                path: self.folder.clone(),
-            })
+        self.calibrated.as_ref().ok_or_else(|| BundleError::NotCalibrated {
+            name: self.manifest.name.clone(),
+            path: self.folder.clone(),
+        })
     }
 
     pub fn model_file(&self) -> PathBuf {
@@ -122,11 +105,7 @@ impl Bundle {
 
     pub fn input_shape(&self) -> InputShape {
         let [channels, height, width] = self.manifest.input_shape();
-        InputShape {
-            channels,
-            height,
-            width,
-        }
+        InputShape { channels, height, width }
     }
 
     /// Writes this bundle with a new calibration and the next version to `folder`, which must not exist.
@@ -140,18 +119,14 @@ impl Bundle {
     ) -> Result<(), BundleError> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let unfinished = folder.with_file_name(format!(".{name}.unfinished"));
-        let failed = |error: std::io::Error| BundleError::File {
-            path: unfinished.clone(),
-            why: error.to_string(),
-        };
+        let failed =
+            |error: std::io::Error| BundleError::File { path: unfinished.clone(), why: error.to_string() };
         std::fs::create_dir_all(&unfinished).map_err(failed)?;
         std::fs::copy(self.model_file(), unfinished.join(&self.manifest.model.file)).map_err(failed)?;
         let golden_file = unfinished.join(&self.manifest.golden.file);
         self.golden.calibrated_with(golden).write(&golden_file)?;
         let maps_file = unfinished.join(&calibration.maps);
-        let Calibrated {
-            maps, empirical_maps, ..
-        } = calibrated;
+        let Calibrated { maps, empirical_maps, .. } = calibrated;
         tensors::write(
             &maps_file,
             &[
@@ -164,10 +139,8 @@ impl Bundle {
         let mut manifest = self.manifest.clone();
         manifest.version += 1;
         manifest.golden.sha256 = sha256_of(&golden_file)?;
-        manifest.calibration = Some(manifest::Calibration {
-            maps_sha256: sha256_of(&maps_file)?,
-            ..calibration
-        });
+        manifest.calibration =
+            Some(manifest::Calibration { maps_sha256: sha256_of(&maps_file)?, ..calibration });
         manifest.write(&unfinished.join("bundle.toml"))?;
         std::fs::rename(&unfinished, folder).map_err(failed)
     }
@@ -179,10 +152,7 @@ impl Bundle {
 }
 
 fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {
-    let refused = |error| BundleError::Schedule {
-        name: manifest.name.clone(),
-        error,
-    };
+    let refused = |error| BundleError::Schedule { name: manifest.name.clone(), error };
     let schedule = &manifest.schedule;
     Schedule::linear(schedule.steps, schedule.beta_first, schedule.beta_last)
         .and_then(|s| s.noise_level(Timestep(manifest.detector.k), manifest.detector.sigma))
@@ -196,20 +166,11 @@ fn read_maps(
     shape: [usize; 2],
 ) -> Result<TrainingMaps, BundleError> {
     let map = |name: &str| -> Result<Array2<f32>, BundleError> {
-        Ok(tensors
-            .get(name, &shape)?
-            .into_dimensionality()
-            .expect("two dimensions were asked for"))
+        Ok(tensors.get(name, &shape)?.into_dimensionality().expect("two dimensions were asked for"))
     };
-    let maps = TrainingMaps {
-        mean: map(mean)?,
-        std: map(std)?,
-    };
+    let maps = TrainingMaps { mean: map(mean)?, std: map(std)? };
     if maps.std.iter().any(|&s| s <= 0.0) {
-        return Err(tensors.refused(
-            format!("tensor `{std}` has values of 0 or less"),
-            "calibrate again",
-        ));
+        return Err(tensors.refused(format!("tensor `{std}` has values of 0 or less"), "calibrate again"));
     }
     Ok(maps)
 }
@@ -217,14 +178,9 @@ fn read_maps(
 /// sha256 of a file, in hexadecimal.
 pub fn sha256_of(path: &Path) -> Result<String, BundleError> {
     use sha2::{Digest, Sha256};
-    let bytes = std::fs::read(path).map_err(|e| BundleError::File {
-        path: path.to_path_buf(),
-        why: e.to_string(),
-    })?;
-    Ok(Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    let bytes = std::fs::read(path)
+        .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn check_hash(path: &Path, wanted: &str) -> Result<(), BundleError> {
@@ -232,9 +188,5 @@ fn check_hash(path: &Path, wanted: &str) -> Result<(), BundleError> {
     if got == wanted {
         return Ok(());
     }
-    Err(BundleError::Hash {
-        path: path.to_path_buf(),
-        got,
-        wanted: wanted.to_owned(),
-    })
+    Err(BundleError::Hash { path: path.to_path_buf(), got, wanted: wanted.to_owned() })
 }

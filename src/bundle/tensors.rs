@@ -25,29 +25,21 @@ impl Tensors {
             what,
             allowed: "a safetensors file of f32 tensors is needed",
         };
-        let bytes = std::fs::read(path).map_err(|e| BundleError::File {
-            path: path.to_path_buf(),
-            why: e.to_string(),
-        })?;
+        let bytes = std::fs::read(path)
+            .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| refused(e.to_string()))?;
         let mut by_name = BTreeMap::new();
         for (name, view) in file.tensors() {
             if view.dtype() != Dtype::F32 {
                 return Err(refused(format!("tensor `{name}` is {:?}", view.dtype())));
             }
-            let values = view
-                .data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect();
+            let values =
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             let array = ArrayD::from_shape_vec(view.shape(), values)
                 .map_err(|e| refused(format!("`{name}`: {e}")))?;
             by_name.insert(name, array);
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            by_name,
-        })
+        Ok(Self { path: path.to_path_buf(), by_name })
     }
 
     /// The tensor `name`, if it is there with this shape and finite throughout.
@@ -57,10 +49,7 @@ impl Tensors {
             .get(name)
             .ok_or_else(|| self.refused(format!("no tensor `{name}`"), "export or calibrate again"))?;
         if array.shape() != shape {
-            let what = format!(
-                "tensor `{name}` has shape {:?} where {shape:?} is needed",
-                array.shape()
-            );
+            let what = format!("tensor `{name}` has shape {:?} where {shape:?} is needed", array.shape());
             return Err(self.refused(what, "export or calibrate again"));
         }
         if array.iter().any(|value| !value.is_finite()) {
@@ -78,24 +67,15 @@ impl Tensors {
     }
 
     pub(super) fn refused(&self, what: String, allowed: &'static str) -> BundleError {
-        BundleError::Content {
-            path: self.path.clone(),
-            what,
-            allowed,
-        }
+        BundleError::Content { path: self.path.clone(), what, allowed }
     }
 }
 
 /// Writes named tensors as a safetensors file.
 pub fn write(path: &Path, tensors: &[(&str, ArrayViewD<'_, f32>)]) -> Result<(), BundleError> {
-    let failed = |why: String| BundleError::File {
-        path: path.to_path_buf(),
-        why,
-    };
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, array)| array.iter().flat_map(|v| v.to_le_bytes()).collect())
-        .collect();
+    let failed = |why: String| BundleError::File { path: path.to_path_buf(), why };
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, array)| array.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
     let views: Vec<(&str, TensorView<'_>)> = tensors
         .iter()
         .zip(&bytes)

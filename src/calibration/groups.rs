@@ -23,10 +23,7 @@ pub struct Fingerprint(Vec<f32>);
 impl Fingerprint {
     /// Of a thumbnail, row by row. A picture without any structure gets a fingerprint that matches nothing.
     pub fn of(thumbnail: &[f32; THUMBNAIL_PX * THUMBNAIL_PX]) -> Self {
-        let rows: Vec<f64> = thumbnail
-            .chunks_exact(THUMBNAIL_PX)
-            .flat_map(local_mean)
-            .collect();
+        let rows: Vec<f64> = thumbnail.chunks_exact(THUMBNAIL_PX).flat_map(local_mean).collect();
         let mut mean = vec![0.0; rows.len()];
         for x in 0..THUMBNAIL_PX {
             let column: Vec<f64> = (0..THUMBNAIL_PX).map(|y| rows[y * THUMBNAIL_PX + x]).collect();
@@ -34,23 +31,12 @@ impl Fingerprint {
                 mean[y * THUMBNAIL_PX + x] = value;
             }
         }
-        let fine: Vec<f64> = thumbnail
-            .iter()
-            .zip(&mean)
-            .map(|(&value, mean)| f64::from(value) - mean)
-            .collect();
+        let fine: Vec<f64> =
+            thumbnail.iter().zip(&mean).map(|(&value, mean)| f64::from(value) - mean).collect();
         let centre = fine.iter().sum::<f64>() / fine.len() as f64;
-        let norm = fine
-            .iter()
-            .map(|value| (value - centre).powi(2))
-            .sum::<f64>()
-            .sqrt();
+        let norm = fine.iter().map(|value| (value - centre).powi(2)).sum::<f64>().sqrt();
         let scale = if norm > 1e-6 { norm.recip() } else { 0.0 };
-        Self(
-            fine.iter()
-                .map(|value| ((value - centre) * scale) as f32)
-                .collect(),
-        )
+        Self(fine.iter().map(|value| ((value - centre) * scale) as f32).collect())
     }
 
     fn correlation(&self, other: &Self) -> f64 {
@@ -153,13 +139,7 @@ mod tests {
     #[test]
     fn pictures_of_one_part_share_a_group_whatever_the_light() {
         let parts = [noise(1), noise(2), noise(3)];
-        let found = groups_of(&[
-            parts[0],
-            parts[1],
-            again(&parts[0], 7),
-            parts[2],
-            again(&parts[1], 8),
-        ]);
+        let found = groups_of(&[parts[0], parts[1], again(&parts[0], 7), parts[2], again(&parts[1], 8)]);
         assert_eq!(found, [0, 1, 0, 2, 1]);
         assert_eq!(first_of_each(&found), [0, 1, 3]);
     }
@@ -171,11 +151,7 @@ mod tests {
             std::array::from_fn(|i| 0.05 * noise[i] + (i / THUMBNAIL_PX) as f32 / 64.0)
         };
         assert_eq!(groups_of(&[shaded(1), shaded(2)]), [0, 1]);
-        assert_eq!(
-            groups_of(&[[0.5; 4096], [0.5; 4096]]),
-            [0, 1],
-            "no structure matches nothing"
-        );
+        assert_eq!(groups_of(&[[0.5; 4096], [0.5; 4096]]), [0, 1], "no structure matches nothing");
     }
 
     #[test]

@@ -21,24 +21,17 @@ pub struct MapAccumulator {
 
 impl MapAccumulator {
     pub fn new(height: usize, width: usize) -> Self {
-        Self {
-            count: 0,
-            mean: Array2::zeros((height, width)),
-            squares: Array2::zeros((height, width)),
-        }
+        Self { count: 0, mean: Array2::zeros((height, width)), squares: Array2::zeros((height, width)) }
     }
 
     pub fn add(&mut self, error: &Array2<f32>) {
         self.count += 1;
         let count = self.count as f64;
-        Zip::from(&mut self.mean)
-            .and(&mut self.squares)
-            .and(error)
-            .for_each(|mean, squares, &error| {
-                let before = f64::from(error) - *mean;
-                *mean += before / count;
-                *squares += before * (f64::from(error) - *mean);
-            });
+        Zip::from(&mut self.mean).and(&mut self.squares).and(error).for_each(|mean, squares, &error| {
+            let before = f64::from(error) - *mean;
+            *mean += before / count;
+            *squares += before * (f64::from(error) - *mean);
+        });
     }
 
     /// The maps; `None` with fewer than two errors or where none varies.
@@ -46,9 +39,7 @@ impl MapAccumulator {
         if self.count < 2 {
             return None;
         }
-        let std = self
-            .squares
-            .mapv(|squares| (squares / (self.count - 1) as f64).sqrt());
+        let std = self.squares.mapv(|squares| (squares / (self.count - 1) as f64).sqrt());
         let floor = FLOOR * std.mean()?;
         if !(floor.is_finite() && floor > 0.0) {
             return None;

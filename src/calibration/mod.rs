@@ -53,22 +53,13 @@ pub enum CalibrationError {
     #[error("radius = {0}: not a radius; 0 or more")]
     Radius(f64),
     #[error("draws = {draws}: too few to bound a score at radius {radius} with beta = {beta}; {needed}")]
-    TooFewDraws {
-        draws: u32,
-        radius: f64,
-        beta: f64,
-        needed: String,
-    },
+    TooFewDraws { draws: u32, radius: f64, beta: f64, needed: String },
     #[error("scores = {got}: the frames of a calibration are drawn equally often; exactly {draws}")]
     Count { got: usize, draws: u32 },
     #[error(
         "normal frames = {got}: too few for a false alarm rate of {false_alarms}; at least {needed}, one of each part"
     )]
-    TooFewFrames {
-        got: usize,
-        false_alarms: f64,
-        needed: usize,
-    },
+    TooFewFrames { got: usize, false_alarms: f64, needed: usize },
     #[error(
         "threshold = infinite: more than a share of {0} of the normal frames gave scores that are not finite; a model that scores them"
     )]
@@ -95,13 +86,7 @@ pub struct Threshold {
 
 impl ThresholdRule {
     pub fn new(request: Request) -> Result<Self, CalibrationError> {
-        let Request {
-            false_alarms,
-            beta,
-            radius,
-            sigma,
-            draws,
-        } = request;
+        let Request { false_alarms, beta, radius, sigma, draws } = request;
         for (name, value) in [("false_alarms", false_alarms), ("beta", beta)] {
             if !(value > 0.0 && value < 0.5) {
                 return Err(CalibrationError::Probability { name, value });
@@ -134,10 +119,7 @@ impl ThresholdRule {
     /// D_i: the upper bound of one frame's quantile, infinite where scores that are not numbers reach it.
     pub fn bound(&self, scores: &[CertifiedScore]) -> Result<f32, CalibrationError> {
         if scores.len() != self.request.draws as usize {
-            return Err(CalibrationError::Count {
-                got: scores.len(),
-                draws: self.request.draws,
-            });
+            return Err(CalibrationError::Count { got: scores.len(), draws: self.request.draws });
         }
         let ranked = Ranked::new(scores.iter().map(|score| score.value()));
         Ok(ranked.upper(self.rank as usize).unwrap_or(f32::INFINITY))
@@ -165,12 +147,7 @@ impl ThresholdRule {
         }
         let share = Beta::new(above as f64, rank as f64).expect("both ranks are positive");
         let realised = [0.05, 0.95].map(|probability| share.inverse_cdf(probability));
-        Ok(Threshold {
-            value,
-            frames,
-            rank,
-            realised,
-        })
+        Ok(Threshold { value, frames, rank, realised })
     }
 }
 
@@ -185,45 +162,25 @@ mod tests {
 
     use super::*;
 
-    const REQUEST: Request = Request {
-        false_alarms: 0.05,
-        beta: 0.01,
-        radius: 0.0,
-        sigma: 0.1,
-        draws: 64,
-    };
+    const REQUEST: Request = Request { false_alarms: 0.05, beta: 0.01, radius: 0.0, sigma: 0.1, draws: 64 };
 
     #[test]
     fn too_few_frames_are_refused_with_the_number() {
         for (false_alarms, needed) in [(0.05, 19), (0.01, 99), (0.3, 3), (0.29, 3), (0.07, 14)] {
-            let rule = ThresholdRule::new(Request {
-                false_alarms,
-                ..REQUEST
-            })
-            .unwrap();
+            let rule = ThresholdRule::new(Request { false_alarms, ..REQUEST }).unwrap();
             assert_eq!(rule.frames_needed(), needed);
             let refused = rule.threshold(&vec![1.0; needed - 1]).unwrap_err();
-            assert!(
-                refused.to_string().contains(&format!("at least {needed}")),
-                "{refused}"
-            );
+            assert!(refused.to_string().contains(&format!("at least {needed}")), "{refused}");
             assert_eq!(rule.threshold(&vec![1.0; needed]).unwrap().rank, needed);
         }
     }
 
     #[test]
     fn too_few_draws_are_refused_with_the_number() {
-        let refused = ThresholdRule::new(Request { draws: 6, ..REQUEST })
-            .unwrap_err()
-            .to_string();
+        let refused = ThresholdRule::new(Request { draws: 6, ..REQUEST }).unwrap_err().to_string();
         assert!(refused.ends_with("at least 7"), "{refused}");
         assert!(ThresholdRule::new(Request { draws: 7, ..REQUEST }).is_ok());
-        let refused = ThresholdRule::new(Request {
-            radius: 0.9,
-            ..REQUEST
-        })
-        .unwrap_err()
-        .to_string();
+        let refused = ThresholdRule::new(Request { radius: 0.9, ..REQUEST }).unwrap_err().to_string();
         assert!(refused.ends_with("a smaller radius"), "{refused}");
         let rule = ThresholdRule::new(REQUEST).unwrap();
         assert!(matches!(
@@ -235,34 +192,10 @@ mod tests {
     #[test]
     fn requests_that_mean_nothing_are_refused_in_words() {
         for (request, what) in [
-            (
-                Request {
-                    false_alarms: 0.0,
-                    ..REQUEST
-                },
-                "false_alarms = 0:",
-            ),
-            (
-                Request {
-                    beta: f64::NAN,
-                    ..REQUEST
-                },
-                "beta = NaN:",
-            ),
-            (
-                Request {
-                    sigma: 0.0,
-                    ..REQUEST
-                },
-                "detector.sigma = 0:",
-            ),
-            (
-                Request {
-                    radius: -1.0,
-                    ..REQUEST
-                },
-                "radius = -1:",
-            ),
+            (Request { false_alarms: 0.0, ..REQUEST }, "false_alarms = 0:"),
+            (Request { beta: f64::NAN, ..REQUEST }, "beta = NaN:"),
+            (Request { sigma: 0.0, ..REQUEST }, "detector.sigma = 0:"),
+            (Request { radius: -1.0, ..REQUEST }, "radius = -1:"),
         ] {
             let refused = ThresholdRule::new(request).unwrap_err().to_string();
             assert!(refused.starts_with(what), "{refused}");
@@ -272,19 +205,13 @@ mod tests {
     #[test]
     fn frames_that_give_no_numbers_raise_the_threshold_and_never_vanish() {
         let rule = ThresholdRule::new(REQUEST).unwrap();
-        assert_eq!(
-            rule.bound(&[CertifiedScore(f32::NAN); 64]).unwrap(),
-            f32::INFINITY
-        );
+        assert_eq!(rule.bound(&[CertifiedScore(f32::NAN); 64]).unwrap(), f32::INFINITY);
         let mut bounds: Vec<f32> = (0..39).map(|frame| frame as f32).collect();
         assert_eq!(rule.threshold(&bounds).unwrap().value, 37.0);
         bounds[0] = f32::INFINITY;
         assert_eq!(rule.threshold(&bounds).unwrap().value, 38.0);
         bounds[1] = f32::INFINITY;
-        assert!(matches!(
-            rule.threshold(&bounds),
-            Err(CalibrationError::NotFinite(_))
-        ));
+        assert!(matches!(rule.threshold(&bounds), Err(CalibrationError::NotFinite(_))));
     }
 
     /// Frames whose scores are N(mean, 1) with a mean of their own: Q = mean + reach, in closed form.
@@ -312,30 +239,14 @@ mod tests {
     #[test]
     fn a_fresh_normal_frame_is_certifiable_but_for_f_and_beta() {
         for radius in [0.0, 0.1] {
-            let request = Request {
-                false_alarms: 0.1,
-                beta: 0.05,
-                radius,
-                ..REQUEST
-            };
+            let request = Request { false_alarms: 0.1, beta: 0.05, radius, ..REQUEST };
             let (failed, runs) = uncertifiable(request, false);
             // at most a rate of .15, three deviations of 1,000 runs allowed
-            assert!(
-                f64::from(failed) <= 0.15 * f64::from(runs) + 34.0,
-                "{failed} of {runs} at {radius}"
-            );
+            assert!(f64::from(failed) <= 0.15 * f64::from(runs) + 34.0, "{failed} of {runs} at {radius}");
         }
         // planted: the quantile of the wrong side
-        let request = Request {
-            false_alarms: 0.1,
-            beta: 0.05,
-            radius: 0.1,
-            ..REQUEST
-        };
+        let request = Request { false_alarms: 0.1, beta: 0.05, radius: 0.1, ..REQUEST };
         let (failed, runs) = uncertifiable(request, true);
-        assert!(
-            f64::from(failed) > 0.15 * f64::from(runs) + 34.0,
-            "planted: {failed} of {runs}"
-        );
+        assert!(f64::from(failed) > 0.15 * f64::from(runs) + 34.0, "planted: {failed} of {runs}");
     }
 }

@@ -22,10 +22,7 @@ const MAX_ALLOCATION: u64 = MAX_PIXELS * 8 + (64 << 20);
 
 /// Decodes a PNG, JPEG or BMP picture; `name` is what errors call it.
 pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
-    let undecodable = |why: &str| BadFrame::Undecodable {
-        name: name.into(),
-        why: why.into(),
-    };
+    let undecodable = |why: &str| BadFrame::Undecodable { name: name.into(), why: why.into() };
     if bytes.is_empty() {
         return Err(BadFrame::Empty(name.into()));
     }
@@ -45,9 +42,8 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
         }
         other => undecodable(&other.to_string()),
     };
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .expect("a slice can be sought");
+    let mut reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().expect("a slice can be sought");
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_ALLOCATION);
     reader.limits(limits);
@@ -55,11 +51,7 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if !SIDES.contains(&width) || !SIDES.contains(&height) || pixels > MAX_PIXELS {
-        return Err(BadFrame::Size {
-            name: name.into(),
-            width,
-            height,
-        });
+        return Err(BadFrame::Size { name: name.into(), width, height });
     }
     let image = DynamicImage::from_decoder(decoder).map_err(bad)?;
     let (channels, samples) = match image {
@@ -72,12 +64,7 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
         }
         _ => (Channels::Rgb, Samples::Eight(image.into_rgb8().into_raw())),
     };
-    Ok(Picture {
-        width,
-        height,
-        channels,
-        samples,
-    })
+    Ok(Picture { width, height, channels, samples })
 }
 
 /// Whether the chunks of a PNG go on, each within the file, to `IEND`.
@@ -133,9 +120,7 @@ mod tests {
     const FORMATS: [ImageFormat; 3] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp];
 
     fn rgb() -> RgbImage {
-        RgbImage::from_fn(40, 24, |x, y| {
-            [(x * 6) as u8, (y * 10) as u8, ((x * y) % 251) as u8].into()
-        })
+        RgbImage::from_fn(40, 24, |x, y| [(x * 6) as u8, (y * 10) as u8, ((x * y) % 251) as u8].into())
     }
 
     fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -152,10 +137,7 @@ mod tests {
     fn lossless_formats_give_back_the_very_samples() {
         for format in [ImageFormat::Png, ImageFormat::Bmp] {
             let picture = decode("part", &sample(format)).unwrap();
-            assert_eq!(
-                (picture.width, picture.height, picture.channels),
-                (40, 24, Channels::Rgb)
-            );
+            assert_eq!((picture.width, picture.height, picture.channels), (40, 24, Channels::Rgb));
             assert_eq!(picture.samples, Samples::Eight(rgb().into_raw()), "{format:?}");
         }
     }
@@ -164,40 +146,19 @@ mod tests {
     fn sixteen_bits_are_kept_and_alpha_is_dropped() {
         let values = |channels: u16| -> Vec<u16> { (0..16 * 8 * channels).map(|v| v * 127 + 5).collect() };
         let grey = image::ImageBuffer::from_raw(16, 8, values(1)).unwrap();
-        let picture = decode(
-            "part",
-            &encoded(&DynamicImage::ImageLuma16(grey), ImageFormat::Png),
-        )
-        .unwrap();
+        let picture = decode("part", &encoded(&DynamicImage::ImageLuma16(grey), ImageFormat::Png)).unwrap();
         assert_eq!(picture.samples, Samples::Sixteen(values(1)));
 
         let rgba = image::ImageBuffer::from_raw(16, 8, values(4)).unwrap();
-        let picture = decode(
-            "part",
-            &encoded(&DynamicImage::ImageRgba16(rgba), ImageFormat::Png),
-        )
-        .unwrap();
-        let without: Vec<u16> = values(4)
-            .chunks(4)
-            .flat_map(|pixel| pixel[..3].to_vec())
-            .collect();
-        assert_eq!(
-            (picture.channels, picture.samples),
-            (Channels::Rgb, Samples::Sixteen(without))
-        );
+        let picture = decode("part", &encoded(&DynamicImage::ImageRgba16(rgba), ImageFormat::Png)).unwrap();
+        let without: Vec<u16> = values(4).chunks(4).flat_map(|pixel| pixel[..3].to_vec()).collect();
+        assert_eq!((picture.channels, picture.samples), (Channels::Rgb, Samples::Sixteen(without)));
 
         let grey_alpha: Vec<u8> = (0..=255).collect();
         let image = image::ImageBuffer::from_raw(16, 8, grey_alpha.clone()).unwrap();
-        let picture = decode(
-            "part",
-            &encoded(&DynamicImage::ImageLumaA8(image), ImageFormat::Png),
-        )
-        .unwrap();
+        let picture = decode("part", &encoded(&DynamicImage::ImageLumaA8(image), ImageFormat::Png)).unwrap();
         let grey = grey_alpha.into_iter().step_by(2).collect();
-        assert_eq!(
-            (picture.channels, picture.samples),
-            (Channels::Grey, Samples::Eight(grey))
-        );
+        assert_eq!((picture.channels, picture.samples), (Channels::Grey, Samples::Eight(grey)));
     }
 
     #[test]
@@ -212,14 +173,8 @@ mod tests {
         assert!(decode("photo.jpg", &sample(ImageFormat::Png)).is_ok());
         let error = decode("notes.png", b"Bolts, washers, a list of things to buy.").unwrap_err();
         assert!(matches!(error, BadFrame::Undecodable { .. }), "{error}");
-        let error = decode(
-            "page.bmp",
-            b"BM is how this text begins, and it is long enough to be a header.",
-        );
-        assert!(
-            matches!(error, Err(BadFrame::Undecodable { .. } | BadFrame::Truncated(_))),
-            "{error:?}"
-        );
+        let error = decode("page.bmp", b"BM is how this text begins, and it is long enough to be a header.");
+        assert!(matches!(error, Err(BadFrame::Undecodable { .. } | BadFrame::Truncated(_))), "{error:?}");
         let gif = [b"GIF89a".as_slice(), &[0; 64]].concat();
         assert!(matches!(decode("a.png", &gif), Err(BadFrame::Undecodable { .. })));
     }
@@ -236,11 +191,7 @@ mod tests {
             for length in 1..whole.len() {
                 let error = decode("part", &whole[..length]).expect_err("cut off");
                 if length > 64 {
-                    assert_eq!(
-                        error,
-                        BadFrame::Truncated("part".into()),
-                        "{format:?} cut to {length}"
-                    );
+                    assert_eq!(error, BadFrame::Truncated("part".into()), "{format:?} cut to {length}");
                 }
             }
         }
@@ -250,23 +201,15 @@ mod tests {
     fn the_end_marker_of_a_thumbnail_is_not_the_pictures() {
         let mut jpeg = Vec::new();
         let thumbnail = sample(ImageFormat::Jpeg);
-        JpegEncoder::new(&mut jpeg)
-            .encode(&rgb(), 40, 24, ExtendedColorType::Rgb8)
-            .unwrap();
+        JpegEncoder::new(&mut jpeg).encode(&rgb(), 40, 24, ExtendedColorType::Rgb8).unwrap();
         // An APP1 segment with a whole JPEG in it, right after the start marker.
         let length = (thumbnail.len() as u16 + 2).to_be_bytes();
         let segment = [&[0xFF, 0xE1], length.as_slice(), &thumbnail].concat();
         let whole = [&jpeg[..2], &segment, &jpeg[2..]].concat();
         assert!(decode("part", &whole).is_ok());
-        assert_eq!(
-            decode("part", &whole[..whole.len() - 2]),
-            Err(BadFrame::Truncated("part".into()))
-        );
+        assert_eq!(decode("part", &whole[..whole.len() - 2]), Err(BadFrame::Truncated("part".into())));
         let with_trailer = [whole.as_slice(), b"camera trailer"].concat();
-        assert!(
-            decode("part", &with_trailer).is_ok(),
-            "bytes after the end are the camera's business"
-        );
+        assert!(decode("part", &with_trailer).is_ok(), "bytes after the end are the camera's business");
     }
 
     /// A PNG whose header claims a size that its data does not have.
@@ -281,44 +224,26 @@ mod tests {
 
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0, |crc: u32, &byte| {
-            (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-                (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
-            })
+            (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
         })
     }
 
     #[test]
     fn a_header_that_claims_too_much_is_refused_with_its_size() {
-        assert!(
-            decode("part", &png_claiming(40, 24)).is_ok(),
-            "the forged header's checksum must be right"
-        );
+        assert!(decode("part", &png_claiming(40, 24)).is_ok(), "the forged header's checksum must be right");
         for (width, height) in [(60_000, 60_000), (16_384, 16_384), (16_385, 8), (7, 40), (40, 2)] {
             let name = "bomb.png".to_string();
             let error = decode("bomb.png", &png_claiming(width, height)).unwrap_err();
             assert_eq!(error, BadFrame::Size { name, width, height });
         }
         for (width, height) in [(0, 24), (40, 0), (0x7FFF_FFFF, 0x7FFF_FFFF), (u32::MAX, 1)] {
-            assert!(
-                decode("bomb.png", &png_claiming(width, height)).is_err(),
-                "{width}x{height}"
-            );
+            assert!(decode("bomb.png", &png_claiming(width, height)).is_err(), "{width}x{height}");
         }
         let mut bmp = sample(ImageFormat::Bmp);
         bmp[18..22].copy_from_slice(&60_000_i32.to_le_bytes());
         bmp[22..26].copy_from_slice(&60_000_i32.to_le_bytes());
         let error = decode("bomb.bmp", &bmp).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                BadFrame::Size {
-                    width: 60_000,
-                    height: 60_000,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, BadFrame::Size { width: 60_000, height: 60_000, .. }), "{error}");
     }
 
     fn is_consistent(picture: &Picture) -> bool {

@@ -50,10 +50,7 @@ struct Listed {
 
 impl FolderSource {
     pub fn open(settings: FolderSettings) -> Result<Self, CaptureError> {
-        if let Some(rate) = settings
-            .frames_per_second
-            .filter(|rate| !Pace::ALLOWED.contains(rate))
-        {
+        if let Some(rate) = settings.frames_per_second.filter(|rate| !Pace::ALLOWED.contains(rate)) {
             return Err(CaptureError::Setting {
                 key: "folder.frames_per_second",
                 value: rate.to_string(),
@@ -70,18 +67,12 @@ impl FolderSource {
             return Err(refused(&settings.path, error.to_string()));
         }
         let mut walk = Walk::default();
-        walk.folder(&settings.path, "")
-            .map_err(|(path, error)| refused(&path, error.to_string()))?;
+        walk.folder(&settings.path, "").map_err(|(path, error)| refused(&path, error.to_string()))?;
         let pictures = walk.into_list();
         if pictures.is_empty() {
             return Err(refused(&settings.path, "no pictures".into()));
         }
-        Ok(Self {
-            pace: Pace::new(settings.frames_per_second),
-            settings,
-            pictures,
-            sent: 0,
-        })
+        Ok(Self { pace: Pace::new(settings.frames_per_second), settings, pictures, sent: 0 })
     }
 
     /// How many pictures one round has; never 0.
@@ -111,11 +102,7 @@ impl FrameSource for FolderSource {
 
     fn describe(&self) -> String {
         let rounds = if self.settings.repeat { "for ever" } else { "once" };
-        format!(
-            "folder {}, {} pictures, {rounds}",
-            self.settings.path.display(),
-            self.pictures.len()
-        )
+        format!("folder {}, {} pictures, {rounds}", self.settings.path.display(), self.pictures.len())
     }
 }
 
@@ -127,30 +114,15 @@ pub fn read_frame(path: &Path, source_seq: u64) -> Frame {
         Ok(bytes) => (decode(&name, &bytes), Some(Arc::from(bytes))),
         Err(error) => {
             let why = error.to_string();
-            (
-                Err(BadFrame::Unreadable {
-                    name: name.clone(),
-                    why,
-                }),
-                None,
-            )
+            (Err(BadFrame::Unreadable { name: name.clone(), why }), None)
         }
     };
-    Frame {
-        source_seq,
-        captured_at,
-        part_id: Some(name),
-        picture,
-        encoded,
-        truth: None,
-    }
+    Frame { source_seq, captured_at, part_id: Some(name), picture, encoded, truth: None }
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 GiB"));
     }
@@ -174,9 +146,7 @@ impl Walk {
         if !self.seen.insert(fs::canonicalize(path).map_err(at)?) {
             return Ok(());
         }
-        let mut entries = fs::read_dir(path)
-            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-            .map_err(at)?;
+        let mut entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(at)?;
         // Of two links to one folder the first by name is walked, on every machine.
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
@@ -216,11 +186,7 @@ impl Walk {
             Some(Truth { kind: kind.into() })
         };
         let truths: Vec<_> = self.files.iter().map(|(name, _)| truth(name)).collect();
-        self.files
-            .into_iter()
-            .zip(truths)
-            .map(|((name, path), truth)| Listed { name, path, truth })
-            .collect()
+        self.files.into_iter().zip(truths).map(|((name, path), truth)| Listed { name, path, truth }).collect()
     }
 }
 
@@ -229,9 +195,6 @@ fn is_good(class: &str) -> bool {
 }
 
 fn is_picture(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| {
-        EXTENSIONS
-            .iter()
-            .any(|known| extension.eq_ignore_ascii_case(known))
-    })
+    path.extension()
+        .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }

@@ -40,10 +40,7 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn now() -> Self {
-        Self {
-            wall: jiff::Timestamp::now(),
-            monotonic: Instant::now(),
-        }
+        Self { wall: jiff::Timestamp::now(), monotonic: Instant::now() }
     }
 }
 
@@ -120,16 +117,7 @@ pub trait FrameSource: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error("source: {path}: {why}; {allowed}")]
-    Folder {
-        path: String,
-        why: String,
-        allowed: String,
-    },
+    Folder { path: String, why: String, allowed: String },
     #[error("source: {key} = {value}: {why}; {allowed}")]
-    Setting {
-        key: &'static str,
-        value: String,
-        why: String,
-        allowed: String,
-    },
+    Setting { key: &'static str, value: String, why: String, allowed: String },
 }

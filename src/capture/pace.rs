@@ -18,11 +18,7 @@ impl Pace {
 
     /// `per_second` is checked against [`Self::ALLOWED`] by the caller, who knows what it is called.
     pub(super) fn new(per_second: Option<f64>) -> Self {
-        Self {
-            per_second,
-            start: None,
-            frames: 0,
-        }
+        Self { per_second, start: None, frames: 0 }
     }
 
     /// Sleeps until the next frame is due, but not longer than `wait`; says whether it is due.
@@ -61,10 +57,7 @@ mod tests {
         let exactly = Duration::from_secs(100_000);
         let missing = pace.missing(start + exactly - Duration::from_millis(5));
         assert!(missing.abs_diff(Duration::from_millis(5)) < Duration::from_micros(1));
-        assert_eq!(
-            pace.missing(start + exactly + Duration::from_millis(5)),
-            Duration::ZERO
-        );
+        assert_eq!(pace.missing(start + exactly + Duration::from_millis(5)), Duration::ZERO);
     }
 
     #[test]

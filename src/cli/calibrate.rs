@@ -27,7 +27,7 @@ const MAP_DRAWS: u32 = 8;
 /// Frames without which maps would be noise.
 const MAP_FRAMES_NEEDED: usize = 20;
 
-/// Training maps and threshold from pictures of normal parts, with a guarantee.
+/// Find training maps and threshold from pictures of normal parts; writes a new bundle.
 ///
 /// Split conformal: a fresh normal part is called anomalous with probability of at most
 /// false-alarm-rate + beta + alpha, and (with --radius) is certifiable as normal at that radius but for
@@ -66,10 +66,7 @@ pub(super) struct CalibrateArgs {
 pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let bundle = load_bundle(&args.bundle)?;
     if args.out.exists() {
-        let words = anyhow!(
-            "--out {}: exists already; give a folder that does not",
-            args.out.display()
-        );
+        let words = anyhow!("--out {}: exists already; give a folder that does not", args.out.display());
         return Err(Failure::refused(words));
     }
     let draws = bundle.manifest.detector.draws;
@@ -85,15 +82,12 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
 
     let normal = one_per_part(&args.normal, bundle.input_shape(), args.distinct_parts)?;
     let (for_maps, for_threshold) = match &args.maps {
-        Some(folder) => (
-            one_per_part(folder, bundle.input_shape(), args.distinct_parts)?,
-            normal,
-        ),
+        Some(folder) => (one_per_part(folder, bundle.input_shape(), args.distinct_parts)?, normal),
         None => every_other(normal),
     };
     if for_maps.len() < MAP_FRAMES_NEEDED || for_threshold.len() < rule.frames_needed() {
         return Err(Failure::refused(anyhow!(
-            "normal parts: {} for the maps and {} for the threshold: too few; at least {MAP_FRAMES_NEEDED} and {} different parts are needed at a false alarm rate of {}",
+            "normal parts: {} for the maps and {} for the threshold: too few; at least {MAP_FRAMES_NEEDED} and {} different parts are needed at a false alarm rate of {}; look-alikes count as one part unless --distinct-parts is given",
             for_maps.len(),
             for_threshold.len(),
             rule.frames_needed(),
@@ -124,18 +118,9 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
         onnxruntime: runtime.build_info().to_owned(),
     };
     let golden =
-        detector
-            .golden_run(&bundle)
-            .map_err(Failure::stopped)?
-            .scores(&bundle.score, &maps, &empirical_maps);
-    let calibrated = Calibrated {
-        maps,
-        empirical_maps,
-        threshold: threshold.value,
-    };
-    bundle
-        .write_calibrated(&args.out, &calibrated, calibration, golden)
-        .map_err(Failure::stopped)?;
+        detector.golden_run(&bundle).map_err(Failure::stopped)?.scores(&bundle.score, &maps, &empirical_maps);
+    let calibrated = Calibrated { maps, empirical_maps, threshold: threshold.value };
+    bundle.write_calibrated(&args.out, &calibrated, calibration, golden).map_err(Failure::stopped)?;
     report(&args.out, &bundle, &threshold, &scored, radius);
     Ok(ExitCode::SUCCESS)
 }
@@ -143,16 +128,9 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
 /// The inputs of a folder of normal pictures, the first picture of each part.
 fn one_per_part(folder: &Path, shape: InputShape, distinct: bool) -> Result<Vec<Input>, Failure> {
     let Pictures { pictures, unusable } = frames::read(folder, shape, distinct)?;
-    if let Some(defect) = pictures
-        .iter()
-        .find(|p| p.truth.as_ref().is_some_and(|truth| truth.is_defect()))
-    {
+    if let Some(defect) = pictures.iter().find(|p| p.truth.as_ref().is_some_and(|truth| truth.is_defect())) {
         let words = "a picture of a defect; only normal parts calibrate";
-        return Err(Failure::refused(anyhow!(
-            "{}: {}: {words}",
-            folder.display(),
-            defect.name
-        )));
+        return Err(Failure::refused(anyhow!("{}: {}: {words}", folder.display(), defect.name)));
     }
     let all = pictures.len();
     let mut seen = HashSet::new();
@@ -185,9 +163,7 @@ fn make_maps(detector: &mut Detector, inputs: &[Input]) -> Result<(TrainingMaps,
     let bar = progress_bar(inputs.len() as u64, "training maps");
     for input in inputs {
         let seed = fresh_seed().map_err(Failure::stopped)?;
-        let pairs = detector
-            .reconstruct(input, seed, 0..MAP_DRAWS)
-            .map_err(Failure::stopped)?;
+        let pairs = detector.reconstruct(input, seed, 0..MAP_DRAWS).map_err(Failure::stopped)?;
         for pair in &pairs {
             certified.add(&detector.certified_error(pair));
         }
@@ -213,17 +189,11 @@ fn score_normals(
     draws: u32,
     rule: &ThresholdRule,
 ) -> Result<Scored, Failure> {
-    let mut scored = Scored {
-        bounds: Vec::new(),
-        medians: Vec::new(),
-        empirical: Vec::new(),
-    };
+    let mut scored = Scored { bounds: Vec::new(), medians: Vec::new(), empirical: Vec::new() };
     let bar = progress_bar(inputs.len() as u64, "threshold");
     for input in inputs {
         let seed = fresh_seed().map_err(Failure::stopped)?;
-        let pairs = detector
-            .reconstruct(input, seed, 0..draws)
-            .map_err(Failure::stopped)?;
+        let pairs = detector.reconstruct(input, seed, 0..draws).map_err(Failure::stopped)?;
         let scores: Vec<_> = pairs.iter().map(|pair| detector.certified(pair)).collect();
         scored.bounds.push(rule.bound(&scores).map_err(Failure::refused)?);
         let mut values: Vec<f32> = scores.iter().map(|score| score.value()).collect();
@@ -238,11 +208,7 @@ fn score_normals(
 
 /// Standard deviation of finite values.
 fn deviation(values: &[f32]) -> f64 {
-    let finite: Vec<f64> = values
-        .iter()
-        .filter(|v| v.is_finite())
-        .map(|&v| f64::from(v))
-        .collect();
+    let finite: Vec<f64> = values.iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).collect();
     let mean = finite.iter().sum::<f64>() / finite.len() as f64;
     (finite.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (finite.len() as f64 - 1.0)).sqrt()
 }

@@ -17,6 +17,8 @@ use crate::inspector::Inspector;
 use crate::publish::{Fault, Timing, probe};
 use crate::store::Store;
 
+/// Check configuration, bundle, provider and broker, and say what to do.
+///
 /// Exit code 0: all is right. 78: something is wrong and must be changed. 75: all is right but something is
 /// not reachable now (the agent would start and wait for it).
 #[derive(Debug, Args)]
@@ -62,9 +64,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     }
     Ok(match checks {
         Checks { wrong: true, .. } => ExitCode::from(78),
-        Checks {
-            unreachable: true, ..
-        } => ExitCode::from(75),
+        Checks { unreachable: true, .. } => ExitCode::from(75),
         _ => ExitCode::SUCCESS,
     })
 }
@@ -94,10 +94,7 @@ fn check_model(checks: &mut Checks, config: &Config) {
             opened.self_test.worst
         );
         if let Some(reason) = &provider.reason {
-            words += &format!(
-                "; {} was asked for and cannot run: {reason}",
-                provider.requested.word()
-            );
+            words += &format!("; {} was asked for and cannot run: {reason}", provider.requested.word());
         }
         ((detector, opened), words)
     });
@@ -127,10 +124,8 @@ fn check_store(checks: &mut Checks, folder: &Path) {
 
 fn check_broker(checks: &mut Checks, config: &Config) -> Result<(), Failure> {
     let broker = &config.station.broker;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::stopped)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::stopped)?;
     match runtime.block_on(probe(broker, Timing::default().connect_limit)) {
         Err(error) if !matches!(error.fault, Fault::Refused(_)) => {
             checks.unreachable = true;

@@ -32,19 +32,11 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     let reader = Reader {
         inputs: Preprocessor::new(shape, None),
         thumbnails: Preprocessor::new(
-            InputShape {
-                channels: 1,
-                height: THUMBNAIL_PX,
-                width: THUMBNAIL_PX,
-            },
+            InputShape { channels: 1, height: THUMBNAIL_PX, width: THUMBNAIL_PX },
             None,
         ),
     };
-    let settings = FolderSettings {
-        path: folder.to_path_buf(),
-        frames_per_second: None,
-        repeat: false,
-    };
+    let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
     let bar = progress_bar(source.len() as u64, "reading");
     let (mut pictures, mut fingerprints, mut unusable) = (Vec::new(), Vec::new(), Vec::new());
@@ -56,18 +48,11 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
         };
         bar.inc(1);
         let name = name_of(&frame);
-        let prepared = frame
-            .picture
-            .map_err(anyhow::Error::from)
-            .and_then(|picture| Ok(reader.read(&picture)?));
+        let prepared =
+            frame.picture.map_err(anyhow::Error::from).and_then(|picture| Ok(reader.read(&picture)?));
         match prepared {
             Ok((input, fingerprint)) => {
-                pictures.push(Labelled {
-                    name,
-                    truth: frame.truth,
-                    input,
-                    group: pictures.len(),
-                });
+                pictures.push(Labelled { name, truth: frame.truth, input, group: pictures.len() });
                 fingerprints.push(fingerprint);
             }
             Err(error) => unusable.push(error.to_string()),
@@ -94,18 +79,12 @@ impl Reader {
     fn read(&self, picture: &Picture) -> Result<(Input, Fingerprint), PreprocessError> {
         let thumbnail = self.thumbnails.apply(picture)?.input;
         let pixels: Vec<f32> = thumbnail.view().iter().copied().collect();
-        let pixels = pixels
-            .as_slice()
-            .try_into()
-            .expect("the thumbnail has the size that was asked for");
+        let pixels = pixels.as_slice().try_into().expect("the thumbnail has the size that was asked for");
         Ok((self.inputs.apply(picture)?.input, Fingerprint::of(pixels)))
     }
 }
 
 /// What a frame is called: its part, or its place in the source.
 fn name_of(frame: &Frame) -> String {
-    frame
-        .part_id
-        .clone()
-        .unwrap_or_else(|| frame.source_seq.to_string())
+    frame.part_id.clone().unwrap_or_else(|| frame.source_seq.to_string())
 }

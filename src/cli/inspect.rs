@@ -17,6 +17,8 @@ use crate::inspection::Inspection;
 use crate::inspector::{Inspected, Inspector, InspectorSettings};
 use crate::smoothing::Prior;
 
+/// Inspect single pictures: verdict, radius, scores and a heat map each.
+///
 /// One verdict a picture; a picture that cannot be read abstains and says why.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
@@ -71,12 +73,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
         let frame = folder::read_frame(path, at as u64 + 1);
         let seed = fresh_seed().map_err(Failure::stopped)?;
         let inspected = inspector.inspect(&frame, seed, Instant::now());
-        let heat_map = write_heat_map(
-            &args.heat_maps,
-            heat_map_name(path, &mut names),
-            &frame,
-            &inspected,
-        )?;
+        let heat_map = write_heat_map(&args.heat_maps, heat_map_name(path, &mut names), &frame, &inspected)?;
         if !args.json {
             println!("{}", in_words(path, &inspected.inspection, heat_map.as_deref()));
         }
@@ -90,20 +87,9 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
 
 /// The name of a picture's heat map, as no picture before it had.
 fn heat_map_name(picture: &Path, names: &mut HashMap<String, u32>) -> String {
-    let stem = picture
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let times = names
-        .entry(stem.clone())
-        .and_modify(|times| *times += 1)
-        .or_insert(1);
-    if *times == 1 {
-        format!("{stem}-heatmap.png")
-    } else {
-        format!("{stem}-{times}-heatmap.png")
-    }
+    let stem = picture.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let times = names.entry(stem.clone()).and_modify(|times| *times += 1).or_insert(1);
+    if *times == 1 { format!("{stem}-heatmap.png") } else { format!("{stem}-{times}-heatmap.png") }
 }
 
 /// Draws the heat map of a picture that had one; returns where.

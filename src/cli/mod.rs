@@ -15,6 +15,7 @@ mod run;
 mod simulate;
 
 use std::fmt::Display;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -51,22 +52,16 @@ struct Cli {
     command: Command,
 }
 
+// No comments on these: they would take the place of those on the arguments in each command's help.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a station: capture, inspect, log and publish until told to stop
     Run(run::RunArgs),
-    /// A simulated line with everything embedded: no camera, no broker, no files needed
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
-    /// Inspect single pictures: verdict, radius, scores and a heat map each
     Inspect(inspect::InspectArgs),
-    /// Find training maps and threshold from pictures of normal parts; writes a new bundle
     Calibrate(calibrate::CalibrateArgs),
-    /// Measure a bundle on a labelled folder: image AUROC with intervals
     Evaluate(evaluate::EvaluateArgs),
-    /// Check configuration, bundle, provider and broker, and say what to do
     Check(check::CheckArgs),
-    /// Write a simulated data set in the layout of MVTec AD
     Simulate(simulate::SimulateArgs),
 }
 
@@ -123,6 +118,8 @@ fn start_log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // No colours into a journal.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     std::panic::set_hook(Box::new(|panic| {
@@ -167,11 +164,7 @@ impl ModelArgs {
                 ProviderName::Cuda => Provider::Cuda,
                 ProviderName::Tensorrt => Provider::TensorRt,
             },
-            on_unavailable: if self.or_cpu {
-                OnUnavailable::Cpu
-            } else {
-                OnUnavailable::Refuse
-            },
+            on_unavailable: if self.or_cpu { OnUnavailable::Cpu } else { OnUnavailable::Refuse },
             threads: self.threads.unwrap_or_else(all_cores),
         };
         let runtime = Runtime::load(self.onnxruntime.as_deref()).map_err(Failure::refused)?;
@@ -186,11 +179,7 @@ impl ModelArgs {
 fn warn_of_fallback(opened: &Opened) {
     let provider = &opened.provider;
     if let Some(reason) = &provider.reason {
-        tracing::warn!(
-            "{} asked for, {} runs: {reason}",
-            provider.requested.word(),
-            provider.active.word()
-        );
+        tracing::warn!("{} asked for, {} runs: {reason}", provider.requested.word(), provider.active.word());
     }
 }
 
@@ -208,9 +197,7 @@ fn progress_bar(length: u64, what: &'static str) -> ProgressBar {
 /// Writes pretty JSON to a file.
 fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).expect("a JSON value is always text");
-    std::fs::write(path, text + "\n")
-        .with_context(|| path.display().to_string())
-        .map_err(Failure::stopped)
+    std::fs::write(path, text + "\n").with_context(|| path.display().to_string()).map_err(Failure::stopped)
 }
 
 /// A radius for a person: never more than what is certified.

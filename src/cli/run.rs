@@ -10,6 +10,8 @@ use super::{Failure, or_dash, rounded_down};
 use crate::agent::{self, AgentError, Recorded, Stop, Summary};
 use crate::config::Config;
 
+/// Run a station: capture, inspect, log and publish until told to stop.
+///
 /// Inspects until the source ends or SIGTERM/SIGINT comes: then what was captured is inspected, committed
 /// and delivered, within limits. A second signal ends at once.
 #[derive(Debug, Args)]
@@ -66,22 +68,12 @@ fn log(recorded: &Recorded<'_>) {
         ms = inspection.latency.total_ms.round(),
         "{}{}",
         inspection.verdict.word(),
-        inspection
-            .fault
-            .as_ref()
-            .map(|fault| format!(": {fault}"))
-            .unwrap_or_default()
+        inspection.fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default()
     );
 }
 
 pub(super) fn in_words(summary: &Summary) -> String {
-    let Summary {
-        normal,
-        anomalous,
-        abstained,
-        dropped,
-        unsent,
-    } = summary;
+    let Summary { normal, anomalous, abstained, dropped, unsent } = summary;
     format!(
         "{} inspected: {normal} normal, {anomalous} anomalous, {abstained} abstained; {dropped} frames dropped; {unsent} verdicts not yet acknowledged by the broker",
         summary.inspected()

@@ -8,6 +8,8 @@ use clap::Args;
 use super::{Failure, progress_bar};
 use crate::capture::simulator::{SimulatorSettings, simulate as write_data_set};
 
+/// Write a simulated data set in the layout of MVTec AD.
+///
 /// train/good, test/good, test/<kind of defect> and ground_truth, as MVTec AD lays them out.
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
@@ -36,16 +38,10 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<ExitCode, Failure> {
         ..SimulatorSettings::default()
     };
     let bar = progress_bar(args.train, "simulating");
-    write_data_set(
-        &args.out,
-        settings,
-        args.train,
-        args.test_per_kind,
-        &mut |done, of| {
-            bar.set_length(of);
-            bar.set_position(done);
-        },
-    )
+    write_data_set(&args.out, settings, args.train, args.test_per_kind, &mut |done, of| {
+        bar.set_length(of);
+        bar.set_position(done);
+    })
     .map_err(Failure::refused)?;
     bar.finish();
     println!("written to {}", args.out.display());

@@ -5,6 +5,8 @@
 //! first. Leaves out: whether files, bundles and brokers are there (see `cli::check`).
 
 mod section;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -93,19 +95,14 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
             path: path.to_path_buf(),
-            problems: vec![format!(
-                "cannot be read: {error}; give a TOML file, such as config/folder.toml"
-            )],
+            problems: vec![format!("cannot be read: {error}; give a TOML file, such as config/folder.toml")],
         })?;
         Self::parse(&text, path)
     }
 
     /// Checks a configuration text. Relative paths in it are taken from the folder of `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let refused = |problems| ConfigError {
-            path: path.to_path_buf(),
-            problems,
-        };
+        let refused = |problems| ConfigError { path: path.to_path_buf(), problems };
         let table: toml::Table = toml::from_str(text).map_err(|error| refused(vec![error.to_string()]))?;
         let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let problems = Problems::default();
@@ -127,10 +124,8 @@ impl Config {
                 stations.len()
             ));
         }
-        let station = stations
-            .drain(..)
-            .next()
-            .map(|section| read_station(section, broker, topics, &base, &problems));
+        let station =
+            stations.drain(..).next().map(|section| read_station(section, broker, topics, &base, &problems));
         match (state_folder, station.flatten(), problems.into_list()) {
             (Some(state_folder), Some(station), problems) if problems.is_empty() => Ok(Self {
                 onnxruntime_library,
@@ -201,11 +196,7 @@ fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Op
             let frames_per_second = rate(&mut section);
             let repeat = section.or("repeat", false);
             section.finish();
-            let settings = FolderSettings {
-                path: base.join(path?),
-                frames_per_second,
-                repeat,
-            };
+            let settings = FolderSettings { path: base.join(path?), frames_per_second, repeat };
             (SourceKind::Folder(settings), Delivery::Every)
         }
         Kind::Simulator => {
@@ -223,22 +214,14 @@ fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Op
             (SourceKind::Simulator(settings), Delivery::Latest)
         }
     };
-    Some(SourceConfig {
-        kind,
-        delivery: delivery.unwrap_or(usual),
-    })
+    Some(SourceConfig { kind, delivery: delivery.unwrap_or(usual) })
 }
 
 fn read_region(mut section: Section<'_>) -> Option<Region> {
     let mut side = |key| section.required::<u32>(key, "pixels of the camera frame");
     let (x, y, width, height) = (side("x_px"), side("y_px"), side("width_px"), side("height_px"));
     section.finish();
-    Some(Region {
-        x: x?,
-        y: y?,
-        width: width?,
-        height: height?,
-    })
+    Some(Region { x: x?, y: y?, width: width?, height: height? })
 }
 
 fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<SmoothingConfig> {
@@ -252,22 +235,18 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
     let target_radius = section.required::<f64>(
         "target_radius",
         "the l2 radius at the model input to stop at, such as half the bundle's sigma",
-    )?;
-    let required_radius = section.or("required_radius", target_radius);
-    for (key, radius) in [
-        ("target_radius", target_radius),
-        ("required_radius", required_radius),
-    ] {
-        if !(radius >= 0.0 && radius.is_finite()) {
-            problems.add(format!(
-                "{} = {radius}: not a radius; 0 or more is allowed",
-                section.key(key)
-            ));
+    );
+    let required_radius = section.optional::<f64>("required_radius");
+    for (key, radius) in [("target_radius", target_radius), ("required_radius", required_radius)] {
+        if let Some(radius) = radius.filter(|radius| !(*radius >= 0.0 && radius.is_finite())) {
+            problems.add(format!("{} = {radius}: not a radius; 0 or more is allowed", section.key(key)));
         }
     }
-    if required_radius > target_radius {
+    if let (Some(target), Some(required)) = (target_radius, required_radius)
+        && required > target
+    {
         problems.add(format!(
-            "{} = {required_radius}: larger than target_radius = {target_radius}, where drawing stops: few parts would pass; at most target_radius is allowed",
+            "{} = {required}: larger than target_radius = {target}, where drawing stops: few parts would pass; at most target_radius is allowed",
             section.key("required_radius")
         ));
     }
@@ -293,24 +272,15 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
             .unwrap_or_default(),
     };
     section.finish();
-    Some(SmoothingConfig {
-        alpha,
-        target_radius,
-        required_radius,
-        max_draws,
-        batch,
-        deadline_ms,
-        prior,
-    })
+    let target_radius = target_radius?;
+    let required_radius = required_radius.unwrap_or(target_radius);
+    Some(SmoothingConfig { alpha, target_radius, required_radius, max_draws, batch, deadline_ms, prior })
 }
 
 fn read_session(mut section: Section<'_>, problems: &Problems) -> SessionSettings {
     let threads = section.optional::<usize>("threads").unwrap_or_else(all_cores);
     if !(1..=256).contains(&threads) {
-        problems.add(format!(
-            "{} = {threads}: 1 to 256 are allowed",
-            section.key("threads")
-        ));
+        problems.add(format!("{} = {threads}: 1 to 256 are allowed", section.key("threads")));
     }
     let settings = SessionSettings {
         provider: section.or("provider", Provider::Cpu),
@@ -332,9 +302,7 @@ fn read_topics(mut section: Section<'_>, station: Option<&str>, problems: &Probl
     let site = section.or("site", plain());
     let line = section.or("line", plain());
     section.finish();
-    Topics::new(&prefix, &site, &line, station?)
-        .map_err(|error| problems.add(error.to_string()))
-        .ok()
+    Topics::new(&prefix, &site, &line, station?).map_err(|error| problems.add(error.to_string())).ok()
 }
 
 fn read_broker(
@@ -349,10 +317,7 @@ fn read_broker(
     let password_file = section.optional::<PathBuf>("password_file");
     let keep_alive_secs = section.or::<u16>("keep_alive_secs", 10);
     if !(5..=600).contains(&keep_alive_secs) {
-        problems.add(format!(
-            "{} = {keep_alive_secs}: 5 to 600 are allowed",
-            section.key("keep_alive_secs")
-        ));
+        problems.add(format!("{} = {keep_alive_secs}: 5 to 600 are allowed", section.key("keep_alive_secs")));
     }
     if username.is_some() != password_file.is_some() {
         problems.add(
@@ -378,9 +343,7 @@ fn read_broker(
     Some(BrokerSettings {
         host: host?,
         port,
-        credentials: username
-            .zip(password)
-            .map(|(username, password)| Credentials { username, password }),
+        credentials: username.zip(password).map(|(username, password)| Credentials { username, password }),
         client_id: client_id.or_else(|| station.map(|station| format!("certiscope-{station}")))?,
         keep_alive_secs,
     })

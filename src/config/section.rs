@@ -31,21 +31,12 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     pub(super) fn new(path: &str, table: toml::Table, problems: &'a Problems) -> Self {
-        Self {
-            path: path.to_owned(),
-            table,
-            known: Vec::new(),
-            problems,
-        }
+        Self { path: path.to_owned(), table, known: Vec::new(), problems }
     }
 
     /// The full name of a key, for messages.
     pub(super) fn key(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     pub(super) fn optional<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
@@ -56,8 +47,7 @@ impl<'a> Section<'a> {
             .try_into()
             .map_err(|error| {
                 let why = error.to_string();
-                self.problems
-                    .add(format!("{} = {shown}: {}", self.key(key), why.trim()));
+                self.problems.add(format!("{} = {shown}: {}", self.key(key), why.trim()));
             })
             .ok()
     }
@@ -70,10 +60,7 @@ impl<'a> Section<'a> {
     pub(super) fn required<T: DeserializeOwned>(&mut self, key: &'static str, wanted: &str) -> Option<T> {
         if !self.table.contains_key(key) {
             self.known.push(key);
-            self.problems.add(format!(
-                "{}: missing: there is no safe default; give {wanted}",
-                self.key(key)
-            ));
+            self.problems.add(format!("{}: missing: there is no safe default; give {wanted}", self.key(key)));
             return None;
         }
         self.optional(key)
@@ -93,10 +80,7 @@ impl<'a> Section<'a> {
     /// An array of tables, `[[key]]`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let tables: Vec<toml::Table> = self.optional(key).unwrap_or_default();
-        tables
-            .into_iter()
-            .map(|table| Section::new(key, table, self.problems))
-            .collect()
+        tables.into_iter().map(|table| Section::new(key, table, self.problems)).collect()
     }
 
     /// Refuses what nobody asked for, with the nearest known name.
@@ -112,8 +96,7 @@ impl<'a> Section<'a> {
                 Some((_, known)) => format!("did you mean `{known}`?"),
                 None => format!("allowed here: {}", self.known.join(", ")),
             };
-            self.problems
-                .add(format!("{}: unknown key; {hint}", self.key(key)));
+            self.problems.add(format!("{}: unknown key; {hint}", self.key(key)));
         }
     }
 }

@@ -48,11 +48,7 @@ impl GaussianDenoiser {
 impl Denoiser for GaussianDenoiser {
     fn predict_noise(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Array4<f32>, DenoiserError> {
         if k != self.level.k() {
-            return Err(DenoiserError::Call(format!(
-                "made for k = {}, asked for {}",
-                self.level.k().0,
-                k.0
-            )));
+            return Err(DenoiserError::Call(format!("made for k = {}, asked for {}", self.level.k().0, k.0)));
         }
         let a = self.level.alpha_bar();
         let mean = 2.0 * self.mean - 1.0;

@@ -65,9 +65,7 @@ impl NoisyDraw {
         let sigma = level.sigma() as f32;
         let inner_sigma = level.inner_sigma() as f32;
         let mut z = noise;
-        Zip::from(&mut z)
-            .and(input.view())
-            .for_each(|z, &x| *z = x + sigma * *z);
+        Zip::from(&mut z).and(input.view()).for_each(|z, &x| *z = x + sigma * *z);
         let inner = inner_noise.mapv_into(|e| inner_sigma * e);
         Self { z, inner, level }
     }
@@ -85,9 +83,7 @@ impl NoisyDraw {
     pub fn x_k(&self) -> Array3<f32> {
         let signal = self.level.alpha_bar().sqrt() as f32;
         let mut x_k = self.inner.clone();
-        Zip::from(&mut x_k)
-            .and(&self.z)
-            .for_each(|x_k, &z| *x_k += signal * (2.0 * z - 1.0));
+        Zip::from(&mut x_k).and(&self.z).for_each(|x_k, &z| *x_k += signal * (2.0 * z - 1.0));
         x_k
     }
 }
@@ -98,10 +94,7 @@ mod tests {
     use crate::diffusion::schedule::{Schedule, Timestep};
 
     fn level() -> NoiseLevel {
-        Schedule::linear(1000, 1e-4, 0.02)
-            .unwrap()
-            .noise_level(Timestep(100), 0.0625)
-            .unwrap()
+        Schedule::linear(1000, 1e-4, 0.02).unwrap().noise_level(Timestep(100), 0.0625).unwrap()
     }
 
     fn grey(value: f32) -> Input {

@@ -39,14 +39,9 @@ pub enum OnnxError {
     #[error("model: {}: cannot be opened: {why}; a U-Net exported by `certiscope_models export` is needed", path.display())]
     Model { path: PathBuf, why: String },
     #[error("model: {}: {what} is {got}; the bundle says {wanted}", path.display())]
-    Interface {
-        path: PathBuf,
-        what: &'static str,
-        got: String,
-        wanted: String,
-    },
+    Interface { path: PathBuf, what: &'static str, got: String, wanted: String },
     #[error(
-        "model.provider = {provider}: cannot run here: {why}; mend that, or allow the processor with on_unavailable = \"cpu\""
+        "model.provider = {provider}: cannot run here: {why}; mend that, or allow the processor (on_unavailable = \"cpu\" in a configuration, --or-cpu on the command line)"
     )]
     Provider { provider: &'static str, why: String },
 }
@@ -57,13 +52,10 @@ impl Runtime {
     pub fn load(configured: Option<&Path>) -> Result<Self, OnnxError> {
         let library = configured
             .map(Path::to_path_buf)
-            .or_else(|| std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from))
+            .or_else(|| std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from))
             .or_else(|| cached_library().filter(|path| path.is_file()))
             .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));
-        let refused = |why: String| OnnxError::Library {
-            library: library.clone(),
-            why,
-        };
+        let refused = |why: String| OnnxError::Library { library: library.clone(), why };
         let environment = ort::init_from(&library)
             .map_err(|e| refused(e.to_string()))?
             .with_name("certiscope")
@@ -84,14 +76,12 @@ impl Runtime {
 
 /// Where `make setup` puts the library.
 fn cached_library() -> Option<PathBuf> {
-    let cache = std::env::var_os("CERTISCOPE_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| {
-            let caches = std::env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-            Some(caches.join("certiscope"))
-        })?;
+    let cache = std::env::var_os("CERTISCOPE_CACHE").map(PathBuf::from).or_else(|| {
+        let caches = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+        Some(caches.join("certiscope"))
+    })?;
     Some(
         cache
             .join(format!("onnxruntime-{ONNXRUNTIME_VERSION}"))
@@ -171,15 +161,7 @@ impl OnnxDenoiser {
         };
         check_interface(&session, model, input)?;
         let onnxruntime = runtime.build_info().to_owned();
-        Ok(Self {
-            session,
-            provider: ProviderReport {
-                requested,
-                active,
-                reason,
-                onnxruntime,
-            },
-        })
+        Ok(Self { session, provider: ProviderReport { requested, active, reason, onnxruntime } })
     }
 
     pub fn provider(&self) -> &ProviderReport {
@@ -204,10 +186,7 @@ impl Denoiser for OnnxDenoiser {
         eps_hat
             .into_dimensionality::<Ix4>()
             .map(|eps_hat| eps_hat.to_owned())
-            .map_err(|_| DenoiserError::Shape {
-                got: shape,
-                wanted: x_k.shape().to_vec(),
-            })
+            .map_err(|_| DenoiserError::Shape { got: shape, wanted: x_k.shape().to_vec() })
     }
 }
 
@@ -217,10 +196,7 @@ fn open_session(
     provider: Provider,
     threads: usize,
 ) -> Result<Session, OnnxError> {
-    let unusable = |why: String| OnnxError::Model {
-        path: model.to_path_buf(),
-        why: why.trim().to_owned(),
-    };
+    let unusable = |why: String| OnnxError::Model { path: model.to_path_buf(), why: why.trim().to_owned() };
     let words = |e: ort::Error<SessionBuilder>| unusable(e.to_string());
     let mut builder = Session::builder(&runtime.environment)
         .map_err(|e| unusable(e.to_string()))?
@@ -229,10 +205,8 @@ fn open_session(
         // A station shares its cores with capture and the store; threads that spin starve them.
         .with_intra_op_spinning(false)
         .map_err(words)?;
-    let unavailable = |why: String| OnnxError::Provider {
-        provider: provider.word(),
-        why: why.trim().to_owned(),
-    };
+    let unavailable =
+        |why: String| OnnxError::Provider { provider: provider.word(), why: why.trim().to_owned() };
     match provider {
         Provider::Cpu => {}
         // TF32 off: golden vectors and thresholds are those of fp32.
@@ -240,9 +214,9 @@ fn open_session(
             .with_tf32(false)
             .register(&mut builder)
             .map_err(|e| unavailable(e.to_string()))?,
-        Provider::TensorRt => ep::TensorRT::default()
-            .register(&mut builder)
-            .map_err(|e| unavailable(e.to_string()))?,
+        Provider::TensorRt => {
+            ep::TensorRT::default().register(&mut builder).map_err(|e| unavailable(e.to_string()))?
+        }
     }
     if provider != Provider::Cpu {
         builder = builder.with_disable_cpu_fallback().map_err(words)?;
@@ -256,33 +230,12 @@ fn open_session(
 fn check_interface(session: &Session, model: &Path, [c, h, w]: [usize; 3]) -> Result<(), OnnxError> {
     let picture = [-1, c as i64, h as i64, w as i64];
     let wanted = [
-        (
-            "input x_k",
-            session.inputs(),
-            "x_k",
-            TensorElementType::Float32,
-            &picture[..],
-        ),
-        (
-            "input k",
-            session.inputs(),
-            "k",
-            TensorElementType::Int64,
-            &[-1][..],
-        ),
-        (
-            "output eps_hat",
-            session.outputs(),
-            "eps_hat",
-            TensorElementType::Float32,
-            &picture[..],
-        ),
+        ("input x_k", session.inputs(), "x_k", TensorElementType::Float32, &picture[..]),
+        ("input k", session.inputs(), "k", TensorElementType::Int64, &[-1][..]),
+        ("output eps_hat", session.outputs(), "eps_hat", TensorElementType::Float32, &picture[..]),
     ];
     for (what, outlets, name, element, shape) in wanted {
-        let got = outlets
-            .iter()
-            .find(|outlet| outlet.name() == name)
-            .map(|outlet| outlet.dtype());
+        let got = outlets.iter().find(|outlet| outlet.name() == name).map(|outlet| outlet.dtype());
         let right = matches!(got, Some(ValueType::Tensor { ty, shape: got, .. })
             if *ty == element && got.len() == shape.len()
             && got.iter().zip(shape).all(|(&got, &wanted)| got == wanted || got == -1));

@@ -43,10 +43,7 @@ pub fn reconstruct(
     }
     let mut x0_hat = denoiser.predict_noise(x_k.view(), level.k())?;
     if x0_hat.shape() != x_k.shape() {
-        return Err(DenoiserError::Shape {
-            got: x0_hat.shape().to_vec(),
-            wanted: x_k.shape().to_vec(),
-        });
+        return Err(DenoiserError::Shape { got: x0_hat.shape().to_vec(), wanted: x_k.shape().to_vec() });
     }
     let signal = level.alpha_bar().sqrt() as f32;
     let noise = (1.0 - level.alpha_bar()).sqrt() as f32;
@@ -58,10 +55,7 @@ pub fn reconstruct(
     Ok(draws
         .into_iter()
         .zip(x0_hat.axis_iter(Axis(0)))
-        .map(|(draw, x0_hat)| Reconstruction {
-            z: draw.z().to_owned(),
-            x0_hat: x0_hat.to_owned(),
-        })
+        .map(|(draw, x0_hat)| Reconstruction { z: draw.z().to_owned(), x0_hat: x0_hat.to_owned() })
         .collect())
 }
 
@@ -76,24 +70,17 @@ mod tests {
     /// With the analytic denoiser x0_hat is a known linear function of x_k.
     #[test]
     fn one_shot_reconstruction_is_the_posterior_mean_of_the_analytic_denoiser() {
-        let level = Schedule::linear(1000, 1e-4, 0.02)
-            .unwrap()
-            .noise_level(Timestep(100), 0.1)
-            .unwrap();
+        let level = Schedule::linear(1000, 1e-4, 0.02).unwrap().noise_level(Timestep(100), 0.1).unwrap();
         let mut denoiser = GaussianDenoiser::new(0.5, 0.05, level);
         let input = Input::from_unit_range(Array3::from_elem((1, 8, 8), 0.6)).unwrap();
-        let draws: Vec<_> = (0..3)
-            .map(|i| NoisyDraw::of(&input, level, FrameSeed([3; 32]), i))
-            .collect();
+        let draws: Vec<_> = (0..3).map(|i| NoisyDraw::of(&input, level, FrameSeed([3; 32]), i)).collect();
         let expected: Vec<_> = draws
             .iter()
             .map(|draw| draw.x_k().mapv(|x_k| (denoiser.gain() as f32 * x_k + 1.0) / 2.0))
             .collect();
         let pairs = reconstruct(&mut denoiser, draws).unwrap();
         for (pair, expected) in pairs.iter().zip(&expected) {
-            Zip::from(pair.x0_hat())
-                .and(expected)
-                .for_each(|got, want| assert!((got - want).abs() < 1e-5));
+            Zip::from(pair.x0_hat()).and(expected).for_each(|got, want| assert!((got - want).abs() < 1e-5));
         }
     }
 }

@@ -27,12 +27,7 @@ pub enum ScheduleError {
         "detector.sigma = {sigma}: more noise than timestep k = {k} has; allowed 0 < sigma <= {sigma_k:.4}, or raise k{}",
         first_k.map_or(String::new(), |k| format!(" to at least {k}"))
     )]
-    Sigma {
-        sigma: f64,
-        k: usize,
-        sigma_k: f64,
-        first_k: Option<usize>,
-    },
+    Sigma { sigma: f64, k: usize, sigma_k: f64, first_k: Option<usize> },
 }
 
 impl Schedule {
@@ -41,11 +36,7 @@ impl Schedule {
         if steps == 0 || !(first > 0.0 && first <= last && last < 1.0) {
             return Err(ScheduleError::Betas { steps, first, last });
         }
-        let gap = if steps > 1 {
-            (last - first) / (steps - 1) as f64
-        } else {
-            0.0
-        };
+        let gap = if steps > 1 { (last - first) / (steps - 1) as f64 } else { 0.0 };
         let alpha_bar = (0..steps)
             .scan(1.0, |product, k| {
                 *product *= 1.0 - (first + gap * k as f64);
@@ -58,10 +49,7 @@ impl Schedule {
     /// Cumulative signal level a_k.
     pub fn alpha_bar(&self, k: Timestep) -> Result<f64, ScheduleError> {
         let steps = self.alpha_bar.len();
-        self.alpha_bar
-            .get(k.0)
-            .copied()
-            .ok_or(ScheduleError::Timestep { k: k.0, steps })
+        self.alpha_bar.get(k.0).copied().ok_or(ScheduleError::Timestep { k: k.0, steps })
     }
 
     /// Noise level of timestep k in [0,1] units: sqrt((1 - a_k) / a_k) / 2. The half is the step from
@@ -72,10 +60,7 @@ impl Schedule {
 
     /// The first timestep that has at least the noise `sigma`.
     pub fn first_timestep(&self, sigma: f64) -> Option<Timestep> {
-        self.alpha_bar
-            .iter()
-            .position(|&a| sigma_of(a) >= sigma)
-            .map(Timestep)
+        self.alpha_bar.iter().position(|&a| sigma_of(a) >= sigma).map(Timestep)
     }
 
     /// Certification noise `sigma` at timestep `k`, checked.
@@ -84,12 +69,7 @@ impl Schedule {
         let sigma_k = sigma_of(alpha_bar);
         if !(sigma > 0.0 && sigma <= sigma_k) {
             let first_k = self.first_timestep(sigma).map(|k| k.0);
-            return Err(ScheduleError::Sigma {
-                sigma,
-                k: k.0,
-                sigma_k,
-                first_k,
-            });
+            return Err(ScheduleError::Sigma { sigma, k: k.0, sigma_k, first_k });
         }
         Ok(NoiseLevel { k, alpha_bar, sigma })
     }
@@ -125,9 +105,7 @@ impl NoiseLevel {
     /// Standard deviation of the rest of the noise, added inside in the network's [-1,1] units:
     /// sqrt(1 - a_k - 4 a_k sigma^2), so that x_k has the variance 1 - a_k the U-Net was trained on.
     pub fn inner_sigma(&self) -> f64 {
-        (1.0 - self.alpha_bar - 4.0 * self.alpha_bar * self.sigma * self.sigma)
-            .max(0.0)
-            .sqrt()
+        (1.0 - self.alpha_bar - 4.0 * self.alpha_bar * self.sigma * self.sigma).max(0.0).sqrt()
     }
 }
 
@@ -142,33 +120,15 @@ mod tests {
     /// The table of the method text, worked out independently of this code.
     #[test]
     fn agrees_with_the_table_of_the_linear_schedule() {
-        for (sigma, first_k) in [
-            (0.03, 15),
-            (0.0625, 35),
-            (0.10, 58),
-            (0.125, 73),
-            (0.20, 117),
-            (0.25, 145),
-            (0.50, 259),
-        ] {
-            assert_eq!(
-                ddpm().first_timestep(sigma),
-                Some(Timestep(first_k)),
-                "sigma {sigma}"
-            );
+        for (sigma, first_k) in
+            [(0.03, 15), (0.0625, 35), (0.10, 58), (0.125, 73), (0.20, 117), (0.25, 145), (0.50, 259)]
+        {
+            assert_eq!(ddpm().first_timestep(sigma), Some(Timestep(first_k)), "sigma {sigma}");
         }
-        for (k, sigma_k) in [
-            (25, 0.0477),
-            (50, 0.0880),
-            (75, 0.1290),
-            (100, 0.1711),
-            (150, 0.2610),
-            (200, 0.3618),
-        ] {
-            assert!(
-                (ddpm().sigma_k(Timestep(k)).unwrap() - sigma_k).abs() < 5e-5,
-                "k {k}"
-            );
+        for (k, sigma_k) in
+            [(25, 0.0477), (50, 0.0880), (75, 0.1290), (100, 0.1711), (150, 0.2610), (200, 0.3618)]
+        {
+            assert!((ddpm().sigma_k(Timestep(k)).unwrap() - sigma_k).abs() < 5e-5, "k {k}");
         }
     }
 
@@ -183,10 +143,7 @@ mod tests {
     #[test]
     fn refuses_more_certification_noise_than_the_timestep_has_and_names_the_way_out() {
         let words = ddpm().noise_level(Timestep(50), 0.1).unwrap_err().to_string();
-        assert!(
-            words.contains("0.0880") && words.contains("at least 58"),
-            "{words}"
-        );
+        assert!(words.contains("0.0880") && words.contains("at least 58"), "{words}");
         assert!(ddpm().noise_level(Timestep(50), 0.0).is_err());
         assert!(ddpm().noise_level(Timestep(50), f64::NAN).is_err());
         assert!(ddpm().noise_level(Timestep(1000), 0.1).is_err());

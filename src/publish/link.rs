@@ -90,13 +90,7 @@ impl<T> Link<T> {
         let (forward, events) = mpsc::channel(REQUESTS);
         let mut polling = JoinSet::new();
         polling.spawn(poll(event_loop, forward));
-        Self {
-            client,
-            events,
-            handed: VecDeque::new(),
-            written: HashMap::new(),
-            _polling: polling,
-        }
+        Self { client, events, handed: VecDeque::new(), written: HashMap::new(), _polling: polling }
     }
 
     /// Hands a message over, without waiting.
@@ -143,12 +137,7 @@ impl<T> Link<T> {
 
     /// When the message was handed over that has waited longest for the broker.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
-        self.handed
-            .front()
-            .into_iter()
-            .chain(self.written.values())
-            .map(|(_, since)| *since)
-            .min()
+        self.handed.front().into_iter().chain(self.written.values()).map(|(_, since)| *since).min()
     }
 }
 
@@ -196,10 +185,7 @@ fn fault(error: ConnectionError) -> Fault {
 
 /// Connects once and leaves again: is the broker there, and does it let this station in?
 pub async fn probe(settings: &BrokerSettings, limit: Duration) -> Result<(), BrokerError> {
-    let settings = BrokerSettings {
-        client_id: format!("{}-check", settings.client_id),
-        ..settings.clone()
-    };
+    let settings = BrokerSettings { client_id: format!("{}-check", settings.client_id), ..settings.clone() };
     let mut link = Link::<()>::open(&settings, limit, None);
     let visit = async {
         link.next().await?;

@@ -63,10 +63,7 @@ pub struct BrokerError {
 
 impl BrokerError {
     fn new(settings: &BrokerSettings, fault: Fault) -> Self {
-        Self {
-            address: format!("{}:{}", settings.host, settings.port),
-            fault,
-        }
+        Self { address: format!("{}:{}", settings.host, settings.port), fault }
     }
 }
 

@@ -71,11 +71,7 @@ pub(super) struct Course {
 impl Pump {
     /// Runs until `shutdown`, then drains, says `stopped` and leaves. Ends early only when the store does.
     pub async fn run(mut self) -> Result<(), StoreError> {
-        let mut course = Course {
-            wait: self.timing.first_wait,
-            heartbeats: 0,
-            acknowledged: Vec::new(),
-        };
+        let mut course = Course { wait: self.timing.first_wait, heartbeats: 0, acknowledged: Vec::new() };
         loop {
             let ended = self.connect(&mut course).await;
             self.clear_outbox(&mut course.acknowledged).await?;
@@ -124,24 +120,14 @@ impl Pump {
     pub(super) fn status(&self, state: AgentState, since: Option<Timestamp>, backlog: Backlog) -> Letter {
         Letter {
             topic: self.topics.status(),
-            payload: wire::status(
-                self.origin.boot_id,
-                state,
-                since,
-                &self.snapshot.borrow(),
-                backlog,
-            ),
+            payload: wire::status(self.origin.boot_id, state, since, &self.snapshot.borrow(), backlog),
             class: Class::Retained,
         }
     }
 
     pub(super) fn connected(&self) -> Timestamp {
         let since = Timestamp::now();
-        tracing::info!(
-            station = &*self.origin.station,
-            root = self.topics.root(),
-            "connected to the broker"
-        );
+        tracing::info!(station = &*self.origin.station, root = self.topics.root(), "connected to the broker");
         self.connection.send_replace(Connection::Connected { since });
         since
     }

@@ -97,14 +97,8 @@ impl<'a> Session<'a> {
             in_flight: 0,
             outbox_may_have_more: true,
             last_due: true,
-            last: Shown {
-                in_flight: false,
-                value: RowId::START,
-            },
-            status: Shown {
-                in_flight: false,
-                value: String::new(),
-            },
+            last: Shown { in_flight: false, value: RowId::START },
+            status: Shown { in_flight: false, value: String::new() },
             leaving: None,
         }
     }
@@ -117,10 +111,7 @@ impl<'a> Session<'a> {
         loop {
             self.send_verdicts().await?;
             self.send_last().await?;
-            if self
-                .leaving
-                .is_some_and(|deadline| self.drained() || Instant::now() >= deadline)
-            {
+            if self.leaving.is_some_and(|deadline| self.drained() || Instant::now() >= deadline) {
                 return self.leave().await;
             }
             let deadline = self.leaving;
@@ -146,11 +137,7 @@ impl<'a> Session<'a> {
     async fn send_verdicts(&mut self) -> Result<(), Broken> {
         while self.outbox_may_have_more && self.in_flight <= WINDOW / 2 {
             let room = WINDOW - self.in_flight;
-            let rows = self
-                .pump
-                .store
-                .outbox_after(&self.pump.origin.station, self.cursor, room)
-                .await?;
+            let rows = self.pump.store.outbox_after(&self.pump.origin.station, self.cursor, room).await?;
             self.outbox_may_have_more = rows.len() == room;
             for message in rows {
                 self.cursor = message.row;
@@ -198,11 +185,7 @@ impl<'a> Session<'a> {
 
     async fn each_second(&mut self) -> Result<(), Broken> {
         let limit = self.pump.timing.acknowledge_limit;
-        if self
-            .link
-            .waiting_since()
-            .is_some_and(|since| since.elapsed() > limit)
-        {
+        if self.link.waiting_since().is_some_and(|since| since.elapsed() > limit) {
             return Err(Fault::NoAnswer("a message was not acknowledged in time").into());
         }
         self.course.heartbeats += 1;
@@ -242,9 +225,7 @@ impl<'a> Session<'a> {
     async fn leave(mut self) -> Result<(), Broken> {
         self.pump.clear_outbox(&mut self.course.acknowledged).await?;
         let backlog = self.pump.store.backlog(&self.pump.origin.station).await?;
-        let stopped = self
-            .pump
-            .status(AgentState::Stopped, Some(Timestamp::now()), backlog);
+        let stopped = self.pump.status(AgentState::Stopped, Some(Timestamp::now()), backlog);
         self.link.publish(stopped, Sent::Stopped)?;
         let farewell = async {
             loop {
@@ -257,25 +238,15 @@ impl<'a> Session<'a> {
             }
         };
         let limit = self.pump.timing.farewell_limit;
-        let unheard = Err(Broken::Broker(Fault::NoAnswer(
-            "the last status was not acknowledged in time",
-        )));
+        let unheard = Err(Broken::Broker(Fault::NoAnswer("the last status was not acknowledged in time")));
         tokio::time::timeout(limit, farewell).await.unwrap_or(unheard)?;
-        tracing::info!(
-            station = &*self.pump.origin.station,
-            left = backlog.depth,
-            "left the broker"
-        );
+        tracing::info!(station = &*self.pump.origin.station, left = backlog.depth, "left the broker");
         Ok(())
     }
 
     /// The message as this connection sends it.
     fn dated(&self, row: RowId, text: String) -> String {
-        if row <= self.before {
-            wire::as_historical(&text)
-        } else {
-            text
-        }
+        if row <= self.before { wire::as_historical(&text) } else { text }
     }
 }
 

@@ -27,15 +27,10 @@ impl Topics {
         for (level, value) in levels {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
             if value.is_empty() || !value.bytes().all(allowed) {
-                return Err(BadLevel {
-                    level,
-                    value: value.to_owned(),
-                });
+                return Err(BadLevel { level, value: value.to_owned() });
             }
         }
-        Ok(Self {
-            root: format!("{prefix}/{site}/{line}/{station}"),
-        })
+        Ok(Self { root: format!("{prefix}/{site}/{line}/{station}") })
     }
 
     /// The station's own root, for people.
@@ -79,17 +74,8 @@ mod tests {
     fn what_cannot_be_a_level_is_refused_by_name() {
         for bad in ["", "a/b", "+", "#", "a b", "größe", "a.b", "$SYS"] {
             let error = Topics::new("certiscope", "site", bad, "station").unwrap_err();
-            assert_eq!(
-                error,
-                BadLevel {
-                    level: "line",
-                    value: bad.to_owned()
-                }
-            );
+            assert_eq!(error, BadLevel { level: "line", value: bad.to_owned() });
         }
-        assert_eq!(
-            Topics::new("a//b", "site", "line", "station").unwrap_err().level,
-            "prefix"
-        );
+        assert_eq!(Topics::new("a//b", "site", "line", "station").unwrap_err().level, "prefix");
     }
 }

@@ -206,10 +206,7 @@ pub fn status(
         since: since.map(time),
         version: env!("CARGO_PKG_VERSION"),
         snapshot,
-        outbox: OutboxMessage {
-            depth: backlog.depth,
-            oldest_captured_at: backlog.oldest.map(time),
-        },
+        outbox: OutboxMessage { depth: backlog.depth, oldest_captured_at: backlog.oldest.map(time) },
     })
 }
 
@@ -223,12 +220,7 @@ struct HeartbeatMessage {
 
 /// The `heartbeat` message; `count` grows by one each second of the agent's life.
 pub fn heartbeat(boot_id: Uuid, count: u64, sent_at: Timestamp) -> String {
-    json(&HeartbeatMessage {
-        v: V,
-        boot_id: boot_id.to_string(),
-        count,
-        sent_at: time(sent_at),
-    })
+    json(&HeartbeatMessage { v: V, boot_id: boot_id.to_string(), count, sent_at: time(sent_at) })
 }
 
 fn json(message: &impl Serialize) -> String {
@@ -253,11 +245,7 @@ fn milliseconds(value: f64) -> f64 {
 fn rounded_down(radius: f64) -> f64 {
     let scale = 10f64.powi(RADIUS_DIGITS);
     let nearest = (radius * scale).round();
-    if nearest / scale <= radius {
-        nearest / scale
-    } else {
-        (nearest - 1.0) / scale
-    }
+    if nearest / scale <= radius { nearest / scale } else { (nearest - 1.0) / scale }
 }
 
 #[cfg(test)]
@@ -286,10 +274,7 @@ mod tests {
     #[test]
     fn only_the_key_is_flagged_historical() {
         let message = r#"{"part_id":"\"historical\":false}","historical":false}"#;
-        assert_eq!(
-            as_historical(message),
-            r#"{"part_id":"\"historical\":false}","historical":true}"#
-        );
+        assert_eq!(as_historical(message), r#"{"part_id":"\"historical\":false}","historical":true}"#);
     }
 
     #[test]

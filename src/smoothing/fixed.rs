@@ -43,11 +43,7 @@ impl FixedDesign {
         if !(sigma > 0.0 && sigma.is_finite()) {
             return Err(FixedError::Sigma(sigma));
         }
-        Ok(Self {
-            draws,
-            side_error: alpha / 2.0,
-            sigma,
-        })
+        Ok(Self { draws, side_error: alpha / 2.0, sigma })
     }
 
     pub fn draws(&self) -> u32 {
@@ -57,15 +53,9 @@ impl FixedDesign {
     /// Takes the scores of the draws, all of them and no others.
     pub fn observe(self, scores: &[CertifiedScore]) -> Result<FixedRun, FixedError> {
         if scores.len() != self.draws as usize {
-            return Err(FixedError::Count {
-                got: scores.len(),
-                fixed: self.draws,
-            });
+            return Err(FixedError::Count { got: scores.len(), fixed: self.draws });
         }
-        Ok(FixedRun {
-            design: self,
-            ranked: Ranked::new(scores.iter().map(|score| score.value())),
-        })
+        Ok(FixedRun { design: self, ranked: Ranked::new(scores.iter().map(|score| score.value())) })
     }
 
     /// Largest radius that `agreeing` draws certify (0 if they only certify the side), rounded down; `None`
@@ -96,11 +86,7 @@ impl FixedRun {
     }
 
     fn rank(&self, radius: f64) -> Option<u32> {
-        upper_rank(
-            self.design.draws,
-            radius / self.design.sigma,
-            self.design.side_error,
-        )
+        upper_rank(self.design.draws, radius / self.design.sigma, self.design.side_error)
     }
 
     pub fn certificate(&self, threshold: f32) -> Certificate {
@@ -187,9 +173,8 @@ mod tests {
     fn a_nan_counts_against_both_sides() {
         let design = FixedDesign::new(20, 0.05, 1.0).unwrap();
         let certificate = |others: f32| {
-            let scores: Vec<_> = (0..20)
-                .map(|i| CertifiedScore(if i < 6 { f32::NAN } else { others }))
-                .collect();
+            let scores: Vec<_> =
+                (0..20).map(|i| CertifiedScore(if i < 6 { f32::NAN } else { others })).collect();
             design.observe(&scores).unwrap().certificate(1.0)
         };
         for others in [0.0, 2.0] {
@@ -204,10 +189,7 @@ mod tests {
             let middle = (f64::from(draws) * cdf(reach)) as u32;
             for count in [0, 1, middle, middle + 1, draws, draws + 1] {
                 let beyond = tail(draws, (draws + 1).saturating_sub(count), -reach);
-                assert!(
-                    (tail(draws, count, reach) + beyond - 1.0).abs() < 1e-9,
-                    "{draws} {count} {reach}"
-                );
+                assert!((tail(draws, count, reach) + beyond - 1.0).abs() < 1e-9, "{draws} {count} {reach}");
             }
         }
         // scipy.stats.binom.sf(50499, 100000, .5)

@@ -14,11 +14,7 @@ const ERFC_ERROR: f64 = 1e-9;
 
 /// Phi(u).
 pub(super) fn cdf(u: f64) -> f64 {
-    if u > 0.0 {
-        1.0 - cdf(-u)
-    } else {
-        0.5 * erfc(-u * std::f64::consts::FRAC_1_SQRT_2)
-    }
+    if u > 0.0 { 1.0 - cdf(-u) } else { 0.5 * erfc(-u * std::f64::consts::FRAC_1_SQRT_2) }
 }
 
 /// ln Phi(u).

@@ -40,10 +40,7 @@ impl Prior {
             if !(weight > 0.0 && weight <= 1.0) {
                 return Err(PriorError::Weight(weight));
             }
-            if let Some(shape) = [u, v]
-                .into_iter()
-                .find(|shape| !(*shape > 0.0 && *shape <= MAX_SHAPE))
-            {
+            if let Some(shape) = [u, v].into_iter().find(|shape| !(*shape > 0.0 && *shape <= MAX_SHAPE)) {
                 return Err(PriorError::Shape(shape));
             }
         }
@@ -51,14 +48,8 @@ impl Prior {
         if (sum - 1.0).abs() > 1e-9 {
             return Err(PriorError::Sum(sum));
         }
-        let ln_scales = components
-            .iter()
-            .map(|&[weight, u, v]| weight.ln() - ln_beta(u, v))
-            .collect();
-        Ok(Self {
-            components: components.to_vec(),
-            ln_scales,
-        })
+        let ln_scales = components.iter().map(|&[weight, u, v]| weight.ln() - ln_beta(u, v)).collect();
+        Ok(Self { components: components.to_vec(), ln_scales })
     }
 
     /// `[weight, u, v]` of each component, as it is stored with every inspection.
@@ -81,13 +72,8 @@ impl Default for Prior {
     /// of the weight bets on p within about 1/500 of 0 or 1; Beta(1/2, 1/2) keeps the cost of a wrong bet
     /// at ln 5 nats, a few draws.
     fn default() -> Self {
-        const COMPONENTS: [[f64; 3]; 5] = [
-            [0.3, 500.0, 1.0],
-            [0.3, 1.0, 500.0],
-            [0.1, 50.0, 1.0],
-            [0.1, 1.0, 50.0],
-            [0.2, 0.5, 0.5],
-        ];
+        const COMPONENTS: [[f64; 3]; 5] =
+            [[0.3, 500.0, 1.0], [0.3, 1.0, 500.0], [0.1, 50.0, 1.0], [0.1, 1.0, 50.0], [0.2, 0.5, 0.5]];
         Self::new(&COMPONENTS).expect("the default prior is valid")
     }
 }

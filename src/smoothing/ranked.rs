@@ -18,10 +18,7 @@ impl Ranked {
     pub(crate) fn new(scores: impl IntoIterator<Item = f32>) -> Self {
         let (mut ascending, nan): (Vec<f32>, Vec<f32>) = scores.into_iter().partition(|s| !s.is_nan());
         ascending.sort_unstable_by(f32::total_cmp);
-        Self {
-            ascending,
-            not_a_number: nan.len(),
-        }
+        Self { ascending, not_a_number: nan.len() }
     }
 
     /// Draws whose score lies on `side` of the threshold; a NaN lies on neither.
@@ -65,34 +62,17 @@ mod tests {
         assert_eq!(ranked.upper(5), Some(5.0));
         assert_eq!(ranked.lower(1), Some(5.0));
         assert_eq!(ranked.lower(5), Some(1.0));
-        assert_eq!(
-            [ranked.upper(0), ranked.upper(6), ranked.lower(0), ranked.lower(6)],
-            [None; 4]
-        );
+        assert_eq!([ranked.upper(0), ranked.upper(6), ranked.lower(0), ranked.lower(6)], [None; 4]);
     }
 
     #[test]
     fn a_nan_counts_against_both_sides() {
         let ranked = Ranked::new([1.0, f32::NAN, 3.0]);
-        assert_eq!(
-            ranked.upper(3),
-            None,
-            "as an upper bound a NaN is above everything"
-        );
-        assert_eq!(
-            ranked.lower(3),
-            None,
-            "as a lower bound a NaN is below everything"
-        );
+        assert_eq!(ranked.upper(3), None, "as an upper bound a NaN is above everything");
+        assert_eq!(ranked.lower(3), None, "as a lower bound a NaN is below everything");
         assert_eq!(ranked.upper(2), Some(3.0));
         assert_eq!(ranked.lower(2), Some(1.0));
-        assert_eq!(
-            (
-                ranked.agreeing(Side::Normal, 2.0),
-                ranked.agreeing(Side::Anomalous, 2.0)
-            ),
-            (1, 1)
-        );
+        assert_eq!((ranked.agreeing(Side::Normal, 2.0), ranked.agreeing(Side::Anomalous, 2.0)), (1, 1));
         assert_eq!(ranked.not_a_number(), 1);
     }
 

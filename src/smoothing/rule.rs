@@ -45,21 +45,11 @@ pub enum RuleError {
     #[error(
         "smoothing.max_draws = {max_draws}: too few for alpha = {alpha} and target_radius = {target_radius} with this prior; at least {needed}"
     )]
-    TooFewDraws {
-        max_draws: u32,
-        alpha: f64,
-        target_radius: f64,
-        needed: u32,
-    },
+    TooFewDraws { max_draws: u32, alpha: f64, target_radius: f64, needed: u32 },
     #[error(
         "smoothing.target_radius = {target_radius}: out of reach for alpha = {alpha} at sigma = {sigma}; at most {reachable} with {MAX_DRAWS} draws"
     )]
-    OutOfReach {
-        target_radius: f64,
-        alpha: f64,
-        sigma: f64,
-        reachable: f64,
-    },
+    OutOfReach { target_radius: f64, alpha: f64, sigma: f64, reachable: f64 },
 }
 
 /// A stopping and claiming rule that can be met. It stands before the frame is seen, and holds the one sigma
@@ -72,14 +62,7 @@ pub struct SequentialRule {
 
 impl SequentialRule {
     pub fn new(settings: Settings) -> Result<Self, RuleError> {
-        let Settings {
-            alpha,
-            threshold,
-            sigma,
-            target_radius,
-            max_draws,
-            ..
-        } = settings;
+        let Settings { alpha, threshold, sigma, target_radius, max_draws, .. } = settings;
         if !(alpha > 0.0 && alpha < 0.5) {
             return Err(RuleError::Alpha(alpha));
         }
@@ -95,23 +78,14 @@ impl SequentialRule {
         if !(1..=MAX_DRAWS).contains(&max_draws) {
             return Err(RuleError::MaxDraws(max_draws));
         }
-        let mut rule = Self {
-            settings,
-            reachable_draws: 0,
-        };
+        let mut rule = Self { settings, reachable_draws: 0 };
         match rule.draws_when_all_agree() {
-            None => Err(RuleError::OutOfReach {
-                target_radius,
-                alpha,
-                sigma,
-                reachable: rule.reachable_radius(),
-            }),
-            Some(needed) if needed > max_draws => Err(RuleError::TooFewDraws {
-                max_draws,
-                alpha,
-                target_radius,
-                needed,
-            }),
+            None => {
+                Err(RuleError::OutOfReach { target_radius, alpha, sigma, reachable: rule.reachable_radius() })
+            }
+            Some(needed) if needed > max_draws => {
+                Err(RuleError::TooFewDraws { max_draws, alpha, target_radius, needed })
+            }
             Some(needed) => {
                 rule.reachable_draws = needed;
                 Ok(rule)
@@ -134,20 +108,14 @@ impl SequentialRule {
 
     /// The radius that the most draws allowed certify when all of them agree, on the costlier side.
     fn reachable_radius(&self) -> f64 {
-        let reach = |side| {
-            self.evidence(side, MAX_DRAWS, MAX_DRAWS)
-                .reach(0.0)
-                .unwrap_or(0.0)
-        };
+        let reach = |side| self.evidence(side, MAX_DRAWS, MAX_DRAWS).reach(0.0).unwrap_or(0.0);
         self.settings.sigma * reach(Side::Normal).min(reach(Side::Anomalous))
     }
 
     /// With all draws in agreement M_n is convex in n and starts at 1, so once a claim holds it keeps holding.
     fn draws_when_all_agree(&self) -> Option<u32> {
         let reached = |draws| {
-            Side::BOTH
-                .into_iter()
-                .all(|side| self.evidence(side, draws, draws).holds(self.target_reach()))
+            Side::BOTH.into_iter().all(|side| self.evidence(side, draws, draws).holds(self.target_reach()))
         };
         reached(MAX_DRAWS).then(|| least(0, MAX_DRAWS, reached))
     }
@@ -205,8 +173,7 @@ impl Evidence {
 
     /// The largest reach that is claimed, if it is at least `held`.
     pub(super) fn reach(&self, held: f64) -> Option<f64> {
-        self.holds(held)
-            .then(|| largest_reach(held, |reach| self.holds(reach)))
+        self.holds(held).then(|| largest_reach(held, |reach| self.holds(reach)))
     }
 }
 
@@ -231,104 +198,30 @@ mod tests {
 
     #[test]
     fn a_target_that_cannot_be_met_is_refused_with_what_can() {
-        let too_few = words(Settings {
-            max_draws: 21,
-            ..settings()
-        });
+        let too_few = words(Settings { max_draws: 21, ..settings() });
         assert_eq!(
             too_few,
             "smoothing.max_draws = 21: too few for alpha = 0.001 and target_radius = 0.05 with this prior; at least 22"
         );
-        let out_of_reach = words(Settings {
-            target_radius: 0.6,
-            ..settings()
-        });
-        let reachable: f64 = out_of_reach
-            .split("at most ")
-            .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        let at_most = Settings {
-            target_radius: reachable,
-            max_draws: MAX_DRAWS,
-            ..settings()
-        };
-        assert_eq!(
-            SequentialRule::new(at_most.clone()).unwrap().reachable_draws(),
-            MAX_DRAWS
-        );
-        assert!(
-            words(Settings {
-                target_radius: reachable + 1e-6,
-                ..at_most
-            })
-            .contains("out of reach")
-        );
+        let out_of_reach = words(Settings { target_radius: 0.6, ..settings() });
+        let reachable: f64 =
+            out_of_reach.split("at most ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        let at_most = Settings { target_radius: reachable, max_draws: MAX_DRAWS, ..settings() };
+        assert_eq!(SequentialRule::new(at_most.clone()).unwrap().reachable_draws(), MAX_DRAWS);
+        assert!(words(Settings { target_radius: reachable + 1e-6, ..at_most }).contains("out of reach"));
     }
 
     #[test]
     fn settings_that_mean_nothing_are_refused_in_words() {
         for (settings, what) in [
-            (
-                Settings {
-                    alpha: 0.0,
-                    ..settings()
-                },
-                "smoothing.alpha = 0:",
-            ),
-            (
-                Settings {
-                    alpha: f64::NAN,
-                    ..settings()
-                },
-                "smoothing.alpha = NaN:",
-            ),
-            (
-                Settings {
-                    alpha: 0.5,
-                    ..settings()
-                },
-                "less than 0.5",
-            ),
-            (
-                Settings {
-                    threshold: f32::NAN,
-                    ..settings()
-                },
-                "calibration.threshold = NaN:",
-            ),
-            (
-                Settings {
-                    sigma: 0.0,
-                    ..settings()
-                },
-                "detector.sigma = 0:",
-            ),
-            (
-                Settings {
-                    target_radius: -0.1,
-                    ..settings()
-                },
-                "smoothing.target_radius = -0.1:",
-            ),
-            (
-                Settings {
-                    max_draws: 0,
-                    ..settings()
-                },
-                "smoothing.max_draws = 0:",
-            ),
-            (
-                Settings {
-                    max_draws: MAX_DRAWS + 1,
-                    ..settings()
-                },
-                "1 to 100000",
-            ),
+            (Settings { alpha: 0.0, ..settings() }, "smoothing.alpha = 0:"),
+            (Settings { alpha: f64::NAN, ..settings() }, "smoothing.alpha = NaN:"),
+            (Settings { alpha: 0.5, ..settings() }, "less than 0.5"),
+            (Settings { threshold: f32::NAN, ..settings() }, "calibration.threshold = NaN:"),
+            (Settings { sigma: 0.0, ..settings() }, "detector.sigma = 0:"),
+            (Settings { target_radius: -0.1, ..settings() }, "smoothing.target_radius = -0.1:"),
+            (Settings { max_draws: 0, ..settings() }, "smoothing.max_draws = 0:"),
+            (Settings { max_draws: MAX_DRAWS + 1, ..settings() }, "1 to 100000"),
         ] {
             assert!(words(settings.clone()).contains(what), "{}", words(settings));
         }

@@ -62,13 +62,7 @@ pub struct SequentialRun<'a> {
 
 impl<'a> SequentialRun<'a> {
     pub fn new(rule: &'a SequentialRule) -> Self {
-        Self {
-            rule,
-            scores: Vec::new(),
-            above: 0,
-            below: 0,
-            claim: Claim::None,
-        }
+        Self { rule, scores: Vec::new(), above: 0, below: 0, claim: Claim::None }
     }
 
     /// Counts the next draw in issue order. Draws beyond the stop, as at the end of a batch, may be pushed
@@ -91,11 +85,7 @@ impl<'a> SequentialRun<'a> {
             Claim::Held { side: held, reach } if held == side => reach,
             _ => 0.0,
         };
-        let Some(reach) = self
-            .rule
-            .evidence(side, self.agreeing(side), self.draws())
-            .reach(held)
-        else {
+        let Some(reach) = self.rule.evidence(side, self.agreeing(side), self.draws()).reach(held) else {
             return;
         };
         self.claim = match self.claim {
@@ -133,11 +123,7 @@ impl<'a> SequentialRun<'a> {
     }
 
     pub fn state(&self) -> State {
-        let &Settings {
-            target_radius,
-            max_draws,
-            ..
-        } = self.rule.settings();
+        let &Settings { target_radius, max_draws, .. } = self.rule.settings();
         if self.side().is_some() && self.radius() >= target_radius {
             State::Settled
         } else if self.draws() >= max_draws {
@@ -157,10 +143,7 @@ impl<'a> SequentialRun<'a> {
         let max_draws = self.rule.settings().max_draws;
         let agreeing = self.agreeing(side) + max_draws - self.draws();
         self.side().is_none_or(|held| held == side)
-            && self
-                .rule
-                .evidence(side, agreeing, max_draws)
-                .holds(self.rule.target_reach())
+            && self.rule.evidence(side, agreeing, max_draws).holds(self.rule.target_reach())
     }
 
     /// What holds now, at any time: after the stop, or at a deadline.
@@ -169,11 +152,7 @@ impl<'a> SequentialRun<'a> {
     /// is above m, a tie with m or a NaN is settled by a coin, and both bounds hold together at level alpha.
     pub fn certificate(&self) -> Certificate {
         let ranked = Ranked::new(self.scores.iter().copied());
-        let least_agreeing = |side| {
-            self.rule
-                .least_agreeing(side, self.draws())
-                .map(|count| count as usize)
-        };
+        let least_agreeing = |side| self.rule.least_agreeing(side, self.draws()).map(|count| count as usize);
         Certificate {
             side: self.side(),
             radius: self.radius(),
@@ -238,20 +217,13 @@ mod tests {
 
     #[test]
     fn a_run_is_hopeless_once_full_agreement_would_come_too_late() {
-        let rule = SequentialRule::new(Settings {
-            max_draws: 40,
-            ..settings()
-        })
-        .unwrap();
+        let rule = SequentialRule::new(Settings { max_draws: 40, ..settings() }).unwrap();
         let hopeless =
             (1..=20).find(|&each| pushed(&rule, &[(each, 2.0), (each, 0.0)]).state() == State::Hopeless);
         let each = hopeless.expect("a run that splits evenly gets hopeless");
         assert!(each < 20, "before the draws are spent");
         let rest = 40 - 2 * each;
-        assert!(
-            pushed(&rule, &[(each, 0.0), (each, 2.0), (rest, 2.0)]).radius() < 0.05,
-            "rightly so"
-        );
+        assert!(pushed(&rule, &[(each, 0.0), (each, 2.0), (rest, 2.0)]).radius() < 0.05, "rightly so");
         let before = pushed(&rule, &[(each - 1, 0.0), (each - 1, 2.0), (rest + 2, 2.0)]);
         assert!(before.radius() >= 0.05, "and not too soon");
         let run = pushed(&rule, &[(1, 0.0), (21, 2.0)]);
@@ -260,27 +232,16 @@ mod tests {
 
     #[test]
     fn a_run_is_exhausted_at_the_last_draw() {
-        let rule = SequentialRule::new(Settings {
-            max_draws: 22,
-            ..settings()
-        })
-        .unwrap();
+        let rule = SequentialRule::new(Settings { max_draws: 22, ..settings() }).unwrap();
         assert_eq!(pushed(&rule, &[(1, 0.0), (21, 2.0)]).state(), State::Exhausted);
         assert_eq!(pushed(&rule, &[(22, 2.0)]).state(), State::Settled);
     }
 
     #[test]
     fn both_sides_claimed_leave_none() {
-        let rule = SequentialRule::new(Settings {
-            max_draws: 1000,
-            ..settings()
-        })
-        .unwrap();
+        let rule = SequentialRule::new(Settings { max_draws: 1000, ..settings() }).unwrap();
         let mut run = pushed(&rule, &[(13, 2.0), (100, 0.0)]);
-        assert_eq!(
-            (run.side(), run.radius(), run.state()),
-            (None, 0.0, State::Hopeless)
-        );
+        assert_eq!((run.side(), run.radius(), run.state()), (None, 0.0, State::Hopeless));
         (0..500).for_each(|_| run.push(CertifiedScore(0.0)));
         assert_eq!(run.side(), None, "for good");
     }
@@ -298,10 +259,7 @@ mod tests {
             );
         }
         let certificate = pushed(&rule, &[(100, f32::NAN)]).certificate();
-        assert_eq!(
-            (certificate.side, certificate.score, certificate.score_upper),
-            (None, None, None)
-        );
+        assert_eq!((certificate.side, certificate.score, certificate.score_upper), (None, None, None));
         assert_eq!(pushed(&rule, &[(190, f32::NAN)]).state(), State::Hopeless);
     }
 
@@ -309,17 +267,7 @@ mod tests {
     fn nothing_is_claimed_without_a_draw() {
         let rule = SequentialRule::new(settings()).unwrap();
         let certificate = SequentialRun::new(&rule).certificate();
-        assert_eq!(
-            (certificate.side, certificate.radius, certificate.draws),
-            (None, 0.0, 0)
-        );
-        assert_eq!(
-            (
-                certificate.score,
-                certificate.score_lower,
-                certificate.score_upper
-            ),
-            (None, None, None)
-        );
+        assert_eq!((certificate.side, certificate.radius, certificate.draws), (None, 0.0, 0));
+        assert_eq!((certificate.score, certificate.score_lower, certificate.score_upper), (None, None, None));
     }
 }

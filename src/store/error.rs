@@ -24,12 +24,7 @@ pub enum StoreError {
     #[error(
         "store: {path}: {pragma} is {found}: the disk or file system refused {wanted}, without which a power cut loses verdicts; use a local disk"
     )]
-    NotDurable {
-        path: String,
-        pragma: &'static str,
-        found: String,
-        wanted: &'static str,
-    },
+    NotDurable { path: String, pragma: &'static str, found: String, wanted: &'static str },
     #[error("store: {path}: {why}")]
     Sql { path: String, why: String },
     #[error("store: its thread cannot be started: {0}; the system allows no more threads or memory")]

@@ -98,10 +98,7 @@ impl Store {
             })?;
         }
         let connection = Connection::open(path).map_err(|error| StoreError::new(path, &error))?;
-        let mut store = Self {
-            connection,
-            path: path.to_owned(),
-        };
+        let mut store = Self { connection, path: path.to_owned() };
         store.make_durable()?;
         store.migrate()?;
         Ok(store)
@@ -142,12 +139,7 @@ impl Store {
         if found == expected {
             return Ok(());
         }
-        Err(StoreError::NotDurable {
-            path: self.path.display().to_string(),
-            pragma,
-            found,
-            wanted,
-        })
+        Err(StoreError::NotDurable { path: self.path.display().to_string(), pragma, found, wanted })
     }
 
     /// Writes even when there is no step to take, so that a read-only disk shows itself at the start.
@@ -164,11 +156,7 @@ impl Store {
             Ok(found)
         })?;
         if found > known {
-            return Err(StoreError::Newer {
-                path: self.path.display().to_string(),
-                found,
-                known,
-            });
+            return Err(StoreError::Newer { path: self.path.display().to_string(), found, known });
         }
         Ok(())
     }
@@ -201,18 +189,13 @@ impl Store {
                 .prepare_cached(
                     "SELECT coalesce(max(seq), 0) + 1 FROM inspection WHERE boot_id = ?1 AND station = ?2",
                 )?
-                .query_row(params![origin.boot_id.to_string(), &*origin.station], |row| {
-                    row.get(0)
-                })?;
+                .query_row(params![origin.boot_id.to_string(), &*origin.station], |row| row.get(0))?;
             let message = wire::verdict(origin.boot_id, seq as u64, inspection);
             let row = record::insert(transaction, origin, seq, inspection, parameters_id, &message)?;
             transaction
                 .prepare_cached("INSERT INTO outbox (inspection_id, station) VALUES (?1, ?2)")?
                 .execute(params![row, &*origin.station])?;
-            Ok(Committed {
-                row: RowId(row),
-                seq: seq as u64,
-            })
+            Ok(Committed { row: RowId(row), seq: seq as u64 })
         })
     }
 
@@ -279,9 +262,8 @@ impl Store {
     /// The newest row of any station; [`RowId::START`] in an empty log.
     fn newest_row(&self) -> Result<RowId, StoreError> {
         self.read(|connection| {
-            connection.query_row("SELECT coalesce(max(id), 0) FROM inspection", [], |row| {
-                row.get(0).map(RowId)
-            })
+            connection
+                .query_row("SELECT coalesce(max(id), 0) FROM inspection", [], |row| row.get(0).map(RowId))
         })
     }
 
@@ -309,8 +291,5 @@ impl Store {
 }
 
 fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Message> {
-    Ok(Message {
-        row: RowId(row.get(0)?),
-        text: row.get(1)?,
-    })
+    Ok(Message { row: RowId(row.get(0)?), text: row.get(1)? })
 }

@@ -16,12 +16,7 @@ pub(super) fn parameters_row(connection: &Connection, parameters: &Parameters) -
     const VALUES: &str = ":model, :model_sha256, :channels, :height, :width, :k, :sigma, :threshold, :alpha, \
          :target_radius, :required_radius, :max_draws, :deadline_ms, :prior, :provider, :precision, :onnxruntime, :recipe";
     let [channels, height, width] = parameters.input.map(|axis| axis as i64);
-    let prior: Vec<u8> = parameters
-        .prior
-        .iter()
-        .flatten()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
+    let prior: Vec<u8> = parameters.prior.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
     let values = named_params! {
         ":model": parameters.model,
         ":model_sha256": parameters.model_sha256,
@@ -50,9 +45,7 @@ pub(super) fn parameters_row(connection: &Connection, parameters: &Parameters) -
         ))?
         .execute(values)?;
     connection
-        .prepare_cached(&format!(
-            "SELECT id FROM parameters WHERE ({COLUMNS}) IS ({VALUES})"
-        ))?
+        .prepare_cached(&format!("SELECT id FROM parameters WHERE ({COLUMNS}) IS ({VALUES})"))?
         .query_row(values, |row| row.get(0))
 }
 
@@ -66,22 +59,12 @@ pub(super) fn insert(
     message: &str,
 ) -> Result<i64> {
     let certificate = inspection.certificate.as_ref();
-    let side = certificate
-        .and_then(|certificate| certificate.side)
-        .map(|side| match side {
-            Side::Normal => "normal",
-            Side::Anomalous => "anomalous",
-        });
-    let scores: Vec<u8> = inspection
-        .scores
-        .iter()
-        .flat_map(|score| score.to_le_bytes())
-        .collect();
-    let batches: Vec<u8> = inspection
-        .batches
-        .iter()
-        .flat_map(|draws| draws.to_le_bytes())
-        .collect();
+    let side = certificate.and_then(|certificate| certificate.side).map(|side| match side {
+        Side::Normal => "normal",
+        Side::Anomalous => "anomalous",
+    });
+    let scores: Vec<u8> = inspection.scores.iter().flat_map(|score| score.to_le_bytes()).collect();
+    let batches: Vec<u8> = inspection.batches.iter().flat_map(|draws| draws.to_le_bytes()).collect();
     connection
         .prepare_cached(
             "INSERT INTO inspection (boot_id, station, seq, captured_at_us, source_seq, part_id, meas_id, verdict,

@@ -61,9 +61,7 @@ impl StoreHandle {
             newest.send_replace(committed.row);
             Ok(committed)
         });
-        self.requests
-            .blocking_send(request)
-            .map_err(|_| StoreError::Ended)?;
+        self.requests.blocking_send(request).map_err(|_| StoreError::Ended)?;
         reply.blocking_recv().unwrap_or(Err(StoreError::Ended))
     }
 
@@ -85,8 +83,7 @@ impl StoreHandle {
         limit: usize,
     ) -> Result<Vec<Message>, StoreError> {
         let station = Arc::clone(station);
-        self.ask(move |store| store.outbox_after(&station, after, limit))
-            .await
+        self.ask(move |store| store.outbox_after(&station, after, limit)).await
     }
 
     /// See [`Store::newest_message`].

@@ -21,14 +21,8 @@ struct Line {
 impl Line {
     /// With pictures of simulated parts: `per_kind` good ones and as many of each kind of defect.
     fn with_pictures(per_kind: u64) -> Self {
-        let line = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        let settings = SimulatorSettings {
-            width: 96,
-            height: 96,
-            ..SimulatorSettings::default()
-        };
+        let line = Self { folder: tempfile::tempdir().unwrap() };
+        let settings = SimulatorSettings { width: 96, height: 96, ..SimulatorSettings::default() };
         simulate(&line.path("pictures"), settings, 1, per_kind, &mut |_, _| {}).unwrap();
         line
     }
@@ -81,9 +75,7 @@ impl Line {
     }
 
     fn count(&self, table: &str) -> i64 {
-        self.database()
-            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-            .unwrap()
+        self.database().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }
 }
 
@@ -103,11 +95,7 @@ fn end(mut child: Child) -> (Option<i32>, String, String) {
 }
 
 fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill")
-        .arg(format!("-{name}"))
-        .arg(child.id().to_string())
-        .status()
-        .unwrap();
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
     assert!(sent.success());
 }
 
@@ -116,11 +104,9 @@ fn signal(child: &Child, name: &str) {
 fn every_file_gives_exactly_one_verdict() {
     let line = Line::with_pictures(2);
     let whole = std::fs::read(line.path("pictures/test/good/0000.png")).unwrap();
-    for (name, bytes) in [
-        ("empty.png", &[][..]),
-        ("cut.png", &whole[..whole.len() / 3]),
-        ("text.png", b"no picture"),
-    ] {
+    for (name, bytes) in
+        [("empty.png", &[][..]), ("cut.png", &whole[..whole.len() / 3]), ("text.png", b"no picture")]
+    {
         std::fs::write(line.path("pictures/test/good").join(name), bytes).unwrap();
     }
     let broker = Broker::start();
@@ -130,47 +116,24 @@ fn every_file_gives_exactly_one_verdict() {
     assert_eq!(code, Some(0), "{out}{err}");
 
     let files = 2 * 7 + 3;
-    subscriber.wait_heard("status", "the agent has stopped", |heard| {
-        heard.message["state"] == "stopped"
-    });
-    let verdicts: Vec<Value> = subscriber
-        .heard("verdict")
-        .into_iter()
-        .map(|heard| heard.message)
-        .collect();
+    subscriber.wait_heard("status", "the agent has stopped", |heard| heard.message["state"] == "stopped");
+    let verdicts: Vec<Value> = subscriber.heard("verdict").into_iter().map(|heard| heard.message).collect();
     assert_eq!(verdicts.len(), files, "{out}{err}");
-    let parts: BTreeSet<&str> = verdicts
-        .iter()
-        .map(|verdict| verdict["part_id"].as_str().unwrap())
-        .collect();
+    let parts: BTreeSet<&str> = verdicts.iter().map(|verdict| verdict["part_id"].as_str().unwrap()).collect();
     assert_eq!(parts.len(), files, "a part was named twice");
     let boot = verdicts[0]["boot_id"].clone();
-    let expected: Vec<_> = (1..=files as u64)
-        .map(|seq| (boot.as_str().unwrap().to_owned(), seq))
-        .collect();
-    assert_eq!(
-        verdicts.iter().map(key).collect::<Vec<_>>(),
-        expected,
-        "in order, without a gap"
-    );
-    assert_eq!(
-        (line.count("inspection"), line.count("outbox")),
-        (files as i64, 0)
-    );
+    let expected: Vec<_> = (1..=files as u64).map(|seq| (boot.as_str().unwrap().to_owned(), seq)).collect();
+    assert_eq!(verdicts.iter().map(key).collect::<Vec<_>>(), expected, "in order, without a gap");
+    assert_eq!((line.count("inspection"), line.count("outbox")), (files as i64, 0));
 
     for verdict in &verdicts {
         let part = verdict["part_id"].as_str().unwrap();
-        let broken = ["empty.png", "cut.png", "text.png"]
-            .iter()
-            .any(|name| part.ends_with(name));
+        let broken = ["empty.png", "cut.png", "text.png"].iter().any(|name| part.ends_with(name));
         assert_eq!(verdict["reason"] == "bad_frame", broken, "{verdict}");
         assert_eq!(verdict["recipe"], "flange");
         assert_eq!(verdict["historical"], false);
         if broken {
-            assert_eq!(
-                (&verdict["verdict"], &verdict["pass"]),
-                (&"abstain".into(), &2.into())
-            );
+            assert_eq!((&verdict["verdict"], &verdict["pass"]), (&"abstain".into(), &2.into()));
             assert!(verdict["radius"].is_null() && verdict["frame_radius"].is_null());
         }
     }
@@ -206,9 +169,7 @@ fn flagged_parts_keep_their_evidence() {
         flagged += 1;
         let folder = line.path("state/evidence/station1").join(evidence);
         let captured = std::fs::read(line.path("pictures/test").join(&part)).unwrap();
-        let kept = ["frame.png", "frame.bin"]
-            .iter()
-            .find_map(|name| std::fs::read(folder.join(name)).ok());
+        let kept = ["frame.png", "frame.bin"].iter().find_map(|name| std::fs::read(folder.join(name)).ok());
         assert_eq!(kept.unwrap(), captured, "{part}: the bytes as captured");
         let read_picture = !part.ends_with("empty.png");
         assert_eq!(folder.join("heatmap.png").is_file(), read_picture);
@@ -235,17 +196,12 @@ fn inspection_goes_on_without_a_broker() {
     subscriber.wait_heard("verdict", "a verdict from before comes, so marked", |heard| {
         heard.message["historical"] == true
     });
-    subscriber.wait_heard("verdict", "a verdict from now comes", |heard| {
-        heard.message["historical"] == false
-    });
+    subscriber
+        .wait_heard("verdict", "a verdict from now comes", |heard| heard.message["historical"] == false);
     signal(&agent, "TERM");
     let (code, out, err) = end(agent);
     assert_eq!(code, Some(0), "{out}{err}");
-    assert_eq!(
-        subscriber.verdicts().len() as i64,
-        line.count("inspection"),
-        "every row was heard"
-    );
+    assert_eq!(subscriber.verdicts().len() as i64, line.count("inspection"), "every row was heard");
     assert_eq!(line.count("outbox"), 0);
 }
 
@@ -255,10 +211,7 @@ fn a_broker_that_refuses_stops_nothing() {
     let line = Line::with_pictures(1);
     let broker = Broker::with_password();
     std::fs::write(line.path("password"), "wrong\n").unwrap();
-    let refused = format!(
-        "port = {}\nusername = \"{USER}\"\npassword_file = \"password\"",
-        broker.port
-    );
+    let refused = format!("port = {}\nusername = \"{USER}\"\npassword_file = \"password\"", broker.port);
     let (code, out, err) = end(line.run(&line.configure(&refused, FOLDER)));
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(err.contains("refused"), "{err}");
@@ -284,10 +237,8 @@ fn a_second_signal_ends_at_once() {
     let code = agent.wait().unwrap().code();
     assert!(matches!(code, Some(130 | 0)), "{code:?}");
     let committed = line.count("inspection");
-    let highest: i64 = line
-        .database()
-        .query_row("SELECT max(seq) FROM inspection", [], |row| row.get(0))
-        .unwrap();
+    let highest: i64 =
+        line.database().query_row("SELECT max(seq) FROM inspection", [], |row| row.get(0)).unwrap();
     assert_eq!(committed, highest, "whatever was committed is whole");
 }
 
@@ -298,8 +249,6 @@ impl Line {
             return 0;
         }
         let database = self.database();
-        database
-            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-            .unwrap_or(0)
+        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap_or(0)
     }
 }

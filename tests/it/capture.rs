@@ -15,11 +15,7 @@ fn write_picture(path: &Path, shade: u8) {
 }
 
 fn once(path: &Path) -> FolderSettings {
-    FolderSettings {
-        path: path.to_path_buf(),
-        frames_per_second: None,
-        repeat: false,
-    }
+    FolderSettings { path: path.to_path_buf(), frames_per_second: None, repeat: false }
 }
 
 fn all(source: &mut dyn FrameSource) -> Vec<Frame> {
@@ -33,10 +29,7 @@ fn all(source: &mut dyn FrameSource) -> Vec<Frame> {
 fn names_and_kinds(path: &Path) -> Vec<(String, Option<String>)> {
     let frames = all(&mut FolderSource::open(once(path)).unwrap());
     let kind = |frame: &Frame| frame.truth.as_ref().map(|truth| truth.kind.clone());
-    frames
-        .iter()
-        .map(|frame| (frame.part_id.clone().unwrap(), kind(frame)))
-        .collect()
+    frames.iter().map(|frame| (frame.part_id.clone().unwrap(), kind(frame))).collect()
 }
 
 fn refusal(settings: FolderSettings) -> CaptureError {
@@ -59,12 +52,7 @@ fn a_plain_folder_gives_every_picture_once_sorted_and_without_truth() {
 #[test]
 fn class_folders_are_the_truth_from_the_root_and_from_a_split() {
     let dir = tempfile::tempdir().unwrap();
-    let tree = [
-        "train/good/0.png",
-        "test/OK/1.png",
-        "test/crack/0.png",
-        "test/crack/deep/3.png",
-    ];
+    let tree = ["train/good/0.png", "test/OK/1.png", "test/crack/0.png", "test/crack/deep/3.png"];
     for name in tree.iter().chain(&["ground_truth/crack/0_mask.png"]) {
         write_picture(&dir.path().join(name), 90);
     }
@@ -81,11 +69,7 @@ fn class_folders_are_the_truth_from_the_root_and_from_a_split() {
     let split = names_and_kinds(&dir.path().join("test"));
     assert_eq!(
         split,
-        [
-            kind("OK/1.png", "good"),
-            kind("crack/0.png", "crack"),
-            kind("crack/deep/3.png", "crack")
-        ]
+        [kind("OK/1.png", "good"), kind("crack/0.png", "crack"), kind("crack/deep/3.png", "crack")]
     );
 }
 
@@ -95,10 +79,7 @@ fn a_frame_carries_the_files_bytes_and_its_decoded_picture() {
     let file = dir.path().join("part.png");
     write_picture(&file, 77);
     let frame = all(&mut FolderSource::open(once(dir.path())).unwrap()).remove(0);
-    assert_eq!(
-        frame.encoded.as_deref(),
-        Some(fs::read(&file).unwrap().as_slice())
-    );
+    assert_eq!(frame.encoded.as_deref(), Some(fs::read(&file).unwrap().as_slice()));
     assert_eq!(frame.picture.unwrap().samples, Samples::Eight(vec![77; 16 * 12]));
     assert_eq!(frame.source_seq, 1);
 }
@@ -141,24 +122,14 @@ fn a_repeating_folder_starts_over_and_counts_on() {
     for name in ["a.png", "b.png"] {
         write_picture(&dir.path().join(name), 90);
     }
-    let mut source = FolderSource::open(FolderSettings {
-        repeat: true,
-        ..once(dir.path())
-    })
-    .unwrap();
+    let mut source = FolderSource::open(FolderSettings { repeat: true, ..once(dir.path()) }).unwrap();
     let frames: Vec<_> = (0..5)
         .map(|_| match source.next(Duration::ZERO).unwrap() {
             Next::Frame(frame) => (frame.source_seq, frame.part_id.unwrap()),
             other => panic!("{other:?}"),
         })
         .collect();
-    let expected = [
-        (1, "a.png"),
-        (2, "b.png"),
-        (3, "a.png"),
-        (4, "b.png"),
-        (5, "a.png"),
-    ];
+    let expected = [(1, "a.png"), (2, "b.png"), (3, "a.png"), (4, "b.png"), (5, "a.png")];
     assert_eq!(frames, expected.map(|(seq, name)| (seq, name.to_string())));
 }
 
@@ -168,26 +139,13 @@ fn a_paced_source_is_not_early_and_says_not_yet() {
     for name in ["a.png", "b.png"] {
         write_picture(&dir.path().join(name), 90);
     }
-    let paced = FolderSettings {
-        frames_per_second: Some(20.0),
-        ..once(dir.path())
-    };
+    let paced = FolderSettings { frames_per_second: Some(20.0), ..once(dir.path()) };
     let mut source = FolderSource::open(paced).unwrap();
-    let Next::Frame(first) = source.next(Duration::ZERO).unwrap() else {
-        panic!("due at once")
-    };
-    assert!(matches!(
-        source.next(Duration::from_millis(1)).unwrap(),
-        Next::NotYet
-    ));
-    let Next::Frame(second) = source.next(Duration::from_secs(5)).unwrap() else {
-        panic!("due by now")
-    };
+    let Next::Frame(first) = source.next(Duration::ZERO).unwrap() else { panic!("due at once") };
+    assert!(matches!(source.next(Duration::from_millis(1)).unwrap(), Next::NotYet));
+    let Next::Frame(second) = source.next(Duration::from_secs(5)).unwrap() else { panic!("due by now") };
     let apart = second.captured_at.monotonic - first.captured_at.monotonic;
-    assert!(
-        apart > Duration::from_millis(40),
-        "{apart:?} apart at 20 a second"
-    );
+    assert!(apart > Duration::from_millis(40), "{apart:?} apart at 20 a second");
     assert!(matches!(source.next(Duration::ZERO).unwrap(), Next::End));
 }
 
@@ -200,20 +158,11 @@ fn what_is_not_a_folder_of_pictures_is_refused_with_what_is() {
         let error = refusal(once(path));
         let words = error.to_string();
         assert!(matches!(error, CaptureError::Folder { .. }));
-        assert!(
-            words.contains(path.to_str().unwrap()) && words.contains("a folder with PNG"),
-            "{words}"
-        );
+        assert!(words.contains(path.to_str().unwrap()) && words.contains("a folder with PNG"), "{words}");
     }
     write_picture(&dir.path().join("a.png"), 90);
-    let error = refusal(FolderSettings {
-        frames_per_second: Some(-1.0),
-        ..once(dir.path())
-    });
-    assert!(
-        error.to_string().contains("folder.frames_per_second = -1"),
-        "{error}"
-    );
+    let error = refusal(FolderSettings { frames_per_second: Some(-1.0), ..once(dir.path()) });
+    assert!(error.to_string().contains("folder.frames_per_second = -1"), "{error}");
 }
 
 #[cfg(unix)]
@@ -226,10 +175,7 @@ fn folders_linked_in_a_circle_are_walked_once_and_dead_links_are_frames() {
     symlink(dir.path().join("a"), dir.path().join("b")).unwrap();
     symlink(dir.path().join("nowhere"), dir.path().join("dead.png")).unwrap();
     let frames = all(&mut FolderSource::open(once(dir.path())).unwrap());
-    let names: Vec<_> = frames
-        .iter()
-        .map(|frame| frame.part_id.as_deref().unwrap())
-        .collect();
+    let names: Vec<_> = frames.iter().map(|frame| frame.part_id.as_deref().unwrap()).collect();
     assert_eq!(names, ["a/part.png", "dead.png"]);
     assert!(matches!(frames[1].picture, Err(BadFrame::Unreadable { .. })));
 }
@@ -238,11 +184,7 @@ fn folders_linked_in_a_circle_are_walked_once_and_dead_links_are_frames() {
 fn a_simulated_data_set_is_read_back_with_its_truth_and_masks() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("set");
-    let settings = SimulatorSettings {
-        width: 64,
-        height: 48,
-        ..SimulatorSettings::default()
-    };
+    let settings = SimulatorSettings { width: 64, height: 48, ..SimulatorSettings::default() };
     let mut told = Vec::new();
     simulate(&out, settings.clone(), 3, 2, &mut |done, of| {
         told.push((done, of));
@@ -256,15 +198,10 @@ fn a_simulated_data_set_is_read_back_with_its_truth_and_masks() {
         let name = frame.part_id.unwrap();
         let kind = frame.truth.unwrap().kind;
         assert!(name.contains(&format!("/{kind}/")), "{name}: {kind}");
-        let Samples::Eight(pixels) = frame.picture.unwrap().samples else {
-            panic!("{name}: not 8 bits")
-        };
+        let Samples::Eight(pixels) = frame.picture.unwrap().samples else { panic!("{name}: not 8 bits") };
         assert!(distinct.insert(pixels), "{name}: the same picture twice");
         if kind != "good" {
-            let mask = out.join(
-                name.replace("test/", "ground_truth/")
-                    .replace(".png", "_mask.png"),
-            );
+            let mask = out.join(name.replace("test/", "ground_truth/").replace(".png", "_mask.png"));
             let mask = image::open(mask).unwrap().into_luma8();
             assert_eq!(mask.dimensions(), (64, 48));
             assert!(mask.pixels().all(|p| matches!(p.0, [0] | [255])) && mask.pixels().any(|p| p.0 == [255]));

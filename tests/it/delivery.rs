@@ -19,9 +19,7 @@ fn exactly_once(keys: &[Key]) -> BTreeMap<Key, usize> {
 }
 
 fn historical(heard: &Heard) -> bool {
-    heard.message["historical"]
-        .as_bool()
-        .expect("a verdict says whether it is late")
+    heard.message["historical"].as_bool().expect("a verdict says whether it is late")
 }
 
 #[test]
@@ -34,10 +32,7 @@ fn three_hundred_verdicts_arrive_once_each_and_in_order() {
     reader.wait_verdicts(&keys);
     station.wait_outbox_empty();
     station.stop();
-    assert_eq!(
-        keys.iter().map(|(_, seq)| *seq).collect::<Vec<_>>(),
-        (1..=300).collect::<Vec<_>>()
-    );
+    assert_eq!(keys.iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), (1..=300).collect::<Vec<_>>());
     assert_eq!(reader.verdicts(), exactly_once(&keys));
     let heard = reader.heard("verdict");
     assert_eq!(
@@ -80,17 +75,11 @@ fn nobody_listening_is_a_state_with_a_reason() {
     station.inspect(3);
     let asked = Instant::now();
     station.stop(); // nothing to drain into: leaves at once, and keeps the rows
-    assert!(
-        asked.elapsed() < Duration::from_secs(10),
-        "took {:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(10), "took {:?}", asked.elapsed());
     let broker = Broker::start();
     let reader = Subscriber::at(broker.port);
     let station = Station::start(folder.path(), broker_at(broker.port, None));
-    wait_until("the rows of the earlier boot came", || {
-        reader.verdicts().len() == 3
-    });
+    wait_until("the rows of the earlier boot came", || reader.verdicts().len() == 3);
     station.stop();
 }
 
@@ -120,15 +109,9 @@ fn a_broker_killed_in_mid_stream_loses_only_what_it_had_acknowledged() {
     station.stop();
     let verdicts = reader.verdicts();
     let known: BTreeSet<&Key> = keys.iter().collect();
-    assert!(
-        verdicts.keys().all(|key| known.contains(key)),
-        "a key that was never committed"
-    );
+    assert!(verdicts.keys().all(|key| known.contains(key)), "a key that was never committed");
     let missing: Vec<_> = keys.iter().filter(|key| !verdicts.contains_key(*key)).collect();
-    assert!(
-        missing.iter().all(|key| !owed.contains(key)),
-        "lost without the broker's word: {missing:?}"
-    );
+    assert!(missing.iter().all(|key| !owed.contains(key)), "lost without the broker's word: {missing:?}");
     for heard in reader.heard("verdict") {
         if owed.contains(&key(&heard.message)) && verdicts[&key(&heard.message)] == 1 {
             assert!(historical(&heard), "came after the outage: {}", heard.message);
@@ -153,10 +136,7 @@ fn a_link_cut_again_and_again_loses_nothing() {
     reader.wait_verdicts(&keys);
     station.wait_outbox_empty();
     station.stop();
-    assert_eq!(
-        reader.verdicts().into_keys().collect::<BTreeSet<_>>(),
-        keys.into_iter().collect()
-    );
+    assert_eq!(reader.verdicts().into_keys().collect::<BTreeSet<_>>(), keys.into_iter().collect());
 }
 
 #[test]
@@ -169,16 +149,10 @@ fn a_deaf_link_is_left_and_what_it_took_is_sent_again_as_historical() {
     proxy.set(Mode::Deaf);
     let keys = station.inspect(4);
     station.wait_disconnected(|fault| matches!(fault, Fault::NoAnswer(_)));
-    assert_eq!(
-        station.backlog().depth,
-        4,
-        "without a PUBACK nothing leaves the outbox"
-    );
+    assert_eq!(station.backlog().depth, 4, "without a PUBACK nothing leaves the outbox");
     proxy.set(Mode::Open);
     station.wait_outbox_empty();
-    wait_until("each came twice", || {
-        reader.verdicts().values().all(|times| *times == 2)
-    });
+    wait_until("each came twice", || reader.verdicts().values().all(|times| *times == 2));
     station.stop();
     assert_eq!(reader.verdicts().into_keys().collect::<Vec<_>>(), keys);
     let heard = reader.heard("verdict");
@@ -210,10 +184,7 @@ fn a_refused_station_says_so_and_goes_on_inspecting() {
     let Connection::Disconnected { reason, .. } = station.connection() else {
         panic!("refused, yet connected")
     };
-    assert!(
-        !reason.to_string().contains("guessed"),
-        "a password stands in: {reason}"
-    );
+    assert!(!reason.to_string().contains("guessed"), "a password stands in: {reason}");
     station.inspect(10);
     assert_eq!(station.backlog().depth, 10);
     station.stop();
@@ -229,22 +200,15 @@ fn probe_tells_wrong_from_not_there() {
     let mut broker = Broker::with_password();
     let asked = |credentials| runtime.block_on(probe(&broker_at(broker.port, credentials), limit));
     assert_eq!(asked(Some((USER, PASSWORD))), Ok(()));
-    assert!(matches!(
-        asked(Some((USER, "guessed"))).unwrap_err().fault,
-        Fault::Refused(_)
-    ));
+    assert!(matches!(asked(Some((USER, "guessed"))).unwrap_err().fault, Fault::Refused(_)));
     assert!(matches!(asked(None).unwrap_err().fault, Fault::Refused(_)));
     let proxy = Proxy::before(broker.port);
     proxy.set(Mode::Silent);
-    let silent = runtime
-        .block_on(probe(&broker_at(proxy.port, None), limit))
-        .unwrap_err();
+    let silent = runtime.block_on(probe(&broker_at(proxy.port, None), limit)).unwrap_err();
     assert!(matches!(silent.fault, Fault::NoAnswer(_)), "{silent}");
     let port = broker.port;
     broker.kill();
-    let gone = runtime
-        .block_on(probe(&broker_at(port, None), limit))
-        .unwrap_err();
+    let gone = runtime.block_on(probe(&broker_at(port, None), limit)).unwrap_err();
     assert!(matches!(gone.fault, Fault::Unreachable(_)), "{gone}");
 }
 
@@ -256,10 +220,7 @@ fn the_will_speaks_after_a_cut_and_not_after_a_goodbye() {
     station.wait_connected();
     let online = kept(&broker, "status", |message| message["state"] == "online");
     assert_eq!(online["boot_id"], station.origin.boot_id.to_string());
-    assert_eq!(
-        online["provider"],
-        json!({"requested": "cuda", "active": "cpu", "fallback": "no GPU"})
-    );
+    assert_eq!(online["provider"], json!({"requested": "cuda", "active": "cpu", "fallback": "no GPU"}));
     assert_eq!(online["outbox"]["depth"], 0);
     assert!(online["since"].is_string());
 
@@ -272,10 +233,7 @@ fn the_will_speaks_after_a_cut_and_not_after_a_goodbye() {
     kept(&broker, "status", |message| message["state"] == "online");
     station.stop();
     let first_after = Subscriber::at(broker.port).wait_heard("status", "a status is kept", |_| true);
-    assert_eq!(
-        (first_after.retained, &first_after.message["state"]),
-        (true, &json!("stopped"))
-    );
+    assert_eq!((first_after.retained, &first_after.message["state"]), (true, &json!("stopped")));
 }
 
 #[test]
@@ -292,27 +250,14 @@ fn a_changed_status_is_said_again_and_the_heart_beats() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let reader = Subscriber::at(broker.port);
     let station = Station::start(folder.path(), broker_at(broker.port, None));
-    reader.wait_heard("status", "online is said", |heard| {
-        heard.message["drops"]["queue_full"] == 0
-    });
-    station
-        .snapshot
-        .send_modify(|snapshot| *snapshot.drops.get_mut("queue_full").unwrap() = 7);
-    reader.wait_heard("status", "the change is said", |heard| {
-        heard.message["drops"]["queue_full"] == 7
-    });
+    reader.wait_heard("status", "online is said", |heard| heard.message["drops"]["queue_full"] == 0);
+    station.snapshot.send_modify(|snapshot| *snapshot.drops.get_mut("queue_full").unwrap() = 7);
+    reader.wait_heard("status", "the change is said", |heard| heard.message["drops"]["queue_full"] == 7);
     wait_until("the heart beats", || reader.heard("heartbeat").len() >= 3);
-    let beats: Vec<_> = reader
-        .heard("heartbeat")
-        .iter()
-        .map(|heard| heard.message["count"].as_u64().unwrap())
-        .collect();
+    let beats: Vec<_> =
+        reader.heard("heartbeat").iter().map(|heard| heard.message["count"].as_u64().unwrap()).collect();
     assert_eq!(beats, (1..=beats.len() as u64).collect::<Vec<_>>());
-    assert_eq!(
-        reader.heard("status").len(),
-        2,
-        "an unchanged status is not said again"
-    );
+    assert_eq!(reader.heard("status").len(), 2, "an unchanged status is not said again");
     station.stop();
 }
 
@@ -326,13 +271,7 @@ fn last_is_the_newest_verdict_and_never_the_backlog() {
     let reader = Subscriber::at(broker.port);
     proxy.set(Mode::Open);
     station.wait_outbox_empty();
-    let seqs = || {
-        reader
-            .heard("last")
-            .iter()
-            .map(|heard| key(&heard.message).1)
-            .collect::<Vec<_>>()
-    };
+    let seqs = || reader.heard("last").iter().map(|heard| key(&heard.message).1).collect::<Vec<_>>();
     wait_until("last is said", || !seqs().is_empty());
     assert_eq!(seqs(), [50], "only the newest of the backlog");
     station.inspect(1);
@@ -358,10 +297,7 @@ fn an_earlier_boot_is_delivered_by_the_next_one() {
     station.stop();
     assert_eq!(reader.verdicts(), exactly_once(&keys));
     let heard = reader.heard("verdict");
-    assert!(
-        heard[..25].iter().all(historical),
-        "an earlier boot's rows are late"
-    );
+    assert!(heard[..25].iter().all(historical), "an earlier boot's rows are late");
     assert_eq!(heard[25].message["seq"], 1, "each boot counts from 1");
 }
 
@@ -375,9 +311,7 @@ fn stopping_drains_first() {
     station.stop();
     reader.wait_verdicts(&keys);
     assert_eq!(unacknowledged(&folder), []);
-    let last = reader.wait_heard("status", "stopped is said", |heard| {
-        heard.message["state"] == "stopped"
-    });
+    let last = reader.wait_heard("status", "stopped is said", |heard| heard.message["state"] == "stopped");
     assert_eq!(last.message["outbox"]["depth"], 0);
 }
 
@@ -406,11 +340,7 @@ fn the_schema_refuses_what_contradicts_the_contract() {
     for (field, value) in broken {
         let mut message = normal.clone();
         message[field] = value;
-        assert!(
-            !schema.is_valid(&message),
-            "accepted {field} = {}",
-            message[field]
-        );
+        assert!(!schema.is_valid(&message), "accepted {field} = {}", message[field]);
     }
     for field in keys_of(&normal) {
         let mut message = normal.clone();

@@ -33,15 +33,8 @@ impl World {
     const SPREAD: f64 = 0.1;
 
     fn new(k: usize, sigma: f64, threshold: f64) -> Self {
-        let level = Schedule::linear(1000, 1e-4, 0.02)
-            .unwrap()
-            .noise_level(Timestep(k), sigma)
-            .unwrap();
-        Self {
-            level,
-            denoiser: GaussianDenoiser::new(Self::MEAN, Self::SPREAD, level),
-            threshold,
-        }
+        let level = Schedule::linear(1000, 1e-4, 0.02).unwrap().noise_level(Timestep(k), sigma).unwrap();
+        Self { level, denoiser: GaussianDenoiser::new(Self::MEAN, Self::SPREAD, level), threshold }
     }
 
     /// What is left of z - mean in z - x0_hat: 1 - g sqrt(a).
@@ -72,13 +65,7 @@ impl World {
     }
 
     fn inspector(&self, alpha: f64, target_radius: f64, max_draws: u32, batch: u32) -> Inspector {
-        self.inspector_with(
-            Box::new(self.denoiser.clone()),
-            alpha,
-            target_radius,
-            max_draws,
-            batch,
-        )
+        self.inspector_with(Box::new(self.denoiser.clone()), alpha, target_radius, max_draws, batch)
     }
 
     fn inspector_with(
@@ -115,22 +102,14 @@ impl World {
             onnxruntime: "none".to_owned(),
             recipe: None,
         };
-        let shape = InputShape {
-            channels: 1,
-            height: SIDE,
-            width: SIDE,
-        };
+        let shape = InputShape { channels: 1, height: SIDE, width: SIDE };
         let rule = SequentialRule::new(settings).unwrap();
         let detector = self.detector(denoiser, batch);
         Inspector::from_parts(Preprocessor::new(shape, None), detector, rule, parameters, false)
     }
 
     fn detector(&self, denoiser: Box<dyn Denoiser>, batch: u32) -> Detector {
-        let one_block = ScoreParameters {
-            scales: vec![SIDE],
-            filter_px: 1,
-            top_pixels: 1,
-        };
+        let one_block = ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1 };
         let maps = TrainingMaps::identity(SIDE, SIDE);
         Detector::with_denoiser(denoiser, self.level, one_block, maps.clone(), maps, batch)
     }
@@ -160,12 +139,7 @@ impl Grey {
             source_seq: 1,
             captured_at: Stamp::now(),
             part_id: None,
-            picture: Ok(Picture {
-                width,
-                height,
-                channels: Channels::Grey,
-                samples,
-            }),
+            picture: Ok(Picture { width, height, channels: Channels::Grey, samples }),
             encoded: None,
             truth: None,
         }
@@ -177,9 +151,7 @@ impl Grey {
 }
 
 fn inspect(inspector: &mut Inspector, grey: Grey, seed: u8) -> Inspection {
-    inspector
-        .inspect(&grey.frame(), FrameSeed([seed; 32]), std::time::Instant::now())
-        .inspection
+    inspector.inspect(&grey.frame(), FrameSeed([seed; 32]), std::time::Instant::now()).inspection
 }
 
 /// The share of draws above the threshold is the p of the closed form. A score that saw the clean frame would
@@ -192,22 +164,12 @@ fn draws_score_above_the_threshold_as_often_as_the_closed_form_says() {
     for wanted in [0.2, 0.5, 0.8] {
         let grey = Grey::with_p(&world, wanted);
         let p = world.p(grey.value());
-        assert!(
-            (p - wanted).abs() < 0.01,
-            "the test needs a grey near p = {wanted}: {p}"
-        );
-        let pairs = detector
-            .reconstruct(&grey.input(), FrameSeed([1; 32]), 0..DRAWS)
-            .unwrap();
-        let above = pairs
-            .iter()
-            .filter(|pair| f64::from(detector.certified(pair).value()) > world.threshold);
+        assert!((p - wanted).abs() < 0.01, "the test needs a grey near p = {wanted}: {p}");
+        let pairs = detector.reconstruct(&grey.input(), FrameSeed([1; 32]), 0..DRAWS).unwrap();
+        let above = pairs.iter().filter(|pair| f64::from(detector.certified(pair).value()) > world.threshold);
         let above = above.count() as f64;
         let off = (above - p * f64::from(DRAWS)) / (p * (1.0 - p) * f64::from(DRAWS)).sqrt();
-        assert!(
-            off.abs() < 4.5,
-            "{above} of {DRAWS} above, p = {p:.4}: {off:.1} deviations off"
-        );
+        assert!(off.abs() < 4.5, "{above} of {DRAWS} above, p = {p:.4}: {off:.1} deviations off");
     }
 }
 
@@ -215,10 +177,7 @@ fn draws_score_above_the_threshold_as_often_as_the_closed_form_says() {
 /// certified radius comes up to the true one from below.
 #[test]
 fn the_certified_radius_approaches_the_true_radius_from_below() {
-    let sigma_k = Schedule::linear(1000, 1e-4, 0.02)
-        .unwrap()
-        .sigma_k(Timestep(150))
-        .unwrap();
+    let sigma_k = Schedule::linear(1000, 1e-4, 0.02).unwrap().sigma_k(Timestep(150)).unwrap();
     let world = World::new(150, sigma_k, 2.5e-5);
     let grey = Grey::with_p(&world, 0.9);
     let truth = world.true_radius(grey.value());
@@ -227,10 +186,7 @@ fn the_certified_radius_approaches_the_true_radius_from_below() {
         let mut inspector = world.inspector(0.001, 0.97 * truth, 2000, 64);
         let radius = inspect(&mut inspector, grey, seed).certificate.unwrap().radius;
         assert!(radius < truth, "certified {radius}, true {truth}");
-        assert!(
-            radius > 0.8 * truth,
-            "certified {radius}, true {truth}: the bound is loose"
-        );
+        assert!(radius > 0.8 * truth, "certified {radius}, true {truth}: the bound is loose");
     }
 }
 
@@ -247,11 +203,7 @@ fn noise_added_inside_buys_no_radius() {
     assert!(certificate.radius >= 0.1 && certificate.radius < truth);
     // All draws agree, so what limits the radius is sigma: 0.05 Phi^-1(alpha^(1/n)) at the most.
     let limit = 0.05 * Normal::standard().inverse_cdf(0.001_f64.powf(1.0 / f64::from(certificate.draws)));
-    assert!(
-        certificate.radius < limit,
-        "{} against {limit}",
-        certificate.radius
-    );
+    assert!(certificate.radius < limit, "{} against {limit}", certificate.radius);
 }
 
 /// Draws are the same however they are batched, and none is lost where the batch does not divide them.
@@ -261,28 +213,16 @@ fn batches_change_nothing_and_lose_nothing() {
     let grey = Grey::with_p(&world, 0.5);
     let scores = |batch| -> Vec<f32> {
         let mut detector = world.detector(Box::new(world.denoiser.clone()), batch);
-        let pairs = detector
-            .reconstruct(&grey.input(), FrameSeed([7; 32]), 0..50)
-            .unwrap();
-        pairs
-            .iter()
-            .map(|pair| detector.certified(pair).value())
-            .collect()
+        let pairs = detector.reconstruct(&grey.input(), FrameSeed([7; 32]), 0..50).unwrap();
+        pairs.iter().map(|pair| detector.certified(pair).value()).collect()
     };
     let one_by_one = scores(1);
     assert_eq!(one_by_one.len(), 50);
     for batch in [3, 8, 64] {
         assert_eq!(scores(batch), one_by_one, "batch {batch}");
         let inspection = inspect(&mut world.inspector(0.001, 0.1, 50, batch), grey, 7);
-        assert_eq!(
-            inspection.scores,
-            one_by_one[..inspection.scores.len()],
-            "batch {batch}"
-        );
-        assert_eq!(
-            inspection.batches.iter().sum::<u32>() as usize,
-            inspection.scores.len()
-        );
+        assert_eq!(inspection.scores, one_by_one[..inspection.scores.len()], "batch {batch}");
+        assert_eq!(inspection.batches.iter().sum::<u32>() as usize, inspection.scores.len());
         assert!(inspection.batches.iter().all(|&draws| draws <= batch));
     }
 }
@@ -322,11 +262,7 @@ fn a_model_that_fails_abstains_and_says_so() {
     for grey in [Grey(32_768), Grey(64_000)] {
         for how in [How::Error, How::NotANumber] {
             for draws_left in [0, 8] {
-                let denoiser = Breaking {
-                    inner: world.denoiser.clone(),
-                    draws_left,
-                    how,
-                };
+                let denoiser = Breaking { inner: world.denoiser.clone(), draws_left, how };
                 let mut inspector = world.inspector_with(Box::new(denoiser), 0.001, 0.2, 100, 4);
                 let inspection = inspect(&mut inspector, grey, 1);
                 assert_eq!(inspection.verdict, Verdict::Abstain(Reason::ModelFault));
@@ -341,11 +277,8 @@ fn a_model_that_fails_abstains_and_says_so() {
 #[test]
 fn the_score_of_a_draw_cannot_see_the_clean_frame() {
     let bundle = Bundle::load(std::path::Path::new("models/bundles/demo-line")).unwrap();
-    let settings = SessionSettings {
-        provider: Provider::Cpu,
-        on_unavailable: OnUnavailable::Refuse,
-        threads: 1,
-    };
+    let settings =
+        SessionSettings { provider: Provider::Cpu, on_unavailable: OnUnavailable::Refuse, threads: 1 };
     let mut unet = OnnxDenoiser::open(
         &Runtime::load(None).unwrap(),
         &bundle.model_file(),
@@ -353,10 +286,7 @@ fn the_score_of_a_draw_cannot_see_the_clean_frame() {
         &settings,
     )
     .unwrap();
-    let level = Schedule::linear(1000, 1e-4, 0.02)
-        .unwrap()
-        .noise_level(Timestep(100), 0.0625)
-        .unwrap();
+    let level = Schedule::linear(1000, 1e-4, 0.02).unwrap().noise_level(Timestep(100), 0.0625).unwrap();
     let shape = (1, SIDE, SIDE);
     // All values are multiples of 1/256 and sigma is 1/16, so every sum is exact in f32.
     let grid = |at: (usize, usize, usize), factor: usize| ((at.1 * factor + at.2 * 3) % 97) as f32 / 256.0;
@@ -386,9 +316,6 @@ fn the_score_of_a_draw_cannot_see_the_clean_frame() {
     let tells_apart = |score: &dyn Fn(&Input, &Reconstruction) -> f32| {
         score(&inputs[0], &first.1).to_bits() != score(&inputs[1], &second.1).to_bits()
     };
-    assert!(
-        !tells_apart(&certified),
-        "the certified score saw the clean frame"
-    );
+    assert!(!tells_apart(&certified), "the certified score saw the clean frame");
     assert!(tells_apart(&leaking), "the check would not notice a leak");
 }

@@ -18,10 +18,7 @@ struct Log {
 
 impl Log {
     fn new() -> Self {
-        Self {
-            folder: TempDir::new().unwrap(),
-            parameters: Arc::new(parameters()),
-        }
+        Self { folder: TempDir::new().unwrap(), parameters: Arc::new(parameters()) }
     }
 
     fn path(&self) -> PathBuf {
@@ -33,10 +30,7 @@ impl Log {
     }
 
     fn boot(&self, store: &mut Store, station: &str) -> Origin {
-        let origin = Origin {
-            boot_id: Uuid::new_v4(),
-            station: station.into(),
-        };
+        let origin = Origin { boot_id: Uuid::new_v4(), station: station.into() };
         let boot = Boot {
             started_at: jiff::Timestamp::UNIX_EPOCH,
             version: "0.1.0",
@@ -57,9 +51,7 @@ impl Log {
     }
 
     fn count(&self, table: &str) -> u32 {
-        self.sql()
-            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-            .unwrap()
+        self.sql().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }
 }
 
@@ -74,11 +66,7 @@ fn each_boot_and_station_counts_from_one_without_a_gap() {
     }
     drop(store);
     let mut store = log.open();
-    assert_eq!(
-        log.commit(&mut store, &first, 6).unwrap().seq,
-        6,
-        "a reopened log goes on"
-    );
+    assert_eq!(log.commit(&mut store, &first, 6).unwrap().seq, 6, "a reopened log goes on");
     let next = log.boot(&mut store, "a");
     assert_eq!(log.commit(&mut store, &next, 7).unwrap().seq, 1);
 }
@@ -106,22 +94,9 @@ fn a_failed_commit_leaves_nothing_and_takes_no_number() {
 fn an_inspection_of_an_unknown_boot_is_refused() {
     let log = Log::new();
     let mut store = log.open();
-    let stranger = Origin {
-        boot_id: Uuid::new_v4(),
-        station: "a".into(),
-    };
-    assert!(matches!(
-        log.commit(&mut store, &stranger, 0),
-        Err(StoreError::Sql { .. })
-    ));
-    assert_eq!(
-        (
-            log.count("inspection"),
-            log.count("outbox"),
-            log.count("parameters")
-        ),
-        (0, 0, 0)
-    );
+    let stranger = Origin { boot_id: Uuid::new_v4(), station: "a".into() };
+    assert!(matches!(log.commit(&mut store, &stranger, 0), Err(StoreError::Sql { .. })));
+    assert_eq!((log.count("inspection"), log.count("outbox"), log.count("parameters")), (0, 0, 0));
 }
 
 #[test]
@@ -141,18 +116,9 @@ fn what_a_recomputation_needs_is_kept_to_the_bit() {
         )
         .unwrap();
     assert_eq!(seed, wanted.seed.0);
-    let bits: Vec<u32> = scores
-        .chunks(4)
-        .map(|score| u32::from_le_bytes(score.try_into().unwrap()))
-        .collect();
-    assert_eq!(
-        bits,
-        wanted
-            .scores
-            .iter()
-            .map(|score| score.to_bits())
-            .collect::<Vec<_>>()
-    );
+    let bits: Vec<u32> =
+        scores.chunks(4).map(|score| u32::from_le_bytes(score.try_into().unwrap())).collect();
+    assert_eq!(bits, wanted.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>());
     assert_eq!(batches, [2, 0, 0, 0, 1, 0, 0, 0]);
     assert_eq!(radius.to_bits(), wanted.certificate.unwrap().radius.to_bits());
     assert_eq!(captured, wanted.captured_at.as_microsecond());
@@ -166,10 +132,8 @@ fn what_a_recomputation_needs_is_kept_to_the_bit() {
         )
         .unwrap();
     assert_eq!((threshold as f32, draws), (log.parameters.threshold, None));
-    let prior: Vec<f64> = prior
-        .chunks(8)
-        .map(|value| f64::from_le_bytes(value.try_into().unwrap()))
-        .collect();
+    let prior: Vec<f64> =
+        prior.chunks(8).map(|value| f64::from_le_bytes(value.try_into().unwrap())).collect();
     assert_eq!(prior, log.parameters.prior.concat());
 }
 
@@ -182,10 +146,7 @@ fn equal_parameters_share_a_row_and_different_ones_do_not() {
         log.commit(&mut store, &origin, n).unwrap(); // no deadline and no recipe: two NULLs are equal here
     }
     assert_eq!(log.count("parameters"), 1);
-    log.parameters = Arc::new(Parameters {
-        deadline_ms: Some(250),
-        ..parameters()
-    });
+    log.parameters = Arc::new(Parameters { deadline_ms: Some(250), ..parameters() });
     log.commit(&mut store, &origin, 3).unwrap();
     assert_eq!(log.count("parameters"), 2);
 }
@@ -202,43 +163,19 @@ fn the_outbox_gives_rows_in_order_until_they_are_acknowledged() {
         })
         .collect();
     let waiting = |store: &Store, after, limit| -> Vec<RowId> {
-        store
-            .outbox_after("a", after, limit)
-            .unwrap()
-            .iter()
-            .map(|message| message.row)
-            .collect()
+        store.outbox_after("a", after, limit).unwrap().iter().map(|message| message.row).collect()
     };
     assert_eq!(waiting(&store, RowId::START, 4), rows[..4]);
     assert_eq!(waiting(&store, rows[3], 4), rows[4..]);
-    assert_eq!(
-        store.backlog("a").unwrap().oldest,
-        Some(inspection(0, &log.parameters).captured_at)
-    );
+    assert_eq!(store.backlog("a").unwrap().oldest, Some(inspection(0, &log.parameters).captured_at));
     store.acknowledged(&[rows[0], rows[2]]).unwrap();
     drop(store);
     let mut store = log.open();
-    assert_eq!(
-        waiting(&store, RowId::START, 9),
-        [rows[1], rows[3], rows[4], rows[5]]
-    );
-    assert_eq!(
-        store.backlog("a").unwrap().oldest,
-        Some(inspection(1, &log.parameters).captured_at)
-    );
+    assert_eq!(waiting(&store, RowId::START, 9), [rows[1], rows[3], rows[4], rows[5]]);
+    assert_eq!(store.backlog("a").unwrap().oldest, Some(inspection(1, &log.parameters).captured_at));
     store.acknowledged(&rows).unwrap();
-    assert_eq!(
-        (
-            store.backlog("a").unwrap().depth,
-            store.backlog("a").unwrap().oldest
-        ),
-        (0, None)
-    );
-    assert_eq!(
-        store.backlog("b").unwrap().depth,
-        6,
-        "another station's rows stay"
-    );
+    assert_eq!((store.backlog("a").unwrap().depth, store.backlog("a").unwrap().oldest), (0, None));
+    assert_eq!(store.backlog("b").unwrap().depth, 6, "another station's rows stay");
     assert_eq!(
         store.newest_message("a").unwrap().unwrap().row,
         rows[5],
@@ -264,24 +201,14 @@ fn the_thread_answers_everybody_and_announces_the_newest_row() {
                 })
             })
             .collect();
-        writers
-            .into_iter()
-            .flat_map(|writer| writer.join().unwrap())
-            .collect()
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
     });
-    assert_eq!(
-        seqs.iter().collect::<std::collections::BTreeSet<_>>().len(),
-        40,
-        "no number given twice"
-    );
+    assert_eq!(seqs.iter().collect::<std::collections::BTreeSet<_>>().len(), 40, "no number given twice");
     assert_eq!(seqs.iter().max(), Some(&40));
     drop(handle);
     thread.join().unwrap();
     let store = log.open();
-    assert_eq!(
-        Some(*newest.borrow()),
-        store.newest_message("a").unwrap().map(|message| message.row)
-    );
+    assert_eq!(Some(*newest.borrow()), store.newest_message("a").unwrap().map(|message| message.row));
 }
 
 #[test]
@@ -293,26 +220,14 @@ fn a_place_that_cannot_be_written_is_refused_with_the_way_out() {
     assert!(matches!(error, StoreError::Unwritable { .. }), "{error}");
     assert!(error.to_string().contains("name a folder"), "{error}");
     let folder = Store::open(log.folder.path()).unwrap_err();
-    assert!(
-        matches!(folder, StoreError::Unwritable { .. }),
-        "a folder is no log: {folder}"
-    );
+    assert!(matches!(folder, StoreError::Unwritable { .. }), "a folder is no log: {folder}");
 }
 
 #[test]
 fn a_file_system_that_cannot_make_commits_last_is_refused() {
     // SQLite keeps ":memory:" off the disk, and says so only when asked.
     let error = Store::open(Path::new(":memory:")).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::NotDurable {
-                pragma: "journal_mode",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::NotDurable { pragma: "journal_mode", .. }), "{error}");
 }
 
 #[test]
@@ -321,21 +236,8 @@ fn a_newer_log_is_refused_and_left_as_it_is() {
     drop(log.open());
     log.sql().pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(&log.path()).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::Newer {
-                found: 99,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    let version: u32 = log
-        .sql()
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .unwrap();
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 1, .. }), "{error}");
+    let version: u32 = log.sql().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, 99);
 }
 
@@ -352,11 +254,9 @@ fn a_broken_file_is_refused_with_the_way_out() {
     let overwritten = [b"not a database at all, ".repeat(8), whole[184..].to_vec()].concat();
     let mut schema_lost = whole.clone();
     schema_lost[100..4096].fill(0xff);
-    for (what, bytes) in [
-        ("cut off", &whole[..whole.len() / 3]),
-        ("overwritten", &overwritten),
-        ("schema lost", &schema_lost),
-    ] {
+    for (what, bytes) in
+        [("cut off", &whole[..whole.len() / 3]), ("overwritten", &overwritten), ("schema lost", &schema_lost)]
+    {
         std::fs::write(log.path(), bytes).unwrap();
         let error = Store::open(&log.path()).map(|_| ()).expect_err(what);
         assert!(matches!(error, StoreError::Corrupt { .. }), "{what}: {error}");

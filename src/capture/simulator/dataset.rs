@@ -41,11 +41,7 @@ pub fn simulate(
             write_png(&file, &settings, &rendered.pixels)?;
             if kind.is_some() {
                 let name = format!("{number:04}_mask.png");
-                write_png(
-                    &out.join("ground_truth").join(class).join(name),
-                    &settings,
-                    &rendered.mask,
-                )?;
+                write_png(&out.join("ground_truth").join(class).join(name), &settings, &rendered.mask)?;
             }
             progress(index, total);
         }

@@ -23,14 +23,8 @@ pub enum DefectKind {
 }
 
 impl DefectKind {
-    pub const ALL: [Self; 6] = [
-        Self::Chip,
-        Self::Crack,
-        Self::Dent,
-        Self::MissingHole,
-        Self::Scratch,
-        Self::Stain,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Chip, Self::Crack, Self::Dent, Self::MissingHole, Self::Scratch, Self::Stain];
 
     /// The name of the class folder and of the truth.
     pub fn word(self) -> &'static str {
@@ -71,10 +65,7 @@ impl Defect {
         let shape = match kind {
             DefectKind::Chip => Shape::Chip(Blob::draw(Point::polar(RIM, any_angle(rng)), 0.09..0.15, rng)),
             DefectKind::Crack => Shape::Crack(Line::crack(part, rng)),
-            DefectKind::Dent => Shape::Dent {
-                centre: on_face(rng),
-                radius: rng.random_range(0.1..0.16),
-            },
+            DefectKind::Dent => Shape::Dent { centre: on_face(rng), radius: rng.random_range(0.1..0.16) },
             DefectKind::MissingHole => Shape::MissingHole(part.hole(rng.random_range(0..HOLES))),
             DefectKind::Scratch => Shape::Scratch {
                 line: Line::scratch(rng),
@@ -82,10 +73,7 @@ impl Defect {
             },
             DefectKind::Stain => Shape::Stain(Blob::draw(on_face(rng), 0.08..0.17, rng)),
         };
-        Self {
-            shape,
-            strength: contrast * rng.random_range(0.4..1.0_f32),
-        }
+        Self { shape, strength: contrast * rng.random_range(0.4..1.0_f32) }
     }
 
     /// What is seen at `p` with the defect there, and how much of the point the defect covers.
@@ -103,10 +91,7 @@ impl Defect {
                 let q = p.minus(*centre);
                 let depth = (1.0 - q.dot(q) / (radius * radius)).max(0.0);
                 let tilt = -q.dot(part.lamp()) / radius;
-                (
-                    if depth > 0.0 { metal } else { 0.0 },
-                    value + 1.6 * tilt * depth * depth,
-                )
+                (if depth > 0.0 { metal } else { 0.0 }, value + 1.6 * tilt * depth * depth)
             }
             Shape::MissingHole(centre) => {
                 let outside = p.minus(*centre).norm() - HOLE - COUNTERSINK;
@@ -158,11 +143,8 @@ impl Blob {
             return -self.radius;
         }
         let angle = q.y.atan2(q.x);
-        let bumps: f32 = self
-            .lobes
-            .iter()
-            .map(|(order, size, phase)| size * (order * angle + phase).cos())
-            .sum();
+        let bumps: f32 =
+            self.lobes.iter().map(|(order, size, phase)| size * (order * angle + phase).cos()).sum();
         self.radius * (1.0 + bumps) - distance
     }
 }
@@ -180,12 +162,7 @@ impl Line {
     fn new(points: Vec<Point>, half_width: f32) -> Self {
         let centre = points[points.len() / 2];
         let farthest = points.iter().map(|p| p.minus(centre).norm()).fold(0.0, f32::max);
-        Self {
-            points,
-            half_width,
-            centre,
-            reach: farthest + 0.1,
-        }
+        Self { points, half_width, centre, reach: farthest + 0.1 }
     }
 
     /// A bowed stroke across the face.
@@ -193,18 +170,11 @@ impl Line {
         let (start, heading) = (on_face(rng), any_angle(rng));
         let (length, bow): (f32, f32) = (rng.random_range(0.35..0.7), rng.random_range(-0.8..0.8));
         // Towards the middle, so that most of the stroke stays on the part.
-        let inward = if start.dot(Point::polar(1.0, heading)) > 0.0 {
-            -1.0
-        } else {
-            1.0
-        };
+        let inward = if start.dot(Point::polar(1.0, heading)) > 0.0 { -1.0 } else { 1.0 };
         let points = (0..10).scan(start, |at, i| {
             let here = *at;
             let step = Point::polar(inward * length / 9.0, heading + bow * i as f32 / 9.0);
-            *at = Point {
-                x: here.x + step.x,
-                y: here.y + step.y,
-            };
+            *at = Point { x: here.x + step.x, y: here.y + step.y };
             Some(here)
         });
         Self::new(points.collect(), rng.random_range(0.009..0.016))
@@ -215,20 +185,11 @@ impl Line {
         let hole = part.hole(rng.random_range(0..HOLES));
         let heading = any_angle(rng);
         let start = Point::polar(HOLE, heading);
-        let mut at = Point {
-            x: hole.x + start.x,
-            y: hole.y + start.y,
-        };
+        let mut at = Point { x: hole.x + start.x, y: hole.y + start.y };
         let mut points = vec![at];
         for _ in 0..rng.random_range(6..11) {
-            let step = Point::polar(
-                rng.random_range(0.03..0.06),
-                heading + rng.random_range(-0.9..0.9),
-            );
-            at = Point {
-                x: at.x + step.x,
-                y: at.y + step.y,
-            };
+            let step = Point::polar(rng.random_range(0.03..0.06), heading + rng.random_range(-0.9..0.9));
+            at = Point { x: at.x + step.x, y: at.y + step.y };
             points.push(at);
         }
         Self::new(points, rng.random_range(0.009..0.016))
@@ -245,10 +206,7 @@ impl Line {
             .map(|ends| {
                 let (along, q) = (ends[1].minus(ends[0]), p.minus(ends[0]));
                 let share = (q.dot(along) / along.dot(along).max(1e-9)).clamp(0.0, 1.0);
-                let beside = q.minus(Point {
-                    x: along.x * share,
-                    y: along.y * share,
-                });
+                let beside = q.minus(Point { x: along.x * share, y: along.y * share });
                 beside.dot(beside)
             })
             .fold(f32::INFINITY, f32::min);

@@ -58,49 +58,24 @@ impl Default for SimulatorSettings {
 impl SimulatorSettings {
     fn check(&self) -> Result<(), CaptureError> {
         let refuse = |key, value: String, why: &str, allowed: &str| {
-            Err(CaptureError::Setting {
-                key,
-                value,
-                why: why.into(),
-                allowed: allowed.into(),
-            })
+            Err(CaptureError::Setting { key, value, why: why.into(), allowed: allowed.into() })
         };
         for (key, side) in [("simulator.width", self.width), ("simulator.height", self.height)] {
             if !(32..=4096).contains(&side) {
-                return refuse(
-                    key,
-                    side.to_string(),
-                    "no such frame can be rendered",
-                    "32 to 4096 pixels",
-                );
+                return refuse(key, side.to_string(), "no such frame can be rendered", "32 to 4096 pixels");
             }
         }
         if !(0.0..=1.0).contains(&self.defect_rate) {
-            return refuse(
-                "simulator.defect_rate",
-                self.defect_rate.to_string(),
-                "not a share",
-                "0 to 1",
-            );
+            return refuse("simulator.defect_rate", self.defect_rate.to_string(), "not a share", "0 to 1");
         }
         if !(0.0..=10.0).contains(&self.defect_contrast) {
             let value = self.defect_contrast.to_string();
-            return refuse(
-                "simulator.defect_contrast",
-                value,
-                "out of range",
-                "0 to 10, 1 as designed",
-            );
+            return refuse("simulator.defect_contrast", value, "out of range", "0 to 10, 1 as designed");
         }
         match self.parts_per_second {
             Some(rate) if !Pace::ALLOWED.contains(&rate) => {
                 let allowed = "0.001 to 1000, or none for as fast as it goes";
-                refuse(
-                    "simulator.parts_per_second",
-                    rate.to_string(),
-                    "no such rate",
-                    allowed,
-                )
+                refuse("simulator.parts_per_second", rate.to_string(), "no such rate", allowed)
             }
             _ => Ok(()),
         }
@@ -118,11 +93,7 @@ impl Simulator {
     pub fn new(settings: SimulatorSettings) -> Result<Self, CaptureError> {
         settings.check()?;
         let pace = Pace::new(settings.parts_per_second);
-        Ok(Self {
-            settings,
-            pace,
-            sent: 0,
-        })
+        Ok(Self { settings, pace, sent: 0 })
     }
 }
 
@@ -149,16 +120,12 @@ impl FrameSource for Simulator {
                 samples: Samples::Eight(rendered.pixels),
             }),
             encoded: None,
-            truth: Some(Truth {
-                kind: defect.map_or("good", DefectKind::word).into(),
-            }),
+            truth: Some(Truth { kind: defect.map_or("good", DefectKind::word).into() }),
         })))
     }
 
     fn describe(&self) -> String {
-        let SimulatorSettings {
-            seed, width, height, ..
-        } = self.settings;
+        let SimulatorSettings { seed, width, height, .. } = self.settings;
         format!("simulator, seed {seed}, {width}x{height} grey")
     }
 }
@@ -175,12 +142,7 @@ mod tests {
     use super::*;
 
     fn settings() -> SimulatorSettings {
-        SimulatorSettings {
-            width: 128,
-            height: 96,
-            parts_per_second: None,
-            ..SimulatorSettings::default()
-        }
+        SimulatorSettings { width: 128, height: 96, parts_per_second: None, ..SimulatorSettings::default() }
     }
 
     fn frames(settings: SimulatorSettings) -> Vec<Frame> {
@@ -199,36 +161,21 @@ mod tests {
         (1..9).for_each(|index| drop(render(&settings(), index, None)));
         assert_eq!(alone.pixels, render(&settings(), 9, kind).pixels);
         assert_ne!(alone.pixels, render(&settings(), 10, kind).pixels);
-        let other_seed = SimulatorSettings {
-            seed: 1,
-            ..settings()
-        };
+        let other_seed = SimulatorSettings { seed: 1, ..settings() };
         assert_ne!(alone.pixels, render(&other_seed, 9, kind).pixels);
     }
 
     #[test]
     fn a_source_gives_count_frames_with_their_truth() {
-        let settings = SimulatorSettings {
-            count: Some(400),
-            defect_rate: 0.25,
-            width: 32,
-            height: 32,
-            ..settings()
-        };
+        let settings =
+            SimulatorSettings { count: Some(400), defect_rate: 0.25, width: 32, height: 32, ..settings() };
         let frames = frames(settings.clone());
         assert_eq!(frames.len(), 400);
-        let defective = frames
-            .iter()
-            .filter(|f| f.truth.as_ref().unwrap().is_defect())
-            .count();
+        let defective = frames.iter().filter(|f| f.truth.as_ref().unwrap().is_defect()).count();
         // Binomial(400, 0.25): five standard deviations are 43.
         assert!((57..=143).contains(&defective), "{defective} defective");
         for kind in DefectKind::ALL {
-            assert!(
-                frames
-                    .iter()
-                    .any(|f| f.truth.as_ref().unwrap().kind == kind.word())
-            );
+            assert!(frames.iter().any(|f| f.truth.as_ref().unwrap().kind == kind.word()));
         }
         assert_eq!(frames[0].source_seq, 1);
         assert_eq!(frames[399].part_id.as_deref(), Some("flange-000400"));
@@ -239,10 +186,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_defect_changes_the_part_where_its_mask_says() {
-        let settings = SimulatorSettings {
-            defect_contrast: 3.0,
-            ..SimulatorSettings::default()
-        };
+        let settings = SimulatorSettings { defect_contrast: 3.0, ..SimulatorSettings::default() };
         for kind in DefectKind::ALL {
             for index in 1..=8 {
                 let good = render(&settings, index, None);
@@ -259,32 +203,18 @@ mod tests {
                     }
                 }
                 assert!(area > 40, "{}: {area} pixels of 65536", kind.word());
-                assert!(
-                    inside / f64::from(area) > 20.0,
-                    "{}: change {inside} over {area}",
-                    kind.word()
-                );
+                assert!(inside / f64::from(area) > 20.0, "{}: change {inside} over {area}", kind.word());
                 // Only the soft edge, covered less than half, lies outside.
-                assert!(
-                    outside < 0.4 * inside,
-                    "{}: {outside} outside, {inside} inside",
-                    kind.word()
-                );
+                assert!(outside < 0.4 * inside, "{}: {outside} outside, {inside} inside", kind.word());
             }
         }
     }
 
     #[test]
     fn without_contrast_a_defect_cannot_be_seen() {
-        let settings = SimulatorSettings {
-            defect_contrast: 0.0,
-            ..settings()
-        };
+        let settings = SimulatorSettings { defect_contrast: 0.0, ..settings() };
         for kind in DefectKind::ALL {
-            assert_eq!(
-                render(&settings, 3, Some(kind)).pixels,
-                render(&settings, 3, None).pixels
-            );
+            assert_eq!(render(&settings, 3, Some(kind)).pixels, render(&settings, 3, None).pixels);
         }
     }
 
@@ -307,10 +237,7 @@ mod tests {
         let refused = |change: fn(&mut SimulatorSettings)| {
             let mut settings = settings();
             change(&mut settings);
-            Simulator::new(settings)
-                .err()
-                .expect("must be refused")
-                .to_string()
+            Simulator::new(settings).err().expect("must be refused").to_string()
         };
         assert!(refused(|s| s.width = 31).contains("simulator.width = 31"));
         assert!(refused(|s| s.height = 5000).contains("simulator.height = 5000"));

@@ -38,17 +38,11 @@ pub(super) struct Point {
 
 impl Point {
     pub(super) fn polar(radius: f32, angle: f32) -> Self {
-        Self {
-            x: radius * angle.cos(),
-            y: radius * angle.sin(),
-        }
+        Self { x: radius * angle.cos(), y: radius * angle.sin() }
     }
 
     pub(super) fn minus(self, other: Self) -> Self {
-        Self {
-            x: self.x - other.x,
-            y: self.y - other.y,
-        }
+        Self { x: self.x - other.x, y: self.y - other.y }
     }
 
     pub(super) fn dot(self, other: Self) -> f32 {
@@ -60,10 +54,7 @@ impl Point {
     }
 
     fn scaled(self, by: f32) -> Self {
-        Self {
-            x: self.x * by,
-            y: self.y * by,
-        }
+        Self { x: self.x * by, y: self.y * by }
     }
 }
 
@@ -98,10 +89,8 @@ impl Part {
     pub(super) fn draw(rng: &mut ChaCha8Rng, pixel: f32) -> Self {
         let angle: f32 = rng.random_range(-0.035..0.035);
         let (sin, cos) = angle.sin_cos();
-        let mut jitter = |size: f32| Point {
-            x: rng.random_range(-size..size),
-            y: rng.random_range(-size..size),
-        };
+        let mut jitter =
+            |size: f32| Point { x: rng.random_range(-size..size), y: rng.random_range(-size..size) };
         let (shift, belt_offset) = (jitter(0.02), jitter(50.0));
         let finish = rng.random_range(-0.02..0.02);
         let holes = std::array::from_fn(|i| {
@@ -111,10 +100,7 @@ impl Part {
             shift,
             cos,
             sin,
-            lamp: Point {
-                x: cos * LAMP.x + sin * LAMP.y,
-                y: cos * LAMP.y - sin * LAMP.x,
-            },
+            lamp: Point { x: cos * LAMP.x + sin * LAMP.y, y: cos * LAMP.y - sin * LAMP.x },
             holes,
             grain: Grain::draw(rng),
             finish,
@@ -126,10 +112,7 @@ impl Part {
     /// From a point of the frame to the same point seen from the part.
     pub(super) fn locate(&self, frame: Point) -> Point {
         let p = frame.minus(self.shift);
-        Point {
-            x: self.cos * p.x + self.sin * p.y,
-            y: self.cos * p.y - self.sin * p.x,
-        }
+        Point { x: self.cos * p.x + self.sin * p.y, y: self.cos * p.y - self.sin * p.x }
     }
 
     pub(super) fn lamp(&self) -> Point {
@@ -151,15 +134,9 @@ impl Part {
         let body = self.cover(RIM - radius);
         let belt = if body < 1.0 { self.belt(p) } else { 0.0 };
         if body == 0.0 {
-            return Surface {
-                value: belt,
-                metal: 0.0,
-            };
+            return Surface { value: belt, metal: 0.0 };
         }
-        let mut seen = Surface {
-            value: self.face(p),
-            metal: 1.0,
-        };
+        let mut seen = Surface { value: self.face(p), metal: 1.0 };
         self.sink(&mut seen, p, radius - BORE, 0.022);
         let beside_key = p.x.abs().max(KEYWAY_WIDTH) - KEYWAY_WIDTH;
         if beside_key < 0.05 && p.y > 0.0 && p.y < KEYWAY_DEPTH + 0.05 {
@@ -172,10 +149,7 @@ impl Part {
                 self.sink(&mut seen, q, q.norm() - HOLE, COUNTERSINK);
             }
         }
-        Surface {
-            value: mix(belt, seen.value, body),
-            metal: seen.metal * body,
-        }
+        Surface { value: mix(belt, seen.value, body), metal: seen.metal * body }
     }
 
     /// The metal's face, hub and bevel as if nothing were drilled into it.

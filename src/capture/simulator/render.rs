@@ -46,10 +46,7 @@ pub(super) fn render(settings: &SimulatorSettings, index: u64, kind: Option<Defe
     });
     let light = Lighting::at(settings.seed, index);
     let mut sensor = stream(settings.seed, index, Purpose::Sensor);
-    let mut rendered = Rendered {
-        pixels: Vec::with_capacity(width * height),
-        mask: vec![0; width * height],
-    };
+    let mut rendered = Rendered { pixels: Vec::with_capacity(width * height), mask: vec![0; width * height] };
     for row in 0..height {
         let y = (row as f32 + 0.5 - height as f32 / 2.0) * pixel;
         for column in 0..width {
@@ -64,9 +61,7 @@ pub(super) fn render(settings: &SimulatorSettings, index: u64, kind: Option<Defe
                     rendered.mask[row * width + column] = 255;
                 }
             }
-            rendered
-                .pixels
-                .push(expose(value * light.on(x, y), sensor.sample(StandardNormal)));
+            rendered.pixels.push(expose(value * light.on(x, y), sensor.sample(StandardNormal)));
         }
     }
     rendered
@@ -116,10 +111,7 @@ mod tests {
         for index in (1..100).chain([u64::MAX]) {
             for purpose in [Purpose::Choice, Purpose::Part, Purpose::Defect, Purpose::Sensor] {
                 let value: u64 = stream(1, index, purpose).random();
-                assert!(
-                    first.insert(value),
-                    "{purpose:?} of {index} repeats another stream"
-                );
+                assert!(first.insert(value), "{purpose:?} of {index} repeats another stream");
             }
         }
     }

@@ -26,28 +26,22 @@ impl EmbeddedBroker {
         let mut broker = Broker::new(settings(port));
         let verdicts = Arc::new(AtomicU64::new(0));
         let (mut subscribe, mut messages) = broker.link("demo").context("embedded broker")?;
-        subscribe
-            .subscribe("+/+/+/+/verdict")
-            .context("embedded broker")?;
+        subscribe.subscribe("+/+/+/+/verdict").context("embedded broker")?;
         let counted = Arc::clone(&verdicts);
-        std::thread::Builder::new()
-            .name("demo-subscriber".to_owned())
-            .spawn(move || {
-                while let Ok(message) = messages.recv() {
-                    if let Some(Notification::Forward(_)) = message {
-                        counted.fetch_add(1, Ordering::Relaxed);
-                    }
+        std::thread::Builder::new().name("demo-subscriber".to_owned()).spawn(move || {
+            while let Ok(message) = messages.recv() {
+                if let Some(Notification::Forward(_)) = message {
+                    counted.fetch_add(1, Ordering::Relaxed);
                 }
-            })?;
-        std::thread::Builder::new()
-            .name("demo-broker".to_owned())
-            .spawn(move || {
-                if let Err(error) = broker.start() {
-                    tracing::error!("embedded broker: {error}");
-                }
-                // The link lives as long as the broker.
-                drop(subscribe);
-            })?;
+            }
+        })?;
+        std::thread::Builder::new().name("demo-broker".to_owned()).spawn(move || {
+            if let Err(error) = broker.start() {
+                tracing::error!("embedded broker: {error}");
+            }
+            // The link lives as long as the broker.
+            drop(subscribe);
+        })?;
         Ok(Self { port, verdicts })
     }
 

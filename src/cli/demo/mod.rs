@@ -26,25 +26,15 @@ const CONFIG: &str = include_str!("../../../config/demo.toml");
 
 /// The demo's bundle, file by file.
 const BUNDLE: [(&str, &[u8]); 4] = [
-    (
-        "bundle.toml",
-        include_bytes!("../../../models/bundles/demo-line/bundle.toml"),
-    ),
-    (
-        "model.onnx",
-        include_bytes!("../../../models/bundles/demo-line/model.onnx"),
-    ),
-    (
-        "golden.safetensors",
-        include_bytes!("../../../models/bundles/demo-line/golden.safetensors"),
-    ),
-    (
-        "maps.safetensors",
-        include_bytes!("../../../models/bundles/demo-line/maps.safetensors"),
-    ),
+    ("bundle.toml", include_bytes!("../../../models/bundles/demo-line/bundle.toml")),
+    ("model.onnx", include_bytes!("../../../models/bundles/demo-line/model.onnx")),
+    ("golden.safetensors", include_bytes!("../../../models/bundles/demo-line/golden.safetensors")),
+    ("maps.safetensors", include_bytes!("../../../models/bundles/demo-line/maps.safetensors")),
 ];
 
-/// A minute of a simulated line: frames in, certified verdicts, MQTT out, every inspection logged.
+/// A simulated line with everything embedded: no camera, no broker, no files needed.
+///
+/// A minute of frames in, certified verdicts, MQTT out, every inspection logged.
 ///
 /// Flagged parts leave their evidence (frame, model input, heat map) under --state.
 #[derive(Debug, Args)]
@@ -100,19 +90,13 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     println!("\n{}", in_words(&summary));
     tally.print(seconds);
     println!("{} verdicts came out of the broker", broker.verdicts());
-    println!(
-        "evidence of flagged parts: {}",
-        config.state_folder.join("evidence").display()
-    );
+    println!("evidence of flagged parts: {}", config.state_folder.join("evidence").display());
     Ok(ExitCode::SUCCESS)
 }
 
 fn unpack_bundle(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| {
-        format!(
-            "{}: cannot be made; give a writable folder with --state",
-            folder.display()
-        )
+        format!("{}: cannot be made; give a writable folder with --state", folder.display())
     })?;
     for (name, bytes) in BUNDLE {
         let file = folder.join(name);
@@ -173,28 +157,12 @@ impl Tally {
     }
 
     fn print(&self, seconds: f64) {
-        let Self {
-            hits,
-            misses,
-            passed,
-            false_alarms,
-            abstained_defects,
-            abstained_good,
-        } = self;
+        let Self { hits, misses, passed, false_alarms, abstained_defects, abstained_good } = self;
         let all = hits + misses + passed + false_alarms + abstained_defects + abstained_good;
         let abstained = abstained_defects + abstained_good;
-        println!(
-            "{:>22} {:>10} {:>10} {:>10}",
-            "", "anomalous", "normal", "abstain"
-        );
-        println!(
-            "{:>22} {hits:>10} {misses:>10} {abstained_defects:>10}",
-            "defective parts"
-        );
-        println!(
-            "{:>22} {false_alarms:>10} {passed:>10} {abstained_good:>10}",
-            "good parts"
-        );
+        println!("{:>22} {:>10} {:>10} {:>10}", "", "anomalous", "normal", "abstain");
+        println!("{:>22} {hits:>10} {misses:>10} {abstained_defects:>10}", "defective parts");
+        println!("{:>22} {false_alarms:>10} {passed:>10} {abstained_good:>10}", "good parts");
         println!(
             "{hits} hits, {misses} misses, {false_alarms} false alarms; {:.1} % abstained; {:.1} verdicts a second",
             100.0 * abstained as f64 / (all.max(1)) as f64,

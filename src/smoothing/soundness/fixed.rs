@@ -31,27 +31,16 @@ fn fixed_bounds_fail_at_most_alpha_at_the_hardest_p() {
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .unwrap();
     assert!(exact <= ALPHA, "{exact} at Phi({truth})");
-    assert!(
-        exact > 0.4 * ALPHA,
-        "the scan found nothing hard: {exact} at Phi({truth})"
-    );
+    assert!(exact > 0.4 * ALPHA, "the scan found nothing hard: {exact} at Phi({truth})");
     let p = gaussian::cdf(truth);
     let failed = failures(|rng| {
-        let run = design
-            .observe(&scores((0..100).map(|_| f32::from(rng.random_bool(p)))))
-            .unwrap();
+        let run = design.observe(&scores((0..100).map(|_| f32::from(rng.random_bool(p))))).unwrap();
         let certificate = run.certificate(0.5);
         wrong(certificate.side, certificate.radius, truth)
     });
-    assert!(
-        !proves_unsound(failed, ALPHA),
-        "{failed} of {RUNS} at Phi({truth})"
-    );
+    assert!(!proves_unsound(failed, ALPHA), "{failed} of {RUNS} at Phi({truth})");
     let noise = 4.0 * (exact / RUNS as f64).sqrt();
-    assert!(
-        (failed as f64 / RUNS as f64 - exact).abs() < noise,
-        "{failed} of {RUNS} instead of {exact}"
-    );
+    assert!((failed as f64 / RUNS as f64 - exact).abs() < noise, "{failed} of {RUNS} instead of {exact}");
 }
 
 #[test]
@@ -74,10 +63,7 @@ fn order_statistics_cover_their_quantile_and_ranks_read_from_zero_are_caught() {
     });
     assert!(!proves_unsound(above, side_error), "U_r: {above} of {RUNS}");
     assert!(!proves_unsound(below, side_error), "L_r: {below} of {RUNS}");
-    assert!(
-        proves_unsound(planted, side_error),
-        "planted: {planted} of {RUNS}"
-    );
+    assert!(proves_unsound(planted, side_error), "planted: {planted} of {RUNS}");
 }
 
 proptest! {

@@ -101,10 +101,7 @@ fn same_reach(found: Option<f64>, golden: Option<f64>) -> bool {
 fn probabilities_of_a_reach_are_scipy_s_in_both_tails() {
     for row in golden().gaussian {
         let found = gaussian::ln_cdf(row.reach);
-        assert!(
-            (found - row.ln_cdf).abs() <= 2e-10 * row.ln_cdf.abs(),
-            "{row:?}: {found}"
-        );
+        assert!((found - row.ln_cdf).abs() <= 2e-10 * row.ln_cdf.abs(), "{row:?}: {found}");
         assert_eq!(gaussian::cdf(row.reach) + gaussian::cdf(-row.reach), 1.0);
     }
 }
@@ -147,20 +144,11 @@ fn marginals_and_sequential_radii_are_scipy_s() {
 #[test]
 fn the_spread_of_the_realised_false_alarm_rate_is_scipy_s() {
     for row in golden().spread {
-        let request = Request {
-            false_alarms: row.false_alarms,
-            beta: 0.01,
-            radius: 0.0,
-            sigma: SIGMA,
-            draws: 64,
-        };
+        let request =
+            Request { false_alarms: row.false_alarms, beta: 0.01, radius: 0.0, sigma: SIGMA, draws: 64 };
         let bounds: Vec<f32> = (1..=row.frames).map(|frame| frame as f32).collect();
         let threshold = ThresholdRule::new(request).unwrap().threshold(&bounds).unwrap();
-        assert_eq!(
-            (threshold.rank, threshold.value),
-            (row.rank, row.rank as f32),
-            "{row:?}"
-        );
+        assert_eq!((threshold.rank, threshold.value), (row.rank, row.rank as f32), "{row:?}");
         for (found, golden) in threshold.realised.into_iter().zip(row.realised) {
             assert!((found - golden).abs() < 1e-9, "{row:?}: {found}");
         }
@@ -180,10 +168,7 @@ fn the_method_s_own_figures_come_out() {
     assert_eq!((run.upper(0.36), run.lower(0.36)), (Some(1899.0), Some(102.0)));
 
     for (draws, reach) in [(32, 0.80), (100, 1.45), (1000, 2.43)] {
-        let best = FixedDesign::new(draws, 0.001, 1.0)
-            .unwrap()
-            .radius(draws)
-            .unwrap();
+        let best = FixedDesign::new(draws, 0.001, 1.0).unwrap().radius(draws).unwrap();
         assert!((best - reach).abs() < 0.005, "{draws}: {best}");
     }
 
@@ -192,20 +177,11 @@ fn the_method_s_own_figures_come_out() {
     let needed =
         |prior: &Prior| [0.0, 0.5, 1.0, 1.5].map(|reach| rule(prior.clone(), 0.001, reach).reachable_draws());
     assert_eq!(needed(&Prior::default()), [12, 22, 47, 119]);
-    assert_eq!(
-        needed(&Prior::new(&[[1.0, 0.5, 0.5]]).unwrap()),
-        [13, 25, 55, 145]
-    );
+    assert_eq!(needed(&Prior::new(&[[1.0, 0.5, 0.5]]).unwrap()), [13, 25, 55, 145]);
     // all the weight on one side: cheap there, which is what the figures are about, and dear on the other
-    let leaning = rule(
-        Prior::new(&[[0.6, 500.0, 1.0], [0.2, 50.0, 1.0], [0.2, 0.5, 0.5]]).unwrap(),
-        0.001,
-        0.0,
-    );
+    let leaning =
+        rule(Prior::new(&[[0.6, 500.0, 1.0], [0.2, 50.0, 1.0], [0.2, 0.5, 0.5]]).unwrap(), 0.001, 0.0);
     let least = |reach| (1..200).find(|&n| leaning.evidence(Side::Anomalous, n, n).holds(reach));
-    assert_eq!(
-        [0.0, 0.5, 1.0, 1.5].map(least),
-        [Some(11), Some(20), Some(43), Some(109)]
-    );
+    assert_eq!([0.0, 0.5, 1.0, 1.5].map(least), [Some(11), Some(20), Some(43), Some(109)]);
     assert!(leaning.reachable_draws() > 11);
 }

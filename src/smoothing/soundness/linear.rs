@@ -68,12 +68,8 @@ fn no_certificate_exceeds_the_true_radius_more_often_than_alpha() {
 fn a_clear_frame_is_certified_on_its_side_at_the_target() {
     let rule = rule(0.001, SIGMA, 200);
     for (distance, side) in [(2.5 * SIGMA, Side::Anomalous), (-2.5 * SIGMA, Side::Normal)] {
-        let certificate = certify(
-            &rule,
-            &input_at(distance),
-            linear_score,
-            &mut ChaCha8Rng::seed_from_u64(7),
-        );
+        let certificate =
+            certify(&rule, &input_at(distance), linear_score, &mut ChaCha8Rng::seed_from_u64(7));
         assert_eq!(certificate.side, Some(side));
         assert!(certificate.radius >= SIGMA && certificate.radius <= distance.abs());
         assert!(certificate.draws >= rule.reachable_draws());
@@ -99,10 +95,7 @@ fn the_radius_approaches_the_true_one_from_below() {
     };
     let radii = [100, 1000, 10_000].map(&mut radius_at);
     assert!(radii[0] < radii[1] && radii[1] < radii[2], "{radii:?}");
-    assert!(
-        radii[2] < distance && radii[2] > 0.9 * distance,
-        "{radii:?} of {distance}"
-    );
+    assert!(radii[2] < distance && radii[2] > 0.9 * distance, "{radii:?} of {distance}");
 }
 
 #[test]

@@ -34,9 +34,7 @@ fn wrong(side: Option<Side>, radius: f64, truth: f64) -> bool {
 
 /// How many of `RUNS` independent runs fail.
 fn failures(mut fails: impl FnMut(&mut ChaCha8Rng) -> bool) -> u64 {
-    (0..RUNS)
-        .filter(|&run| fails(&mut ChaCha8Rng::seed_from_u64(run)))
-        .count() as u64
+    (0..RUNS).filter(|&run| fails(&mut ChaCha8Rng::seed_from_u64(run))).count() as u64
 }
 
 /// The one check: the one-sided 99.9 % lower bound of the failure rate (Clopper-Pearson) exceeds `error`.
@@ -51,10 +49,7 @@ fn scores(values: impl IntoIterator<Item = f32>) -> Vec<CertifiedScore> {
 #[test]
 fn the_check_flags_what_it_should_and_nothing_else() {
     assert!(!proves_unsound(0, ALPHA));
-    assert!(
-        !proves_unsound(RUNS / 20, ALPHA),
-        "a rate of alpha itself is allowed"
-    );
+    assert!(!proves_unsound(RUNS / 20, ALPHA), "a rate of alpha itself is allowed");
     // scipy.stats.beta.ppf(.001, k, 2001 - k): .04963 at k = 131, .05006 at k = 132
     assert!(!proves_unsound(131, ALPHA));
     assert!(proves_unsound(132, ALPHA));

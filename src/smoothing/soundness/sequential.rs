@@ -47,16 +47,9 @@ struct Lattice(Vec<Vec<[Evidence; 2]>>);
 impl Lattice {
     fn new(evidence: impl Fn(Side, u32, u32) -> Evidence) -> Self {
         let at = |draws, ones| {
-            [
-                evidence(Side::Anomalous, ones, draws),
-                evidence(Side::Normal, draws - ones, draws),
-            ]
+            [evidence(Side::Anomalous, ones, draws), evidence(Side::Normal, draws - ones, draws)]
         };
-        Self(
-            (0..=HORIZON)
-                .map(|draws| (0..=draws).map(|ones| at(draws, ones)).collect())
-                .collect(),
-        )
+        Self((0..=HORIZON).map(|draws| (0..=draws).map(|ones| at(draws, ones)).collect()).collect())
     }
 
     fn wrong(&self, truth: f64, draws: u32, ones: u32) -> bool {
@@ -95,10 +88,7 @@ fn sequential_claims_fail_at_most_alpha_at_any_time_exactly() {
         let lattice = Lattice::new(|side, agreeing, draws| rule.evidence(side, agreeing, draws));
         let (truth, failure) = lattice.hardest();
         assert!(failure <= alpha, "alpha {alpha}: {failure} at Phi({truth})");
-        assert!(
-            failure > 0.1 * alpha,
-            "alpha {alpha}: the scan found nothing hard: {failure}"
-        );
+        assert!(failure > 0.1 * alpha, "alpha {alpha}: the scan found nothing hard: {failure}");
     }
 }
 
@@ -115,27 +105,17 @@ fn sequential_claims_fail_at_most_alpha_at_the_hardest_p() {
             wrong(run.side(), run.radius(), truth)
         })
     });
-    assert!(
-        !proves_unsound(failed, ALPHA),
-        "{failed} of {RUNS} at Phi({truth})"
-    );
+    assert!(!proves_unsound(failed, ALPHA), "{failed} of {RUNS} at Phi({truth})");
     let noise = 4.0 * (exact / RUNS as f64).sqrt();
-    assert!(
-        (failed as f64 / RUNS as f64 - exact).abs() < noise,
-        "{failed} of {RUNS} instead of {exact}"
-    );
+    assert!((failed as f64 / RUNS as f64 - exact).abs() < noise, "{failed} of {RUNS} instead of {exact}");
 }
 
 #[test]
 fn peeking_at_fixed_bounds_is_caught() {
     let truth = 0.5;
-    let ranks: Vec<_> = (0..=HORIZON)
-        .map(|draws| upper_rank(draws, truth, ALPHA / 2.0))
-        .collect();
+    let ranks: Vec<_> = (0..=HORIZON).map(|draws| upper_rank(draws, truth, ALPHA / 2.0)).collect();
     let planted = failures(|rng| {
-        ever_wrong(rng, truth, |draws, ones| {
-            ranks[draws as usize].is_some_and(|least| ones >= least)
-        })
+        ever_wrong(rng, truth, |draws, ones| ranks[draws as usize].is_some_and(|least| ones >= least))
     });
     assert!(proves_unsound(planted, ALPHA), "{planted} of {RUNS}");
 }
@@ -143,22 +123,13 @@ fn peeking_at_fixed_bounds_is_caught() {
 #[test]
 fn a_prior_that_saw_the_frame_is_caught() {
     let fitted = Lattice::new(|side, agreeing, draws| {
-        let ones = if side == Side::Anomalous {
-            agreeing
-        } else {
-            draws - agreeing
-        };
+        let ones = if side == Side::Anomalous { agreeing } else { draws - agreeing };
         // a sharp component, as learning from a station's frames gives, but set on what this frame shows
         let mean = (f64::from(ones) + 0.5) / (f64::from(draws) + 1.0);
         let seen = [0.8, 1000.0 * mean, 1000.0 * (1.0 - mean)];
         let prior = Prior::new(&[seen, [0.2, 0.5, 0.5]]).unwrap();
-        let settings = Settings {
-            prior,
-            ..rule(ALPHA).settings().clone()
-        };
-        SequentialRule::new(settings)
-            .unwrap()
-            .evidence(side, agreeing, draws)
+        let settings = Settings { prior, ..rule(ALPHA).settings().clone() };
+        SequentialRule::new(settings).unwrap().evidence(side, agreeing, draws)
     });
     let (truth, _) = fitted.hardest();
     let planted = failures(|rng| ever_wrong(rng, truth, |draws, ones| fitted.wrong(truth, draws, ones)));
@@ -214,16 +185,10 @@ fn failures_with_nan(above: f64, nan: f64, keep: impl Fn(f32) -> bool) -> u64 {
 fn one_threshold_covers_both_sides_with_scores_that_are_not_numbers() {
     for (above, nan) in [(0.5, 0.25), (0.49, 0.02), (0.25, 0.25), (0.0, 0.5), (0.69, 0.1)] {
         let failed = failures_with_nan(above, nan, |_| true);
-        assert!(
-            !proves_unsound(failed, ALPHA),
-            "{above} {nan}: {failed} of {RUNS}"
-        );
+        assert!(!proves_unsound(failed, ALPHA), "{above} {nan}: {failed} of {RUNS}");
     }
     let planted = failures_with_nan(0.5, 0.25, |score| !score.is_nan());
-    assert!(
-        proves_unsound(planted, ALPHA),
-        "NaN left out: {planted} of {RUNS}"
-    );
+    assert!(proves_unsound(planted, ALPHA), "NaN left out: {planted} of {RUNS}");
 }
 
 #[test]
@@ -239,8 +204,5 @@ fn the_bounds_of_the_median_hold_at_every_draw() {
         })
     });
     assert!(!proves_unsound(failed, ALPHA), "{failed} of {RUNS}");
-    assert!(
-        failed > RUNS / 1000,
-        "bounds that never fail bound nothing: {failed} of {RUNS}"
-    );
+    assert!(failed > RUNS / 1000, "bounds that never fail bound nothing: {failed} of {RUNS}");
 }

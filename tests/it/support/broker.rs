@@ -49,16 +49,8 @@ impl Broker {
     }
 
     fn configured(access: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let broker = Self {
-            port,
-            folder: TempDir::new().unwrap(),
-            process: None,
-        };
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let broker = Self { port, folder: TempDir::new().unwrap(), process: None };
         // Unlimited windows: what the broker acknowledged is on its way to the subscriber when it is killed.
         broker.add(&format!(
             "listener {port} 127.0.0.1\n{access}\nuser root\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0"
@@ -78,11 +70,7 @@ impl Broker {
 
     /// Starts it, again if need be on the same port, and returns once it accepts.
     pub(crate) fn come_up(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("log"))
-            .unwrap();
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let process = Command::new(installed("mosquitto"))
             .arg("-c")
             .arg(self.configuration())
@@ -94,10 +82,7 @@ impl Broker {
         let log = self.folder.path().join("log");
         wait_until("mosquitto accepts connections", || {
             if let Some(status) = process.try_wait().unwrap() {
-                panic!(
-                    "mosquitto ended ({status}): {}",
-                    std::fs::read_to_string(&log).unwrap()
-                );
+                panic!("mosquitto ended ({status}): {}", std::fs::read_to_string(&log).unwrap());
             }
             TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });

@@ -38,11 +38,7 @@ pub(crate) fn inspection(n: u64, parameters: &Arc<Parameters>) -> Inspection {
     let readable = n % 4 != 3;
     let certificate = Certificate {
         side,
-        radius: if side.is_some() {
-            0.0421 + 1e-4 * (n % 7) as f64
-        } else {
-            0.0
-        },
+        radius: if side.is_some() { 0.0421 + 1e-4 * (n % 7) as f64 } else { 0.0 },
         draws: 3,
         above: 1,
         not_a_number: 1,
@@ -62,19 +58,10 @@ pub(crate) fn inspection(n: u64, parameters: &Arc<Parameters>) -> Inspection {
         frame_radius: side.map(|_| 0.5),
         fault: (!readable).then(|| "frame: cut off".to_owned()),
         seed: FrameSeed([n as u8; 32]),
-        scores: if readable {
-            vec![0.1 + n as f32, f32::NAN, 0.05]
-        } else {
-            Vec::new()
-        },
+        scores: if readable { vec![0.1 + n as f32, f32::NAN, 0.05] } else { Vec::new() },
         batches: if readable { vec![2, 1] } else { Vec::new() },
         frame_px: readable.then_some([640, 480]),
-        latency: Latency {
-            capture_ms: 1.25,
-            queue_ms: 0.0,
-            infer_ms: 31.0004,
-            total_ms: 33.0,
-        },
+        latency: Latency { capture_ms: 1.25, queue_ms: 0.0, infer_ms: 31.0004, total_ms: 33.0 },
         evidence: None,
         parameters: Arc::clone(parameters),
     }

@@ -1,7 +1,9 @@
 //! Shared by the integration tests: finding things, waiting on state.
 
 pub(crate) mod broker;
+pub(crate) mod bundles;
 pub(crate) mod inspections;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod station;
 pub(crate) mod subscriber;
@@ -15,10 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn wait_until(what: &str, mut state: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !state() {
-        assert!(
-            Instant::now() < deadline,
-            "waited {PATIENCE:?} in vain until {what}"
-        );
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

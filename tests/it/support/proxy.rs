@@ -37,11 +37,7 @@ impl Proxy {
     pub(crate) fn before(broker_port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Mutex::new(Shared {
-            mode: Mode::Open,
-            sockets: Vec::new(),
-            ended: false,
-        }));
+        let shared = Arc::new(Mutex::new(Shared { mode: Mode::Open, sockets: Vec::new(), ended: false }));
         let seen = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -55,9 +51,7 @@ impl Proxy {
                 if state.mode == Mode::Closed {
                     continue;
                 }
-                state
-                    .sockets
-                    .extend([client.try_clone().unwrap(), broker.try_clone().unwrap()]);
+                state.sockets.extend([client.try_clone().unwrap(), broker.try_clone().unwrap()]);
                 forward(&client, &broker, Direction::ToBroker, &seen);
                 forward(&broker, &client, Direction::FromBroker, &seen);
             }

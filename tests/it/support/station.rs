@@ -65,11 +65,7 @@ fn snapshot() -> Snapshot {
             active: "cpu".to_owned(),
             fallback: Some("no GPU".to_owned()),
         },
-        source: Source {
-            state: SourceState::Ok,
-            reason: None,
-            last_frame_at: None,
-        },
+        source: Source { state: SourceState::Ok, reason: None, last_frame_at: None },
         deadline_ms: Some(250),
         drops: BTreeMap::from([("queue_full", 0)]),
     }
@@ -79,10 +75,7 @@ impl Station {
     /// Starts with the log in `folder`, as a new boot.
     pub(crate) fn start(folder: &Path, broker: BrokerSettings) -> Self {
         let parameters = Arc::new(parameters());
-        let origin = Origin {
-            boot_id: Uuid::new_v4(),
-            station: "st1".into(),
-        };
+        let origin = Origin { boot_id: Uuid::new_v4(), station: "st1".into() };
         let mut store = Store::open(&folder.join("log.sqlite")).unwrap();
         let boot = Boot {
             started_at: jiff::Timestamp::now(),
@@ -95,11 +88,8 @@ impl Station {
         let (snapshot, snapshots) = watch::channel(snapshot());
         let (connections, connection) = watch::channel(Connection::Starting);
         let (shutdown, asked) = watch::channel(false);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let pump = Pump {
             broker,
             topics: Topics::new("certiscope", "site", "line", "st1").unwrap(),
@@ -111,18 +101,7 @@ impl Station {
             shutdown: asked,
         };
         let pump = runtime.spawn(pump.run());
-        Self {
-            origin,
-            snapshot,
-            parameters,
-            runtime,
-            thread,
-            store,
-            connection,
-            shutdown,
-            pump,
-            made: 0,
-        }
+        Self { origin, snapshot, parameters, runtime, thread, store, connection, shutdown, pump, made: 0 }
     }
 
     /// Inspects `count` parts, as fast as they can be committed; returns what their reader must see.
@@ -131,10 +110,8 @@ impl Station {
         self.made += count;
         (first..self.made)
             .map(|n| {
-                let committed = self
-                    .store
-                    .commit(&self.origin, Arc::new(inspection(n, &self.parameters)))
-                    .unwrap();
+                let committed =
+                    self.store.commit(&self.origin, Arc::new(inspection(n, &self.parameters))).unwrap();
                 (self.origin.boot_id.to_string(), committed.seq)
             })
             .collect()
@@ -146,9 +123,7 @@ impl Station {
     }
 
     pub(crate) fn wait_connected(&self) {
-        wait_until("the station is connected", || {
-            matches!(self.connection(), Connection::Connected { .. })
-        });
+        wait_until("the station is connected", || matches!(self.connection(), Connection::Connected { .. }));
     }
 
     /// Waits until the connection is down for a reason that passes the test.
@@ -160,9 +135,7 @@ impl Station {
     }
 
     pub(crate) fn backlog(&self) -> Backlog {
-        self.runtime
-            .block_on(self.store.backlog(&self.origin.station))
-            .unwrap()
+        self.runtime.block_on(self.store.backlog(&self.origin.station)).unwrap()
     }
 
     pub(crate) fn wait_outbox_empty(&self) {

@@ -34,9 +34,7 @@ impl Subscriber {
     /// Returns once the broker has confirmed the subscription.
     pub(crate) fn at(port: u16) -> Self {
         let mut options = MqttOptions::new(format!("reader-{}", uuid::Uuid::new_v4()), "127.0.0.1", port);
-        options
-            .set_clean_session(false)
-            .set_keep_alive(Duration::from_secs(5));
+        options.set_clean_session(false).set_keep_alive(Duration::from_secs(5));
         let (client, mut connection) = Client::new(options, 16);
         let subscriber = Self {
             client: client.clone(),
@@ -74,9 +72,7 @@ impl Subscriber {
 
     /// Waits until the subscription has been confirmed for the `times`-th time.
     pub(crate) fn wait_subscribed(&self, times: usize) {
-        wait_until("the reader is subscribed", || {
-            self.subscriptions.load(Ordering::SeqCst) >= times
-        });
+        wait_until("the reader is subscribed", || self.subscriptions.load(Ordering::SeqCst) >= times);
     }
 
     pub(crate) fn log(&self) -> Vec<Heard> {
@@ -85,10 +81,7 @@ impl Subscriber {
 
     /// Messages of one leaf, in order.
     pub(crate) fn heard(&self, leaf: &str) -> Vec<Heard> {
-        self.log()
-            .into_iter()
-            .filter(|heard| heard.leaf == leaf)
-            .collect()
+        self.log().into_iter().filter(|heard| heard.leaf == leaf).collect()
     }
 
     /// Every verdict heard, with how often; each was checked against the schema.
@@ -108,13 +101,7 @@ impl Subscriber {
     /// Waits until verdicts of all these keys came.
     pub(crate) fn wait_verdicts(&self, keys: &[Key]) {
         wait_until("every verdict has come", || {
-            let heard = self
-                .log
-                .lock()
-                .unwrap()
-                .iter()
-                .filter(|heard| heard.leaf == "verdict")
-                .count();
+            let heard = self.log.lock().unwrap().iter().filter(|heard| heard.leaf == "verdict").count();
             heard >= keys.len() && {
                 let verdicts = self.verdicts();
                 keys.iter().all(|key| verdicts.contains_key(key))
@@ -141,17 +128,11 @@ impl Drop for Subscriber {
 }
 
 pub(crate) fn key(message: &Value) -> Key {
-    (
-        message["boot_id"].as_str().unwrap().to_owned(),
-        message["seq"].as_u64().unwrap(),
-    )
+    (message["boot_id"].as_str().unwrap().to_owned(), message["seq"].as_u64().unwrap())
 }
 
 /// The committed schema, formats checked too.
 pub(crate) fn verdict_schema() -> jsonschema::Validator {
     let schema: Value = serde_json::from_str(certiscope::publish::wire::VERDICT_SCHEMA).unwrap();
-    jsonschema::draft202012::options()
-        .should_validate_formats(true)
-        .build(&schema)
-        .unwrap()
+    jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
 }

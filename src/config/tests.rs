@@ -1,0 +1,238 @@
+//! What a person types wrong, and what is said about it.
+
+use super::*;
+
+/// The least that is a configuration.
+const LEAST: &str = r#"
+[store]
+folder = "state"
+
+[broker]
+host = "broker.line"
+
+[[station]]
+name = "st1"
+bundle = "bundles/tile"
+
+[station.source]
+kind = "folder"
+path = "pictures"
+
+[station.smoothing]
+target_radius = 0.015
+"#;
+
+/// [`LEAST`] with some of its text replaced.
+fn with(changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(LEAST.to_owned(), |text, (from, to)| {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text.replace(from, to)
+    })
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/certiscope/station.toml"))
+}
+
+/// Refused with exactly these problems, each told in all of its words.
+fn refused(changes: &[(&str, &str)], problems: &[&[&str]]) {
+    let text = with(changes);
+    let error = parse(&text).err().unwrap_or_else(|| panic!("accepted: {text}"));
+    assert_eq!(error.problems.len(), problems.len(), "{error}");
+    let whole = error.to_string();
+    assert!(whole.starts_with("/etc/certiscope/station.toml: "), "{whole}");
+    for words in problems {
+        let told = |problem: &String| words.iter().all(|words| problem.contains(words));
+        assert!(error.problems.iter().any(told), "no {words:?} in {error}");
+    }
+}
+
+#[test]
+fn the_least_gets_defaults_and_paths_beside_the_file() {
+    let Config { state_folder, station, onnxruntime_library, .. } =
+        parse(LEAST).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(state_folder, Path::new("/etc/certiscope/state"));
+    assert_eq!(station.bundle, Path::new("/etc/certiscope/bundles/tile"));
+    assert_eq!(onnxruntime_library, None);
+    let smoothing = &station.smoothing;
+    assert_eq!((smoothing.alpha, smoothing.required_radius), (0.001, 0.015));
+    assert_eq!((smoothing.max_draws.get(), smoothing.batch.get()), (200, 8));
+    assert_eq!(smoothing.deadline_ms, None);
+    assert_eq!(station.source.delivery, Delivery::Every, "a folder waits");
+    assert_eq!(
+        (station.session.provider, station.session.on_unavailable),
+        (Provider::Cpu, OnUnavailable::Refuse)
+    );
+    assert_eq!((station.broker.port, station.broker.client_id.as_str()), (1883, "certiscope-st1"));
+    assert_eq!(station.topics.root(), "certiscope/certiscope/certiscope/st1");
+    let simulated = with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"")]);
+    let simulated = parse(&simulated).ok().expect("a simulator needs no more");
+    assert_eq!(simulated.station.source.delivery, Delivery::Latest, "a belt does not");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_name_or_the_names_there_are() {
+    for (section, typed, hint) in [
+        ("folder = \"state\"", "foldr = \"x\"", "store.foldr: unknown key; did you mean `folder`?"),
+        ("host = \"broker.line\"", "prot = 1", "broker.prot: unknown key; did you mean `port`?"),
+        ("name = \"st1\"", "reciep = \"a\"", "station.reciep: unknown key; did you mean `recipe`?"),
+        ("path = \"pictures\"", "seed = 1", "station.source.seed: unknown key"),
+        ("target_radius = 0.015", "traget_radius = 1", "did you mean `target_radius`?"),
+        ("[broker]", "[borker]\n[broker]", "borker: unknown key; did you mean `broker`?"),
+        ("[station.source]", "[station.modle]\n[station.source]", "did you mean `model`?"),
+        ("target_radius = 0.015", "q = 1", "allowed here: alpha, target_radius,"),
+    ] {
+        let both = if typed.starts_with('[') { typed.to_owned() } else { format!("{section}\n{typed}") };
+        refused(&[(section, &both)], &[&[hint]]);
+    }
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_with_what_can() {
+    for (from, to, words) in [
+        ("0.015", "-0.1", "station.smoothing.target_radius = -0.1: not a radius"),
+        ("0.015", "inf", "target_radius = inf: not a radius"),
+        ("0.015", "nan", "target_radius = NaN: not a radius"),
+        ("0.015", "\"wide\"", "station.smoothing.target_radius = \"wide\": invalid type"),
+        ("0.015", "0.015\nalpha = 0.5", "alpha = 0.5: not a failure probability"),
+        ("0.015", "0.015\nalpha = 0.0", "above 0 and below 0.5 is allowed"),
+        ("0.015", "0.015\ndeadline_ms = 0", "deadline_ms = 0: no draw fits"),
+        ("0.015", "0.015\nmax_draws = 0", "max_draws = 0: "),
+        ("0.015", "0.015\nprior = [[0.5, 1.0, 1.0]]", "weights sum to 0.5"),
+        ("\"pictures\"", "\"pictures\"\nframes_per_second = 0.0", "frames_per_second = 0: not a rate"),
+        ("\"pictures\"", "\"pictures\"\ndelivery = \"never\"", "expected `every` or `latest`"),
+        ("kind = \"folder\"", "kind = \"camera\"", "expected `folder` or `simulator`"),
+        ("\"broker.line\"", "\"broker.line\"\nport = 70000", "broker.port = 70000: "),
+        ("\"broker.line\"", "\"broker.line\"\nkeep_alive_secs = 1", "5 to 600 are allowed"),
+        (
+            "[station.source]",
+            "[station.model]\nthreads = 0\n[station.source]",
+            "station.model.threads = 0: 1 to 256",
+        ),
+        (
+            "[station.source]",
+            "[station.model]\nprovider = \"tpu\"\n[station.source]",
+            "`cpu`, `cuda`, `tensorrt`",
+        ),
+        ("st1", "line 1/st1", "station = \"line 1/st1\": cannot be a topic level; letters, digits"),
+        ("[broker]", "[topics]\nsite = \"+\"\n[broker]", "site = \"+\": cannot be a topic level"),
+    ] {
+        refused(&[(from, to)], &[&[words]]);
+    }
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused() {
+    for (from, to, words) in [
+        (
+            "0.015",
+            "0.015\nrequired_radius = 0.02",
+            ["required_radius = 0.02: larger than target_radius = 0.015", "at most target_radius is allowed"],
+        ),
+        (
+            "0.015",
+            "0.015\nmax_draws = 4",
+            ["batch = 8: larger than max_draws = 4", "at most max_draws is allowed"],
+        ),
+        (
+            "\"broker.line\"",
+            "\"broker.line\"\nusername = \"st1\"",
+            ["username and password_file belong together", "give both or neither"],
+        ),
+        (
+            "\"broker.line\"",
+            "\"broker.line\"\nusername = \"st1\"\npassword_file = \"nowhere\"",
+            ["broker.password_file = /etc/certiscope/nowhere: cannot be read", "its one line"],
+        ),
+    ] {
+        refused(&[(from, to)], &[&words]);
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    refused(
+        &[
+            ("folder = \"state\"", "foldr = \"state\""),
+            ("host = \"broker.line\"", "username = \"st1\""),
+            ("st1\"\nbundle = \"bundles/tile", "st 1"),
+            ("path = \"pictures\"", "frames_per_second = -1.0"),
+            ("target_radius = 0.015", "alpha = 2.0\nbatch = 300\nreqired_radius = 0.1"),
+        ],
+        &[
+            &["store.folder: missing", "there is no safe default"],
+            &["store.foldr: unknown key; did you mean `folder`?"],
+            &["broker.host: missing", "the MQTT broker's name or address"],
+            &["username and password_file belong together"],
+            &["station = \"st 1\": cannot be a topic level"],
+            &["station.bundle: missing"],
+            &["station.source.path: missing", "a folder of pictures"],
+            &["station.source.frames_per_second = -1: not a rate"],
+            &["station.smoothing.target_radius: missing", "half the bundle's sigma"],
+            &["station.smoothing.alpha = 2: "],
+            &["station.smoothing.batch = 300: larger than max_draws = 200"],
+            &["station.smoothing.reqired_radius: unknown key; did you mean `required_radius`?"],
+        ],
+    );
+}
+
+#[test]
+fn exactly_one_station_is_run() {
+    let (without, _) = LEAST.split_once("[[station]]").expect("there is a station");
+    let error = parse(without).err().expect("no station");
+    assert!(error.problems.iter().any(|p| p.starts_with("[[station]]: 0 of them")), "{error}");
+    let (_, station) = LEAST.split_at(without.len());
+    refused(
+        &[("target_radius = 0.015", &format!("target_radius = 0.015\n{}", station.replace("st1", "st2")))],
+        &[&["[[station]]: 2 of them", "exactly 1 is allowed"]],
+    );
+}
+
+#[test]
+fn what_is_no_toml_or_no_file_is_refused_with_its_place() {
+    let error = parse("[store\nfolder = 1").err().expect("no TOML").to_string();
+    assert!(error.contains("1 problem\n") && error.contains("line 1"), "{error}");
+    let error = Config::read(Path::new("/nowhere/station.toml")).err().expect("no file").to_string();
+    assert!(error.contains("cannot be read") && error.contains("config/folder.toml"), "{error}");
+}
+
+#[test]
+fn a_password_is_the_one_line_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("password"), "correct horse\r\n").unwrap();
+    let text = with(&[("host", "username = \"st1\"\npassword_file = \"password\"\nhost")]);
+    let config = Config::parse(&text, &folder.path().join("station.toml")).ok().expect("accepted");
+    let credentials = config.station.broker.credentials.expect("both were given");
+    assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("st1", "correct horse"));
+}
+
+fn shipped(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)).unwrap()
+}
+
+#[test]
+fn the_shipped_configurations_are_accepted() {
+    for name in ["demo.toml", "folder.toml", "simulator.toml"] {
+        parse(&shipped(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+/// Keys that stand in the example as comments are keys there are, with values that are allowed.
+#[test]
+fn the_commented_keys_of_the_example_are_accepted_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("password"), "x").unwrap();
+    let is_toml = |line: &str| {
+        let (key, rest) = line.split_once(' ').unwrap_or((line, ""));
+        line.starts_with('[') || rest.starts_with("= ") && !key.is_empty()
+    };
+    let uncommented = |line: &str| line.strip_prefix("# ").filter(|line| is_toml(line)).map(str::to_owned);
+    let text: Vec<String> =
+        shipped("folder.toml").lines().map(|line| uncommented(line).unwrap_or(line.to_owned())).collect();
+    let text = text.join("\n").replace("/etc/certiscope/broker-password", "password");
+    let config =
+        Config::parse(&text, &folder.path().join("folder.toml")).unwrap_or_else(|error| panic!("{error}"));
+    let station = config.station;
+    assert!(config.onnxruntime_library.is_some() && station.recipe.is_some() && station.region.is_some());
+    assert!(station.broker.credentials.is_some() && station.smoothing.deadline_ms.is_some());
+}

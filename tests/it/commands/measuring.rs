@@ -1,0 +1,225 @@
+//! The commands that measure: `simulate` and `evaluate`, `calibrate`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use certiscope::bundle::Bundle;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::bundles::{BundleCopy, contents, demo_line, simulated};
+use crate::support::program::{Ran, certiscope, run};
+
+/// Simulated parts in a folder that ends with the test.
+fn parts(train_good: u64, test_per_kind: u64) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    simulated(folder.path(), train_good, test_per_kind);
+    folder
+}
+
+#[test]
+fn a_simulated_set_is_evaluated_with_intervals() {
+    let folder = TempDir::new().unwrap();
+    let (set, report) = (folder.path().join("set"), folder.path().join("report.json"));
+    let simulate = |seed: &str| {
+        let sizes = ["--train", "1", "--test-per-kind", "3", "--size-px", "64"];
+        run(certiscope("simulate").arg("--out").arg(&set).args(sizes).args(["--seed", seed]))
+    };
+    simulate("5").succeeded();
+    simulate("5").refused("a folder in use", &["not empty", "a new or empty folder"]);
+    std::fs::write(set.join("test/good/cut.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+
+    let ran = run(certiscope("evaluate")
+        .args(["--draws", "4", "--distinct-parts", "--bundle"])
+        .arg(demo_line())
+        .arg("--data")
+        .arg(&set)
+        .arg("--json")
+        .arg(&report))
+    .succeeded();
+    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["draws"], 4);
+    assert_eq!(report["unusable"].as_array().unwrap().len(), 1, "every file is accounted for");
+    let pictures = report["pictures"].as_array().unwrap();
+    assert_eq!(pictures.len(), 21);
+    let kinds: BTreeSet<&str> = pictures.iter().map(|p| p["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds.len(), 7, "{kinds:?}");
+    for score in ["certified", "empirical"] {
+        for kind in kinds.iter().filter(|kind| **kind != "good").chain([&"all"]) {
+            let estimate = &report["image_auroc"][score][kind];
+            let [value, lower, upper] =
+                ["value", "lower", "upper"].map(|key| estimate[key].as_f64().unwrap());
+            assert!((value - auroc(pictures, score, kind)).abs() < 1e-12, "{score} {kind}: {estimate}");
+            assert!(
+                0.0 <= lower && lower <= value && value <= upper && upper <= 1.0,
+                "{score} {kind}: {estimate}"
+            );
+            let row = ran.stdout.lines().find(|line| line.starts_with(kind)).expect(kind);
+            let words = format!("{value:.3} ({lower:.3} to {upper:.3})");
+            assert!(row.contains(&words), "no {words} in {row}");
+        }
+    }
+    assert!(ran.stdout.contains("3 normal, 18 defective, 1 unusable"), "{}", ran.stdout);
+}
+
+/// Pair by pair: how often a defect scores above a normal part.
+fn auroc(pictures: &[Value], score: &str, kind: &str) -> f64 {
+    let of = |wanted: &dyn Fn(&str) -> bool| -> Vec<f64> {
+        let wanted = pictures.iter().filter(|picture| wanted(picture["kind"].as_str().unwrap()));
+        wanted.map(|picture| picture[score].as_f64().unwrap()).collect()
+    };
+    let normal = of(&|of| of == "good");
+    let defective = of(&|of| of != "good" && (kind == "all" || of == kind));
+    let won: f64 = defective
+        .iter()
+        .flat_map(|defective| normal.iter().map(move |normal| defective.total_cmp(normal)))
+        .map(|order| (order as i8 as f64 + 1.0) / 2.0)
+        .sum();
+    won / (normal.len() * defective.len()) as f64
+}
+
+#[test]
+fn what_has_no_labels_or_too_few_parts_is_not_evaluated() {
+    let evaluate = |data: &Path, more: &[&str]| {
+        run(certiscope("evaluate").arg("--bundle").arg(demo_line()).arg("--data").arg(data).args(more))
+    };
+    let set = parts(2, 1);
+    let alone = set.path().join("test/crack");
+    evaluate(&alone, &[]).refused("no classes", &["lies in no class folder", "good/"]);
+    let words = ["1 normal and 6 defective parts", "at least 2 of each"];
+    evaluate(set.path(), &["--distinct-parts"]).refused("one normal part", &words);
+}
+
+fn calibrate(bundle: &Path, normal: &Path, out: &Path, more: &[&str]) -> Ran {
+    run(certiscope("calibrate")
+        .arg("--bundle")
+        .arg(bundle)
+        .arg("--normal")
+        .arg(normal)
+        .arg("--out")
+        .arg(out)
+        .args(more))
+}
+
+#[test]
+fn calibrate_refuses_what_carries_no_guarantee() {
+    let set = parts(12, 1);
+    let (good, out) = (set.path().join("train/good"), set.path().join("new"));
+    let few = BundleCopy::new();
+    few.set("detector", "draws", 5);
+    let shipped = demo_line();
+    let cases: [(&str, &Path, PathBuf, &Path, &[&str], &[&str]); 7] = [
+        (
+            "too few parts",
+            &shipped,
+            good.clone(),
+            &out,
+            &["--distinct-parts", "--false-alarm-rate", "0.04"],
+            &["6 for the maps and 6 for the threshold: too few; at least 20 and 24 different parts"],
+        ),
+        (
+            "look-alikes are one part",
+            &shipped,
+            look_alikes(set.path()),
+            &out,
+            &[],
+            &["1 for the maps and 0 for the threshold", "--distinct-parts"],
+        ),
+        (
+            "a folder that exists",
+            &shipped,
+            good.clone(),
+            set.path(),
+            &[],
+            &["--out", "exists already; give a folder that does not"],
+        ),
+        (
+            "a defect among the normal parts",
+            &shipped,
+            set.path().join("test"),
+            &out,
+            &[],
+            &["chip/0000.png: a picture of a defect; only normal parts calibrate"],
+        ),
+        ("no such folder", &shipped, set.path().join("nowhere"), &out, &[], &["nowhere"]),
+        ("too few draws", few.path(), good.clone(), &out, &[], &["draws = 5: too few", "at least 19"]),
+        (
+            "not a rate",
+            &shipped,
+            good.clone(),
+            &out,
+            &["--false-alarm-rate", "0"],
+            &["false_alarms = 0: not a probability"],
+        ),
+    ];
+    let before = contents_below(set.path());
+    for (case, bundle, normal, out, more, words) in cases {
+        let ran = calibrate(bundle, &normal, out, more);
+        assert_eq!(ran.code, 78, "{case}: {ran:?}");
+        for words in words {
+            assert!(ran.stderr.contains(words), "{case}: no {words:?} in {}", ran.stderr);
+        }
+        assert_eq!(contents_below(set.path()), before, "{case}: something was written");
+    }
+}
+
+/// The same part photographed again and again.
+fn look_alikes(set: &Path) -> PathBuf {
+    let folder = set.join("again");
+    std::fs::create_dir(&folder).unwrap();
+    for number in 0..50 {
+        std::fs::copy(set.join("train/good/0000.png"), folder.join(format!("{number}.png"))).unwrap();
+    }
+    folder
+}
+
+/// What lies directly in a folder.
+fn contents_below(folder: &Path) -> BTreeSet<PathBuf> {
+    folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn calibrate_writes_the_next_version_and_leaves_the_bundle_as_it_was() {
+    let set = parts(20, 9);
+    let bundle = BundleCopy::new();
+    bundle.set("detector", "draws", 19);
+    let before = contents(bundle.path());
+    let out = set.path().join("deeper/new");
+    std::fs::create_dir(set.path().join("deeper")).unwrap();
+    let maps = set.path().join("train/good");
+    let ran = calibrate(
+        bundle.path(),
+        &set.path().join("test/good"),
+        &out,
+        &["--distinct-parts", "--false-alarm-rate", "0.1", "--maps", maps.to_str().unwrap()],
+    )
+    .succeeded();
+    assert_eq!(contents(bundle.path()), before, "the bundle it was given");
+    let names: Vec<_> = contents_below(out.parent().unwrap()).into_iter().collect();
+    assert_eq!(names, std::slice::from_ref(&out), "whole, and nothing beside it");
+
+    let (old, new) = (Bundle::load(bundle.path()).unwrap(), Bundle::load(&out).unwrap());
+    assert_eq!(new.manifest.version, old.manifest.version + 1);
+    assert_eq!(new.manifest.model.sha256, old.manifest.model.sha256);
+    let calibration = new.manifest.calibration.as_ref().unwrap();
+    assert_eq!((calibration.maps_groups, calibration.threshold_groups, calibration.draws), (20, 9, 19));
+    assert_eq!((calibration.false_alarm_rate, calibration.radius), (0.1, old.level.sigma() / 2.0));
+    let [low, high] = calibration.realised_rate;
+    assert!(0.0 < low && low < 0.1 && 0.1 < high && high < 0.5, "{low} to {high}");
+    let words = format!("threshold {:.4} from 9 parts", calibration.threshold);
+    assert!(ran.stdout.contains(&words), "no {words:?} in {}", ran.stdout);
+
+    // It opens, so its golden vectors hold under the new maps, and it decides by the new threshold.
+    let heat_maps = set.path().join("heat");
+    let picture = set.path().join("test/crack/0000.png");
+    let inspected = run(certiscope("inspect")
+        .arg("--json")
+        .arg("--bundle")
+        .arg(&out)
+        .arg("--heat-maps")
+        .arg(heat_maps)
+        .arg(picture));
+    let verdict = &inspected.succeeded().json()[0];
+    assert_eq!(verdict["model"], new.label());
+    assert_eq!(verdict["threshold"].as_f64().unwrap() as f32, calibration.threshold);
+}
