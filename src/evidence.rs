@@ -125,7 +125,7 @@ fn sample(map: &Array2<f32>, x: f64, y: f64) -> f32 {
 /// A frame pixel under heat: untouched when cold, through yellow to red at the threshold and beyond.
 fn coloured(Rgb([r, g, b]): Rgb<u8>, heat: f32) -> Rgb<u8> {
     let warmth = ((heat - 0.25) / 0.75).clamp(0.0, 1.0);
-    let opacity = 0.75 * warmth.sqrt();
+    let opacity = 0.55 * warmth.sqrt();
     let flame = [255.0, 220.0 * (1.0 - warmth), 0.0];
     let mix = |frame: u8, flame: f32| (f32::from(frame) * (1.0 - opacity) + flame * opacity).round() as u8;
     Rgb([mix(r, flame[0]), mix(g, flame[1]), mix(b, flame[2])])
