@@ -94,6 +94,7 @@ fn wrong_usage_is_told_apart_from_a_refusal() {
     for arguments in [
         &["inspect"][..],
         &["inspect", "--bundle", "b", "--batch", "0", "p.png"],
+        &["evaluate", "--bundle", "b", "--data", "d", "--threads", "100000"],
         &["run"],
         &["fly"],
     ] {
