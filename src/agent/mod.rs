@@ -9,12 +9,11 @@
 //! ends the agent with its name.
 
 mod handover;
+mod stages;
 mod stop;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,19 +24,17 @@ use uuid::Uuid;
 use crate::bundle::Bundle;
 use crate::capture::folder::FolderSource;
 use crate::capture::simulator::Simulator;
-use crate::capture::{CaptureError, Frame, FrameSource, Next};
+use crate::capture::{CaptureError, Frame, FrameSource};
 use crate::config::{Config, SourceConfig, SourceKind, StationConfig};
 use crate::detector::{Detector, Opened};
-use crate::diffusion::noise::fresh_seed;
 use crate::diffusion::onnx::Runtime;
-use crate::evidence;
 use crate::inspection::{Inspection, Parameters};
-use crate::inspector::{Inspected, Inspector, InspectorSettings};
+use crate::inspector::{Inspector, InspectorSettings};
 use crate::publish::wire::{self, Snapshot, SourceState};
 use crate::publish::{Connection, Pump, Timing};
-use crate::store::{Boot, Origin, Store, StoreHandle, StoreThread};
-use crate::verdict::Verdict;
+use crate::store::{Boot, Origin, Store, StoreThread};
 use handover::Handover;
+use stages::{Shared, capture, infer, record};
 pub use stop::Stop;
 
 /// Why the agent did not start, or did not go on.
@@ -199,18 +196,6 @@ fn first_snapshot(parameters: &Parameters, opened: &Opened) -> Snapshot {
     }
 }
 
-/// What the stages tell the supervisor.
-struct Shared {
-    source: Mutex<wire::Source>,
-    evidence_lost: AtomicU64,
-}
-
-impl Shared {
-    fn source(&self) -> std::sync::MutexGuard<'_, wire::Source> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Station {
     fn run(self, stop: &Stop, observe: impl FnMut(&Recorded<'_>) + Send) -> anyhow::Result<Summary> {
         let Self { mut source, handover, mut inspector, evidence_folder, store, origin, pump, snapshot } =
@@ -238,10 +223,7 @@ impl Station {
             }
             .run(),
         );
-        let shared = Shared {
-            source: Mutex::new(snapshot_out.borrow().source.clone()),
-            evidence_lost: AtomicU64::new(0),
-        };
+        let shared = Shared::new(snapshot_out.borrow().source.clone());
 
         let stages = std::thread::scope(|scope| -> anyhow::Result<Summary> {
             let (to_record, inspected) = sync_channel(RECORD_QUEUE);
@@ -311,109 +293,6 @@ fn joined<T>(name: &str, thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> any
         .with_context(|| format!("thread {name}"))
 }
 
-/// Frames from the source into the hand-over until the source ends or a stop is asked for.
-fn capture(source: &mut dyn FrameSource, handover: &Handover, stop: &Stop, shared: &Shared) {
-    while !stop.requested() {
-        match source.next(WAIT) {
-            Ok(Next::Frame(frame)) => {
-                let mut state = shared.source();
-                if state.state == SourceState::Lost {
-                    tracing::info!("source: back");
-                }
-                *state = wire::Source {
-                    state: SourceState::Ok,
-                    reason: None,
-                    last_frame_at: Some(frame.captured_at.wall),
-                };
-                drop(state);
-                handover.put(*frame);
-            }
-            Ok(Next::NotYet) => {}
-            Ok(Next::End) => {
-                shared.source().state = SourceState::Ended;
-                return;
-            }
-            Err(error) => {
-                let mut state = shared.source();
-                if state.state != SourceState::Lost {
-                    tracing::error!("{error}");
-                }
-                state.state = SourceState::Lost;
-                state.reason = Some(error.to_string());
-                drop(state);
-                stop.wait(Duration::from_secs(1));
-            }
-        }
-    }
-}
-
-/// Every frame handed over gets its inspection.
-fn infer(
-    inspector: &mut Inspector,
-    handover: &Handover,
-    record: &SyncSender<(Frame, Inspected)>,
-) -> anyhow::Result<()> {
-    while let Some(queued) = handover.take() {
-        let seed = fresh_seed().context("entropy of the operating system")?;
-        let inspected = inspector.inspect(&queued.frame, seed, queued.at);
-        if record.send((queued.frame, inspected)).is_err() {
-            // The record stage has ended and says why itself.
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Evidence, then the one transaction that makes an inspection true.
-fn record(
-    inspected: &Receiver<(Frame, Inspected)>,
-    evidence_folder: &Path,
-    store: &StoreHandle,
-    origin: &Origin,
-    shared: &Shared,
-    mut observe: impl FnMut(&Recorded<'_>),
-) -> anyhow::Result<Summary> {
-    let mut summary = Summary::default();
-    for (frame, mut inspected) in inspected {
-        if inspected.inspection.verdict != Verdict::Normal {
-            match keep_evidence(evidence_folder, origin, &frame, &inspected) {
-                Ok(name) => inspected.inspection.evidence = Some(name),
-                Err(error) => {
-                    // Evidence stops before verdicts do.
-                    shared.evidence_lost.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!("{error}");
-                }
-            }
-        }
-        let inspection = Arc::new(inspected.inspection);
-        let committed = store.commit(origin, Arc::clone(&inspection))?;
-        match inspection.verdict {
-            Verdict::Normal => summary.normal += 1,
-            Verdict::Anomalous => summary.anomalous += 1,
-            Verdict::Abstain(_) => summary.abstained += 1,
-        }
-        observe(&Recorded { seq: committed.seq, frame: &frame, inspection: &inspection });
-    }
-    Ok(summary)
-}
-
-fn keep_evidence(
-    folder: &Path,
-    origin: &Origin,
-    frame: &Frame,
-    inspected: &Inspected,
-) -> Result<String, evidence::EvidenceError> {
-    let inspection = &inspected.inspection;
-    let boot: String = origin.boot_id.simple().to_string().chars().take(8).collect();
-    let name = format!(
-        "{}-{boot}-{}-{}",
-        inspection.captured_at.strftime("%Y%m%dT%H%M%S"),
-        inspection.source_seq,
-        inspection.verdict.word()
-    );
-    evidence::keep(folder, &name, frame, inspected, inspection.parameters.threshold)
-}
-
 /// Keeps `status` up to date until all stages have ended.
 fn supervise(
     finish: &Receiver<()>,
@@ -430,7 +309,7 @@ fn supervise(
             snapshot.send_modify(|snapshot| {
                 snapshot.source = source;
                 snapshot.drops.insert("newer_frame", handover.dropped());
-                snapshot.drops.insert("evidence", shared.evidence_lost.load(Ordering::Relaxed));
+                snapshot.drops.insert("evidence", shared.evidence_lost());
             });
         }
     }

@@ -189,8 +189,8 @@ pub fn self_test(
             ),
         ]);
     }
-    // Not `worst > tolerance`: a NaN must be refused too.
-    if let Some((what, worst)) = differences.iter().find(|(_, worst)| !(*worst <= tolerance)) {
+    let refusable = |difference: f64| difference.is_nan() || difference > tolerance;
+    if let Some((what, worst)) = differences.iter().find(|(_, worst)| refusable(*worst)) {
         return Err(refused(format!(
             "the {what} differs by {worst:.2e} of the spread of normal scores; {tolerance:.0e} is allowed"
         )));

@@ -190,6 +190,8 @@ impl Manifest {
             format!("input: {width}x{height} pixels: 8 to 2048 a side are allowed"),
         );
         unless(range == [0.0, 1.0], format!("input.range = {range:?}: only [0.0, 1.0] is known"));
+        let steps = self.schedule.steps;
+        unless((1..=100_000).contains(&steps), format!("schedule.steps = {steps}: 1 to 100000 are allowed"));
         unless(self.detector.draws > 0, "detector.draws = 0: at least 1 is needed".to_owned());
         unless(!self.score.scales.is_empty(), "score.scales = []: at least one is needed".to_owned());
         for &scale in &self.score.scales {

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -137,8 +138,8 @@ struct ModelArgs {
     /// Use the processor when the provider cannot run (else: refuse)
     #[arg(long)]
     or_cpu: bool,
-    /// Threads of one model call [default: all cores]
-    #[arg(long)]
+    /// Threads of one model call, 1 to 256 [default: all cores]
+    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
     threads: Option<usize>,
     /// Draws per model call
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]

@@ -63,9 +63,13 @@ fn unexplained(help: &str) -> Vec<&str> {
 
 #[test]
 fn wrong_usage_is_told_apart_from_a_refusal() {
-    for arguments in
-        [&["inspect"][..], &["inspect", "--bundle", "b", "--batch", "0", "p.png"], &["run"], &["fly"]]
-    {
+    for arguments in [
+        &["inspect"][..],
+        &["inspect", "--bundle", "b", "--batch", "0", "p.png"],
+        &["evaluate", "--bundle", "b", "--data", "d", "--threads", "100000"],
+        &["run"],
+        &["fly"],
+    ] {
         let ran = run(certiscope(arguments[0]).args(&arguments[1..]));
         assert_eq!(ran.code, 2, "{arguments:?}: {ran:?}");
     }

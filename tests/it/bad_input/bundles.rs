@@ -102,16 +102,18 @@ fn a_bundle_that_says_what_cannot_be_is_refused() {
         (
             "more noise than the timestep has",
             |bundle| bundle.set("detector", "sigma", 0.5),
-            &[
-                "detector.sigma = 0.5: more noise than timestep k = ",
-                "or raise k to",
-            ],
+            &["detector.sigma = 0.5: more noise than timestep k = ", "or raise k to"],
         ),
         ("no noise", |bundle| bundle.set("detector", "sigma", 0.0), &["detector.sigma = 0: "]),
         (
             "a timestep beyond the schedule",
             |bundle| bundle.set("detector", "k", 1000),
             &["detector.k = 1000: the schedule has 1000 steps; allowed 0..999"],
+        ),
+        (
+            "a schedule that fills the memory",
+            |bundle| bundle.set("schedule", "steps", 1_000_000_000_000_i64),
+            &["schedule.steps = 1000000000000: 1 to 100000 are allowed"],
         ),
         (
             "no threshold",
@@ -155,7 +157,7 @@ fn a_bundle_whose_files_do_not_fit_each_other_is_refused() {
                         map[[7, 9]] = f32::NAN;
                     }
                     map
-                })
+                });
             },
             &["tensor `mean` holds values that are not numbers"],
         ),
@@ -167,7 +169,7 @@ fn a_bundle_whose_files_do_not_fit_each_other_is_refused() {
                     |name, map| {
                         if name == "std" { map * 0.0 } else { map }
                     },
-                )
+                );
             },
             &["tensor `std` has values of 0 or less", "calibrate again"],
         ),
@@ -223,7 +225,7 @@ fn a_model_that_scores_otherwise_than_when_it_was_exported_is_refused() {
                 bundle.forge("model.onnx", |bytes| {
                     let middle = bytes.len() / 2;
                     bytes[middle..middle + 64].fill(0xFF);
-                })
+                });
             },
             &["golden vectors: the raw score differs by NaN", WAY_OUT],
         ),
@@ -233,7 +235,7 @@ fn a_model_that_scores_otherwise_than_when_it_was_exported_is_refused() {
                 bundle.forge("model.onnx", |bytes| {
                     let middle = bytes.len() / 2;
                     bytes[middle..middle + 4096].fill(0);
-                })
+                });
             },
             &["golden vectors: the raw score differs by", WAY_OUT],
         ),

@@ -101,6 +101,9 @@ fn calibrate(bundle: &Path, normal: &Path, out: &Path, more: &[&str]) -> Ran {
         .args(more))
 }
 
+/// A case, its bundle, pictures, new folder and options, and the words of its refusal.
+type Uncalibrated<'a> = (&'a str, &'a Path, PathBuf, &'a Path, &'a [&'a str], &'a [&'a str]);
+
 #[test]
 fn calibrate_refuses_what_carries_no_guarantee() {
     let set = parts(12, 1);
@@ -108,7 +111,7 @@ fn calibrate_refuses_what_carries_no_guarantee() {
     let few = BundleCopy::new();
     few.set("detector", "draws", 5);
     let shipped = demo_line();
-    let cases: [(&str, &Path, PathBuf, &Path, &[&str], &[&str]); 7] = [
+    let cases: [Uncalibrated<'_>; 7] = [
         (
             "too few parts",
             &shipped,
