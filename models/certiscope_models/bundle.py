@@ -24,7 +24,7 @@ from .score import certified, draw, empirical
 FORMAT = 1
 GOLDEN_INPUTS, GOLDEN_DRAWS = 3, 2
 SPREAD_DRAWS = 16
-TOLERANCE = {"fp32": 1e-4, "tf32": 2e-2, "fp16": 5e-2}  # shares of raw_spread
+TOLERANCE = {"fp32": 1e-4, "tf32": 2e-2, "fp16": 5e-2}  # shares of the spread (of the score, where larger)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ pub struct Golden {
     pub sha256: String,
     /// Standard deviation of the raw certified score over held-back normal frames.
     pub raw_spread: f64,
-    /// Allowed difference as a fraction of the spread, by precision of the computation.
+    /// Allowed difference as a share of the spread (of the score, where larger), by precision of the computation.
     pub tolerance: BTreeMap<String, f64>,
 }
 
