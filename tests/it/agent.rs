@@ -31,9 +31,13 @@ impl Line {
         self.folder.path().join(name)
     }
 
-    /// A configuration that inspects `source` and talks to `broker`.
+    /// A configuration that inspects `source` by the demo's bundle and talks to `broker`.
     fn configure(&self, broker: &str, source: &str) -> PathBuf {
-        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/demo-line");
+        self.configure_with("demo-line", broker, source)
+    }
+
+    fn configure_with(&self, bundle: &str, broker: &str, source: &str) -> PathBuf {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles").join(bundle);
         let text = format!(
             r#"
             [store]
@@ -139,6 +143,46 @@ fn every_file_gives_exactly_one_verdict() {
     }
     let last = subscriber.heard("last").pop().unwrap().message;
     assert_eq!(last["seq"], files as u64);
+}
+
+/// Real photographs of a real product, by the model that was trained on others of the kind. They are not part of
+/// the project: `CERTISCOPE_SHARED_DATA` names the folder that holds `magnetic-tile`.
+#[test]
+fn real_photographs_are_inspected() {
+    let Some(data) = std::env::var_os("CERTISCOPE_SHARED_DATA") else {
+        println!("!!! SKIPPED: no photographs: CERTISCOPE_SHARED_DATA is not set");
+        return;
+    };
+    let line = Line { folder: tempfile::tempdir().unwrap() };
+    let kinds = ["good", "blowhole", "break", "crack", "fray", "uneven"];
+    for kind in kinds {
+        let folder = Path::new(&data).join("magnetic-tile/test").join(kind);
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        std::fs::create_dir_all(line.path("pictures/test").join(kind)).unwrap();
+        for file in &files[..2] {
+            std::fs::copy(file, line.path("pictures/test").join(kind).join(file.file_name().unwrap()))
+                .unwrap();
+        }
+    }
+    let broker = Broker::start();
+    let subscriber = Subscriber::at(broker.port);
+    let config = line.configure_with("magnetic-tile", &format!("port = {}", broker.port), FOLDER);
+    let (code, out, err) = end(line.run(&config));
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(subscriber.verdicts().values().all(|&times| times == 1));
+    let verdicts: Vec<Value> = subscriber.heard("verdict").into_iter().map(|heard| heard.message).collect();
+    assert_eq!(verdicts.len(), 2 * kinds.len(), "{out}{err}");
+    for verdict in verdicts {
+        assert_eq!(verdict["input"], serde_json::json!([1, 128, 128]));
+        assert_ne!(verdict["reason"], "model_fault", "{verdict}");
+        assert_ne!(verdict["reason"], "bad_frame", "{verdict}");
+        // These tiles are larger than the model input, so the frame may be changed by more than the input may.
+        if let Some(radius) = verdict["radius"].as_f64() {
+            assert!(verdict["frame_radius"].as_f64().unwrap() > radius, "{verdict}");
+        }
+    }
 }
 
 /// What a technician finds: for every part that is not normal the bytes as captured, the input, a heat map;
