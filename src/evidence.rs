@@ -108,7 +108,7 @@ pub fn heat_beside_frame(picture: &Picture, heat: &Array2<f32>, threshold: f32) 
     sheet
 }
 
-/// Bilinear value of the map at relative coordinates in [0, 1].
+/// Bilinear value of the map at relative coordinates in \[0, 1\].
 fn sample(map: &Array2<f32>, x: f64, y: f64) -> f32 {
     let at = |relative: f64, len: usize| {
         let position = (relative * len as f64 - 0.5).clamp(0.0, (len - 1) as f64);

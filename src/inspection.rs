@@ -31,7 +31,7 @@ pub struct Inspection {
     pub certificate: Option<Certificate>,
     /// The paper's score against the clean frame; only when asked for, never decides a verdict.
     pub empirical_score: Option<f32>,
-    /// Certified l2 radius on the decoded camera frame, [0,1] units; `None` without a certified side.
+    /// Certified l2 radius on the decoded camera frame, \[0,1\] units; `None` without a certified side.
     pub frame_radius: Option<f64>,
     /// For a person: what went wrong, when something did.
     pub fault: Option<String>,

@@ -27,7 +27,7 @@ pub struct InspectorSettings {
     pub region: Option<Region>,
     /// Failure probability of one verdict.
     pub alpha: f64,
-    /// Radius (model input, [0,1] units) at which drawing stops.
+    /// Radius (model input, \[0,1\] units) at which drawing stops.
     pub target_radius: f64,
     /// Radius that a `normal` must reach for `pass_certified`.
     pub required_radius: f64,

@@ -47,10 +47,10 @@
 //!
 //! # Words
 //!
-//! `input` x: model input, CHW in [0,1]. `k`: diffusion timestep, 0-based. `sigma`: certification noise in
-//! [0,1] units, at most `sigma_k`. `draw`: one noisy copy of the input with its reconstruction. `threshold`
+//! `input` x: model input, CHW in \[0,1\]. `k`: diffusion timestep, 0-based. `sigma`: certification noise in
+//! \[0,1\] units, at most `sigma_k`. `draw`: one noisy copy of the input with its reconstruction. `threshold`
 //! tau: on the certified score, fixed before any frame is seen. `alpha`: failure probability of one verdict.
-//! `radius`: l2, at the model input in [0,1] units unless called `frame_radius`.
+//! `radius`: l2, at the model input in \[0,1\] units unless called `frame_radius`.
 
 pub mod capture;
 pub mod preprocess;

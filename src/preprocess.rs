@@ -1,7 +1,7 @@
 //! From the decoded picture to the model input: crop, colour, resize, as one linear map M in f32.
 //!
 //! Guarantees: nothing rounds to 8 bits inside, so ‖f(x + d) − f(x)‖ ≤ ‖M‖ ‖d‖ for every change d of the
-//! decoded picture in [0,1] units, and a radius R at the model input is one of R / ‖M‖ at the frame.
+//! decoded picture in \[0,1\] units, and a radius R at the model input is one of R / ‖M‖ at the frame.
 //! [`Prepared::norm`] is an upper bound of ‖M‖, computed in f64 from the very weights that were applied;
 //! the arithmetic's own rounding, about 1e-7 of full scale, is not part of it. The crop is where the
 //! settings say and nothing depends on what the picture shows: either would void the radius.
@@ -35,12 +35,12 @@ pub struct Region {
     pub height: u32,
 }
 
-/// A clean model input: CHW, every value in [0,1].
+/// A clean model input: CHW, every value in \[0,1\].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input(Array3<f32>);
 
 impl Input {
-    /// Refuses values outside [0,1] and those that are not numbers.
+    /// Refuses values outside \[0,1\] and those that are not numbers.
     pub fn from_unit_range(values: Array3<f32>) -> Result<Self, PreprocessError> {
         match values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
             Some(&value) => Err(PreprocessError::Range { value }),
@@ -152,7 +152,7 @@ fn colour_norm(from: Channels, to: usize) -> f64 {
     }
 }
 
-/// Line `y` of the region in [0,1], made grey or not.
+/// Line `y` of the region in \[0,1\], made grey or not.
 fn read_line(picture: &Picture, region: Region, y: usize, to_grey: bool, line: &mut [f32]) {
     let depth = match picture.channels {
         Channels::Grey => 1,

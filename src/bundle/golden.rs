@@ -21,7 +21,7 @@ use crate::score::{self, ScoreParameters, TrainingMaps};
 /// m synthetic inputs with d stored draws each, and the scores they had.
 #[derive(Debug, Clone)]
 pub struct GoldenVectors {
-    /// \[m,C,H,W\], [0,1] units.
+    /// \[m,C,H,W\], \[0,1\] units.
     input: Array4<f32>,
     /// \[m,d,C,H,W\], standard normal.
     noise: Array5<f32>,

@@ -54,7 +54,7 @@ pub struct Input {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
-    /// Values the model input lies in; [0, 1] is the one this program knows.
+    /// Values the model input lies in; \[0, 1\] is the one this program knows.
     pub range: [f32; 2],
 }
 
@@ -77,7 +77,7 @@ pub enum ScheduleKind {
 #[serde(deny_unknown_fields)]
 pub struct Detector {
     pub k: usize,
-    /// Certification noise, standard deviation in [0,1] units.
+    /// Certification noise, standard deviation in \[0,1\] units.
     pub sigma: f64,
     /// n of calibration and evaluation.
     pub draws: u32,
@@ -116,7 +116,7 @@ pub struct Calibration {
     pub maps_sha256: String,
     /// Decision threshold on the certified score.
     pub threshold: f32,
-    /// Radius (model input, [0,1] units) at which a normal frame shall be certifiable as normal; 0 bounds
+    /// Radius (model input, \[0,1\] units) at which a normal frame shall be certifiable as normal; 0 bounds
     /// false alarms only.
     pub radius: f64,
     pub false_alarm_rate: f64,

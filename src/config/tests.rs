@@ -66,7 +66,7 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
     assert_eq!((station.broker.port, station.broker.client_id.as_str()), (1883, "certiscope-st1"));
     assert_eq!(station.topics.root(), "certiscope/certiscope/certiscope/st1");
     let simulated = with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"")]);
-    let simulated = parse(&simulated).ok().expect("a simulator needs no more");
+    let simulated = parse(&simulated).expect("a simulator needs no more");
     assert_eq!(simulated.station.source.delivery, Delivery::Latest, "a belt does not");
 }
 
@@ -201,7 +201,7 @@ fn a_password_is_the_one_line_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("password"), "correct horse\r\n").unwrap();
     let text = with(&[("host", "username = \"st1\"\npassword_file = \"password\"\nhost")]);
-    let config = Config::parse(&text, &folder.path().join("station.toml")).ok().expect("accepted");
+    let config = Config::parse(&text, &folder.path().join("station.toml")).expect("accepted");
     let credentials = config.station.broker.credentials.expect("both were given");
     assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("st1", "correct horse"));
 }

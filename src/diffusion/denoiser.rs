@@ -23,7 +23,7 @@ pub enum DenoiserError {
     Shape { got: Vec<usize>, wanted: Vec<usize> },
 }
 
-/// The best possible denoiser when every normal input is `mean` + N(0, spread^2 I) in [0,1] units:
+/// The best possible denoiser when every normal input is `mean` + N(0, spread^2 I) in \[0,1\] units:
 /// E\[x0 | x_k\] is linear in x_k, hence so is x0_hat (before the clamp) in z.
 #[derive(Debug, Clone)]
 pub struct GaussianDenoiser {
@@ -37,8 +37,8 @@ impl GaussianDenoiser {
         Self { mean, spread, level }
     }
 
-    /// The weight that x_k has in E\[x0 | x_k\] beside the mean (both in [-1,1] units):
-    /// sqrt(a) v / (a v + 1 - a), v being the variance of the normal inputs in [-1,1] units.
+    /// The weight that x_k has in E\[x0 | x_k\] beside the mean (both in \[-1,1\] units):
+    /// sqrt(a) v / (a v + 1 - a), v being the variance of the normal inputs in \[-1,1\] units.
     pub fn gain(&self) -> f64 {
         let (a, v) = (self.level.alpha_bar(), (2.0 * self.spread).powi(2));
         a.sqrt() * v / (a * v + 1.0 - a)

@@ -34,9 +34,9 @@ pub fn fresh_seed() -> Result<FrameSeed, getrandom::Error> {
 /// ```
 #[derive(Debug, Clone)]
 pub struct NoisyDraw {
-    /// z, in [0,1] units, not clamped.
+    /// z, in \[0,1\] units, not clamped.
     z: Array3<f32>,
-    /// The rest of the noise of the timestep, already scaled, [-1,1] units; independent of x and z.
+    /// The rest of the noise of the timestep, already scaled, \[-1,1\] units; independent of x and z.
     inner: Array3<f32>,
     level: NoiseLevel,
 }
@@ -78,8 +78,8 @@ impl NoisyDraw {
         self.level
     }
 
-    /// x_k = sqrt(a_k) (2z - 1) + rest of the noise: what the U-Net sees, [-1,1] units. The one place
-    /// where [0,1] becomes [-1,1].
+    /// x_k = sqrt(a_k) (2z - 1) + rest of the noise: what the U-Net sees, \[-1,1\] units. The one place
+    /// where \[0,1\] becomes \[-1,1\].
     pub fn x_k(&self) -> Array3<f32> {
         let signal = self.level.alpha_bar().sqrt() as f32;
         let mut x_k = self.inner.clone();

@@ -215,7 +215,7 @@ fn open_session(
             .register(&mut builder)
             .map_err(|e| unavailable(e.to_string()))?,
         Provider::TensorRt => {
-            ep::TensorRT::default().register(&mut builder).map_err(|e| unavailable(e.to_string()))?
+            ep::TensorRT::default().register(&mut builder).map_err(|e| unavailable(e.to_string()))?;
         }
     }
     if provider != Provider::Cpu {

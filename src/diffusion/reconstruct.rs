@@ -9,7 +9,7 @@ use ndarray::{Array3, Array4, Axis, Zip};
 use super::denoiser::{Denoiser, DenoiserError};
 use super::noise::NoisyDraw;
 
-/// A noisy draw z and its reconstruction x0_hat, both CHW in [0,1] units (x0_hat clamped).
+/// A noisy draw z and its reconstruction x0_hat, both CHW in \[0,1\] units (x0_hat clamped).
 #[derive(Debug, Clone)]
 pub struct Reconstruction {
     z: Array3<f32>,
@@ -26,7 +26,7 @@ impl Reconstruction {
     }
 }
 
-/// x0_hat = (x_k - sqrt(1 - a_k) eps_hat(x_k, k)) / sqrt(a_k), back to [0,1], clamped (DDPM, Ho et al. 2020,
+/// x0_hat = (x_k - sqrt(1 - a_k) eps_hat(x_k, k)) / sqrt(a_k), back to \[0,1\], clamped (DDPM, Ho et al. 2020,
 /// eq. 15; the paper's one-shot reconstruction). One model call for the whole batch.
 pub fn reconstruct(
     denoiser: &mut dyn Denoiser,

@@ -52,8 +52,8 @@ impl Schedule {
         self.alpha_bar.get(k.0).copied().ok_or(ScheduleError::Timestep { k: k.0, steps })
     }
 
-    /// Noise level of timestep k in [0,1] units: sqrt((1 - a_k) / a_k) / 2. The half is the step from
-    /// the network's [-1,1] to the input's [0,1].
+    /// Noise level of timestep k in \[0,1\] units: sqrt((1 - a_k) / a_k) / 2. The half is the step from
+    /// the network's \[-1,1\] to the input's \[0,1\].
     pub fn sigma_k(&self, k: Timestep) -> Result<f64, ScheduleError> {
         self.alpha_bar(k).map(sigma_of)
     }
@@ -97,12 +97,12 @@ impl NoiseLevel {
         self.alpha_bar
     }
 
-    /// Standard deviation of the certification noise, [0,1] units.
+    /// Standard deviation of the certification noise, \[0,1\] units.
     pub fn sigma(&self) -> f64 {
         self.sigma
     }
 
-    /// Standard deviation of the rest of the noise, added inside in the network's [-1,1] units:
+    /// Standard deviation of the rest of the noise, added inside in the network's \[-1,1\] units:
     /// sqrt(1 - a_k - 4 a_k sigma^2), so that x_k has the variance 1 - a_k the U-Net was trained on.
     pub fn inner_sigma(&self) -> f64 {
         (1.0 - self.alpha_bar - 4.0 * self.alpha_bar * self.sigma * self.sigma).max(0.0).sqrt()

@@ -56,7 +56,7 @@ impl Side {
 pub struct Certificate {
     /// The certified side; `None` if neither is (then `radius` is 0).
     pub side: Option<Side>,
-    /// l2 radius at the model input, [0,1] units: the side holds for every change strictly smaller.
+    /// l2 radius at the model input, \[0,1\] units: the side holds for every change strictly smaller.
     pub radius: f64,
     /// Draws that were counted, in issue order.
     pub draws: u32,

@@ -22,7 +22,7 @@ pub struct Settings {
     pub alpha: f64,
     /// A draw is `above` when its score is strictly larger.
     pub threshold: f32,
-    /// Standard deviation of the noise of the draws, [0,1] units.
+    /// Standard deviation of the noise of the draws, \[0,1\] units.
     pub sigma: f64,
     /// Draw on until this radius is certified (l2 at the model input); 0 asks for the side alone.
     pub target_radius: f64,
