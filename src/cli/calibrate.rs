@@ -1,8 +1,8 @@
 //! `certiscope calibrate`: the one tool that makes training maps and a threshold.
 //!
 //! Guarantees: the bundle it is given stays as it is, a new version is written beside it, whole or not at
-//! all; frames behind the maps and frames behind the threshold never belong to one part; every picture
-//! that is not used is counted and named.
+//! all; where one folder gives both maps and threshold, no part is behind both; every picture that is not used
+//! is counted and named. Leaves out: whether two folders show the same parts, which the user must know.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
