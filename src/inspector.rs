@@ -176,7 +176,7 @@ impl Inspector {
         let max_draws = self.rule.settings().max_draws;
         let (mut pairs, mut scores, mut batches) = (Vec::new(), Vec::new(), Vec::new());
         let (mut otherwise, mut fault) = (Reason::Undecided, None);
-        while run.state() == State::Continue {
+        while run.state() == State::Continue && fault.is_none() {
             if self.deadline.is_some_and(|deadline| captured.elapsed() >= deadline) {
                 otherwise = Reason::Deadline;
                 break;
@@ -192,29 +192,22 @@ impl Inspector {
                     }
                     batches.push(end - start);
                     pairs.extend(batch);
+                    if scores.iter().any(|score| score.is_nan()) {
+                        fault = Some("model: scores that are not numbers".to_owned());
+                    }
                 }
-                Err(error) => {
-                    otherwise = Reason::ModelFault;
-                    fault = Some(error.to_string());
-                    break;
-                }
+                Err(error) => fault = Some(error.to_string()),
             }
         }
-        if scores.iter().any(|score| score.is_nan()) {
+        let mut certificate = run.certificate();
+        if fault.is_some() {
+            // What was claimed before the fault may be sound, but a model that fails is not to be built upon.
             otherwise = Reason::ModelFault;
-            fault = Some("model: scores that are not numbers".to_owned());
+            certificate.withdraw();
         }
         let empirical = (self.report_empirical && !pairs.is_empty())
             .then(|| self.detector.empirical(input, &pairs).value());
-        Drawn {
-            certificate: run.certificate(),
-            scores,
-            batches,
-            otherwise,
-            fault,
-            heat: self.detector.heat(&pairs),
-            empirical,
-        }
+        Drawn { certificate, scores, batches, otherwise, fault, heat: self.detector.heat(&pairs), empirical }
     }
 
     /// What is known before any draw: an abstain for a bad frame, until something better is certified.

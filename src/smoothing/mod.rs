@@ -71,3 +71,11 @@ pub struct Certificate {
     pub score_lower: Option<f32>,
     pub score_upper: Option<f32>,
 }
+
+impl Certificate {
+    /// Takes the claim back and keeps the counts: nothing is certified any more.
+    pub fn withdraw(&mut self) {
+        self.side = None;
+        self.radius = 0.0;
+    }
+}

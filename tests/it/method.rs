@@ -258,15 +258,18 @@ impl Denoiser for Breaking {
 /// would be anomalous.
 #[test]
 fn a_model_that_fails_abstains_and_says_so() {
-    let world = World::new(150, 0.2, 2.5e-5);
+    // A threshold far from both frames, so that all draws before the fault agree.
+    let world = World::new(150, 0.2, 1e-3);
     for grey in [Grey(32_768), Grey(64_000)] {
         for how in [How::Error, How::NotANumber] {
-            for draws_left in [0, 8] {
+            // 24 agreeing draws certify a side already, though not yet at the target.
+            for draws_left in [0, 8, 24] {
                 let denoiser = Breaking { inner: world.denoiser.clone(), draws_left, how };
                 let mut inspector = world.inspector_with(Box::new(denoiser), 0.001, 0.2, 100, 4);
                 let inspection = inspect(&mut inspector, grey, 1);
                 assert_eq!(inspection.verdict, Verdict::Abstain(Reason::ModelFault));
                 assert!(inspection.fault.is_some() && inspection.frame_radius.is_none());
+                assert_eq!(inspection.certificate.unwrap().side, None);
             }
         }
     }
