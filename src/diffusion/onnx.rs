@@ -79,7 +79,7 @@ fn cached_library() -> Option<PathBuf> {
     let cache = std::env::var_os("CERTISCOPE_CACHE").map(PathBuf::from).or_else(|| {
         let caches = std::env::var_os("XDG_CACHE_HOME")
             .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+            .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
         Some(caches.join("certiscope"))
     })?;
     Some(
