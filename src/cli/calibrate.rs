@@ -4,7 +4,6 @@
 //! all; where one folder gives both maps and threshold, no part is behind both; every picture that is not used
 //! is counted and named. Leaves out: whether two folders show the same parts, which the user must know.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +14,7 @@ use super::frames::{self, Pictures};
 use super::{Failure, ModelArgs, load_bundle, progress_bar};
 use crate::bundle::manifest::Calibration;
 use crate::bundle::{Bundle, Calibrated};
+use crate::calibration::groups::first_of_each;
 use crate::calibration::maps::MapAccumulator;
 use crate::calibration::{Request, Threshold, ThresholdRule};
 use crate::detector::Detector;
@@ -133,12 +133,9 @@ fn one_per_part(folder: &Path, shape: InputShape, distinct: bool) -> Result<Vec<
         return Err(Failure::refused(anyhow!("{}: {}: {words}", folder.display(), defect.name)));
     }
     let all = pictures.len();
-    let mut seen = HashSet::new();
-    let inputs: Vec<Input> = pictures
-        .into_iter()
-        .filter(|picture| seen.insert(picture.group))
-        .map(|picture| picture.input)
-        .collect();
+    let part_of: Vec<usize> = pictures.iter().map(|picture| picture.group).collect();
+    let inputs: Vec<Input> =
+        first_of_each(&part_of).into_iter().map(|first| pictures[first].input.clone()).collect();
     println!(
         "{}: {all} pictures of {} parts, {} left out as unusable",
         folder.display(),
