@@ -22,6 +22,12 @@ use crate::score::{self, CertifiedScore, EmpiricalScore, ScoreParameters, Traini
 /// The precision of the computation on every provider as `onnx` sets it up.
 pub const PRECISION: &str = "fp32";
 
+/// Draws of the next model call: `batch` while that many are allowed, then the largest power of two that is.
+/// So few sizes occur, and a recomputation can repeat them: ONNX Runtime promises equal bits for equal shapes only.
+pub fn call_size(batch: u32, allowed: u32) -> u32 {
+    if allowed >= batch { batch } else { 1 << allowed.ilog2() }
+}
+
 /// Why a detector cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectorError {

@@ -13,7 +13,13 @@ use ndarray::Array2;
 
 use crate::bundle::{BundleError, tensors};
 use crate::capture::{Channels, Frame, Picture, Samples};
+use crate::inspection::Evidence;
 use crate::inspector::Inspected;
+
+/// The exact model input, one tensor `input`, CHW.
+pub const INPUT: &str = "input.safetensors";
+/// The frame beside itself under its heat map.
+pub const HEAT_MAP: &str = "heatmap.png";
 
 /// Evidence that could not be kept. The verdict stands without it.
 #[derive(Debug, thiserror::Error)]
@@ -24,31 +30,46 @@ pub enum EvidenceError {
     Tensors(#[from] BundleError),
 }
 
-/// Writes the evidence of one frame to `root/name`; returns `name`.
+/// Writes the evidence of one frame to `root/name`. Nothing is left of evidence that could not be kept whole.
 pub fn keep(
     root: &Path,
     name: &str,
     frame: &Frame,
     inspected: &Inspected,
     threshold: f32,
-) -> Result<String, EvidenceError> {
+) -> Result<Evidence, EvidenceError> {
     let unfinished = root.join(format!(".{name}"));
-    std::fs::create_dir_all(&unfinished).map_err(|error| failed(&unfinished, &error))?;
+    let kept = write(&unfinished, frame, inspected, threshold).and_then(|bytes| {
+        let kept = root.join(name);
+        std::fs::rename(&unfinished, &kept).map_err(|error| failed(&kept, &error))?;
+        Ok(Evidence { folder: name.to_owned(), bytes })
+    });
+    if kept.is_err() {
+        let _ = std::fs::remove_dir_all(&unfinished); // the disk that refused the files may refuse this too
+    }
+    kept
+}
+
+/// Writes the files into `folder`; returns their bytes together.
+fn write(folder: &Path, frame: &Frame, inspected: &Inspected, threshold: f32) -> Result<u64, EvidenceError> {
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     if let Some((file, bytes)) = captured_bytes(frame) {
-        let path = unfinished.join(file);
+        let path = folder.join(file);
         std::fs::write(&path, bytes).map_err(|error| failed(&path, &error))?;
     }
     if let Some(input) = &inspected.input {
-        tensors::write(&unfinished.join("input.safetensors"), &[("input", input.view().into_dyn())])?;
+        tensors::write(&folder.join(INPUT), &[("input", input.view().into_dyn())])?;
     }
     if let (Ok(picture), Some(heat)) = (&frame.picture, &inspected.heat) {
-        let path = unfinished.join("heatmap.png");
+        let path = folder.join(HEAT_MAP);
         let drawn = png(&DynamicImage::ImageRgb8(heat_beside_frame(picture, heat, threshold)));
         std::fs::write(&path, drawn).map_err(|error| failed(&path, &error))?;
     }
-    let kept = root.join(name);
-    std::fs::rename(&unfinished, &kept).map_err(|error| failed(&kept, &error))?;
-    Ok(name.to_owned())
+    size_of(folder).map_err(|error| failed(folder, &error))
+}
+
+fn size_of(folder: &Path) -> std::io::Result<u64> {
+    std::fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> EvidenceError {

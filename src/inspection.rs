@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::preprocess::Region;
 use crate::smoothing::Certificate;
 use crate::verdict::Verdict;
 
@@ -43,9 +44,17 @@ pub struct Inspection {
     /// Size of the decoded picture in pixels, `[width, height]`; `None` for a bad frame.
     pub frame_px: Option<[u32; 2]>,
     pub latency: Latency,
-    /// Folder of the evidence, relative to the station's evidence folder; `None` when none is kept.
-    pub evidence: Option<String>,
+    pub evidence: Option<Evidence>,
     pub parameters: Arc<Parameters>,
+}
+
+/// What is kept on the disk of an inspection beside its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// Relative to the station's evidence folder.
+    pub folder: String,
+    /// Of all its files together.
+    pub bytes: u64,
 }
 
 /// Where the time of one inspection went, in milliseconds.
@@ -84,6 +93,16 @@ pub struct Parameters {
     pub precision: String,
     pub onnxruntime: String,
     pub recipe: Option<String>,
+    /// Of `bundle.toml`, which vouches for every other file of the bundle.
+    pub bundle_sha256: String,
+    /// Draws of a whole model call; see [`crate::detector::call_size`] for the calls at the end of a run.
+    pub batch: u32,
+    /// Threads of one model call.
+    pub threads: usize,
+    /// The processor by its own name.
+    pub cpu: String,
+    /// The part of the camera frame that was looked at; `None` for all of it.
+    pub region: Option<Region>,
 }
 
 impl Inspection {

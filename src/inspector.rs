@@ -13,9 +13,10 @@ use ndarray::Array2;
 
 use crate::bundle::{Bundle, BundleError};
 use crate::capture::Frame;
-use crate::detector::{Detector, PRECISION};
+use crate::detector::{Detector, PRECISION, call_size};
 use crate::diffusion::onnx::ProviderReport;
 use crate::inspection::{FrameSeed, Inspection, Latency, Parameters};
+use crate::machine;
 use crate::preprocess::{Input, Preprocessor, Region};
 use crate::smoothing::{Certificate, Prior, RuleError, SequentialRule, SequentialRun, Settings, State};
 use crate::verdict::{Reason, Verdict};
@@ -107,6 +108,11 @@ impl Inspector {
             precision: PRECISION.to_owned(),
             onnxruntime: provider.onnxruntime.clone(),
             recipe: settings.recipe,
+            bundle_sha256: bundle.sha256.clone(),
+            batch: detector.batch(),
+            threads: provider.threads,
+            cpu: machine::cpu_name(),
+            region: settings.region,
         };
         let rule = SequentialRule::new(Settings {
             alpha: settings.alpha,
@@ -182,7 +188,7 @@ impl Inspector {
                 break;
             }
             let start = run.draws();
-            let end = max_draws.min(start + self.detector.batch());
+            let end = start + call_size(self.detector.batch(), max_draws - start);
             match self.detector.reconstruct(input, seed, start..end) {
                 Ok(batch) => {
                     for pair in &batch {

@@ -26,7 +26,7 @@
 //!
 //! Beside the way: [`bundle`] (model with everything that belongs to it), [`detector`] (bundle, model and
 //! score as one), [`inspection`] (the record of one part), [`calibration`] and [`evaluation`] (statistics of
-//! many parts), [`config`], [`agent`] (threads), [`cli`].
+//! many parts), [`config`], [`agent`] (threads), [`machine`] (what the system says of itself), [`cli`].
 //!
 //! # Invariants
 //!
@@ -75,3 +75,4 @@ pub mod evaluation;
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod machine;

@@ -85,7 +85,18 @@ pub fn run(
     stop: &Stop,
     observe: impl FnMut(&Recorded<'_>) + Send,
 ) -> Result<Summary, AgentError> {
-    let station = open(config).map_err(AgentError::Refused)?;
+    let station = open(config, || open_source(&config.station.source)).map_err(AgentError::Refused)?;
+    station.run(stop, observe).map_err(AgentError::Stopped)
+}
+
+/// Runs the station on a source of the caller's, in the place of the configured one.
+pub fn run_on(
+    config: &Config,
+    source: Box<dyn FrameSource>,
+    stop: &Stop,
+    observe: impl FnMut(&Recorded<'_>) + Send,
+) -> Result<Summary, AgentError> {
+    let station = open(config, || Ok(source)).map_err(AgentError::Refused)?;
     station.run(stop, observe).map_err(AgentError::Stopped)
 }
 
@@ -107,7 +118,10 @@ struct PumpSettings {
     topics: crate::publish::Topics,
 }
 
-fn open(config: &Config) -> anyhow::Result<Station> {
+fn open(
+    config: &Config,
+    source: impl FnOnce() -> Result<Box<dyn FrameSource>, CaptureError>,
+) -> anyhow::Result<Station> {
     let station = &config.station;
     let bundle = Bundle::load(&station.bundle)?;
     let runtime = Runtime::load(config.onnxruntime_library.as_deref())?;
@@ -126,7 +140,7 @@ fn open(config: &Config) -> anyhow::Result<Station> {
     let settings = inspector_settings(station);
     let inspector = Inspector::new(&bundle, detector, &opened.provider, settings)
         .with_context(|| format!("station {}", station.name))?;
-    let source = open_source(&station.source)?;
+    let source = source()?;
     tracing::info!(station = station.name, "source: {}", source.describe());
 
     let state = &config.state_folder;
@@ -138,6 +152,7 @@ fn open(config: &Config) -> anyhow::Result<Station> {
             started_at: jiff::Timestamp::now(),
             version: env!("CARGO_PKG_VERSION"),
             configuration: &config.text,
+            bundle_folder: &std::path::absolute(&bundle.folder)?,
             parameters: inspector.parameters(),
         },
     )?;

@@ -17,6 +17,7 @@ use super::{Recorded, Stop, Summary, WAIT};
 use crate::capture::{Frame, FrameSource, Next};
 use crate::diffusion::noise::fresh_seed;
 use crate::evidence;
+use crate::inspection::Evidence;
 use crate::inspector::{Inspected, Inspector};
 use crate::publish::wire::{self, SourceState};
 use crate::store::{Origin, StoreHandle};
@@ -109,7 +110,7 @@ pub(super) fn record(
     for (frame, mut inspected) in inspected {
         if inspected.inspection.verdict != Verdict::Normal {
             match keep_evidence(evidence_folder, origin, &frame, &inspected) {
-                Ok(name) => inspected.inspection.evidence = Some(name),
+                Ok(kept) => inspected.inspection.evidence = Some(kept),
                 Err(error) => {
                     // Evidence stops before verdicts do.
                     shared.evidence_lost.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +135,7 @@ fn keep_evidence(
     origin: &Origin,
     frame: &Frame,
     inspected: &Inspected,
-) -> Result<String, evidence::EvidenceError> {
+) -> Result<Evidence, evidence::EvidenceError> {
     let inspection = &inspected.inspection;
     let boot: String = origin.boot_id.simple().to_string().chars().take(8).collect();
     let name = format!(

@@ -21,6 +21,9 @@ use golden::GoldenVectors;
 use manifest::Manifest;
 use tensors::Tensors;
 
+/// The file in which a bundle says what it is.
+pub const MANIFEST: &str = "bundle.toml";
+
 /// Why a bundle is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
@@ -46,6 +49,8 @@ pub enum BundleError {
 #[derive(Debug, Clone)]
 pub struct Bundle {
     pub folder: PathBuf,
+    /// Of `bundle.toml` as it was read; the hashes in it vouch for the other files.
+    pub sha256: String,
     pub manifest: Manifest,
     pub level: NoiseLevel,
     pub score: ScoreParameters,
@@ -67,7 +72,9 @@ pub struct Calibrated {
 impl Bundle {
     /// Reads and checks the bundle in `folder`.
     pub fn load(folder: &Path) -> Result<Self, BundleError> {
-        let manifest = Manifest::read(&folder.join("bundle.toml"))?;
+        let manifest_file = folder.join(MANIFEST);
+        let manifest = Manifest::read(&manifest_file)?;
+        let sha256 = sha256_of(&manifest_file)?;
         let [channels, height, width] = manifest.input_shape();
         check_hash(&folder.join(&manifest.model.file), &manifest.model.sha256)?;
         let golden_file = folder.join(&manifest.golden.file);
@@ -88,7 +95,7 @@ impl Bundle {
         };
         let level = noise_level(&manifest)?;
         let score = manifest.score.clone().into();
-        Ok(Self { folder: folder.to_path_buf(), manifest, level, score, golden, calibrated })
+        Ok(Self { folder: folder.to_path_buf(), sha256, manifest, level, score, golden, calibrated })
     }
 
     /// The calibrated part, or words that say how to get one.
@@ -141,7 +148,7 @@ impl Bundle {
         manifest.golden.sha256 = sha256_of(&golden_file)?;
         manifest.calibration =
             Some(manifest::Calibration { maps_sha256: sha256_of(&maps_file)?, ..calibration });
-        manifest.write(&unfinished.join("bundle.toml"))?;
+        manifest.write(&unfinished.join(MANIFEST))?;
         std::fs::rename(&unfinished, folder).map_err(failed)
     }
 

@@ -133,6 +133,8 @@ pub struct ProviderReport {
     pub reason: Option<String>,
     /// Build of the library that runs it, in its own words.
     pub onnxruntime: String,
+    /// Of one model call.
+    pub threads: usize,
 }
 
 /// A U-Net in an ONNX Runtime session.
@@ -161,7 +163,10 @@ impl OnnxDenoiser {
         };
         check_interface(&session, model, input)?;
         let onnxruntime = runtime.build_info().to_owned();
-        Ok(Self { session, provider: ProviderReport { requested, active, reason, onnxruntime } })
+        Ok(Self {
+            session,
+            provider: ProviderReport { requested, active, reason, onnxruntime, threads: settings.threads },
+        })
     }
 
     pub fn provider(&self) -> &ProviderReport {

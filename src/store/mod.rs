@@ -8,6 +8,7 @@
 //! prevents. Costs: one sync of the disk per commit.
 
 mod error;
+mod outbox;
 mod record;
 mod thread;
 
@@ -16,17 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 use crate::inspection::{Inspection, Parameters};
 use crate::publish::wire;
 
 pub use error::StoreError;
+pub use outbox::{Backlog, Message};
 pub use thread::{StoreHandle, StoreThread};
 
 /// Step `n` takes a database of version `n` to version `n + 1`; a step that was released never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
 
 /// How long a commit waits for another process that holds the file (a person with `sqlite3`, a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +48,8 @@ pub struct Boot<'a> {
     pub version: &'a str,
     /// The station's configuration as it was read.
     pub configuration: &'a str,
+    /// Where the bundle lay, absolute.
+    pub bundle_folder: &'a Path,
     pub parameters: &'a Parameters,
 }
 
@@ -63,21 +67,6 @@ impl RowId {
 pub struct Committed {
     pub row: RowId,
     pub seq: u64,
-}
-
-/// A committed inspection as the line is told of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    pub row: RowId,
-    pub text: String,
-}
-
-/// What still waits for the broker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Backlog {
-    pub depth: u64,
-    /// When the oldest waiting part was captured.
-    pub oldest: Option<Timestamp>,
 }
 
 /// The open log. Lives in one thread (see [`StoreThread`]).
@@ -166,15 +155,16 @@ impl Store {
         self.in_transaction(|transaction| {
             let parameters_id = record::parameters_row(transaction, boot.parameters)?;
             transaction.execute(
-                "INSERT INTO boot (boot_id, station, started_at_us, version, configuration, parameters_id)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO boot (boot_id, station, started_at_us, version, configuration, parameters_id, bundle_folder)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![
                     origin.boot_id.to_string(),
                     &*origin.station,
                     boot.started_at.as_microsecond(),
                     boot.version,
                     boot.configuration,
-                    parameters_id
+                    parameters_id,
+                    boot.bundle_folder.to_string_lossy(),
                 ],
             )?;
             Ok(())
@@ -187,7 +177,8 @@ impl Store {
             let parameters_id = record::parameters_row(transaction, &inspection.parameters)?;
             let seq: i64 = transaction
                 .prepare_cached(
-                    "SELECT coalesce(max(seq), 0) + 1 FROM inspection WHERE boot_id = ?1 AND station = ?2",
+                    "UPDATE boot SET last_seq = last_seq + 1 WHERE boot_id = ?1 AND station = ?2
+                     RETURNING last_seq",
                 )?
                 .query_row(params![origin.boot_id.to_string(), &*origin.station], |row| row.get(0))?;
             let message = wire::verdict(origin.boot_id, seq as u64, inspection);
@@ -196,66 +187,6 @@ impl Store {
                 .prepare_cached("INSERT INTO outbox (inspection_id, station) VALUES (?1, ?2)")?
                 .execute(params![row, &*origin.station])?;
             Ok(Committed { row: RowId(row), seq: seq as u64 })
-        })
-    }
-
-    /// Takes rows out of the outbox that the broker has acknowledged, in one transaction.
-    pub fn acknowledged(&mut self, rows: &[RowId]) -> Result<(), StoreError> {
-        self.in_transaction(|transaction| {
-            let mut delete = transaction.prepare_cached("DELETE FROM outbox WHERE inspection_id = ?1")?;
-            for row in rows {
-                delete.execute([row.0])?;
-            }
-            Ok(())
-        })
-    }
-
-    /// The station's oldest unacknowledged messages after `after`, at most `limit`, in order of commitment.
-    pub fn outbox_after(
-        &self,
-        station: &str,
-        after: RowId,
-        limit: usize,
-    ) -> Result<Vec<Message>, StoreError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT id, message FROM outbox JOIN inspection ON id = inspection_id
-                     WHERE outbox.station = ?1 AND inspection_id > ?2 ORDER BY inspection_id LIMIT ?3",
-                )?
-                .query_map(params![station, after.0, limit as i64], message)?
-                .collect()
-        })
-    }
-
-    /// The station's newest inspection, acknowledged or not.
-    pub fn newest_message(&self, station: &str) -> Result<Option<Message>, StoreError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT id, message FROM inspection WHERE station = ?1 ORDER BY id DESC LIMIT 1",
-                )?
-                .query_row([station], message)
-                .optional()
-        })
-    }
-
-    /// How much of this station the broker has not acknowledged.
-    pub fn backlog(&self, station: &str) -> Result<Backlog, StoreError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT count(*), (SELECT captured_at_us FROM outbox JOIN inspection ON id = inspection_id
-                                       WHERE outbox.station = ?1 ORDER BY inspection_id LIMIT 1)
-                     FROM outbox WHERE station = ?1",
-                )?
-                .query_row([station], |row| {
-                    let oldest: Option<i64> = row.get(1)?;
-                    Ok(Backlog {
-                        depth: row.get::<_, u32>(0)?.into(),
-                        oldest: oldest.and_then(|at| Timestamp::from_microsecond(at).ok()),
-                    })
-                })
         })
     }
 
@@ -288,8 +219,4 @@ impl Store {
     fn error(&self, error: &rusqlite::Error) -> StoreError {
         StoreError::new(&self.path, error)
     }
-}
-
-fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Message> {
-    Ok(Message { row: RowId(row.get(0)?), text: row.get(1)? })
 }

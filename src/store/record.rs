@@ -12,9 +12,11 @@ use crate::smoothing::Side;
 /// The row of these parameters, made where there is none yet.
 pub(super) fn parameters_row(connection: &Connection, parameters: &Parameters) -> Result<i64> {
     const COLUMNS: &str = "model, model_sha256, channels, height, width, k, sigma, threshold, alpha, target_radius, \
-         required_radius, max_draws, deadline_ms, prior, provider, precision, onnxruntime, recipe";
+         required_radius, max_draws, deadline_ms, prior, provider, precision, onnxruntime, recipe, bundle_sha256, \
+         batch, threads, cpu, region";
     const VALUES: &str = ":model, :model_sha256, :channels, :height, :width, :k, :sigma, :threshold, :alpha, \
-         :target_radius, :required_radius, :max_draws, :deadline_ms, :prior, :provider, :precision, :onnxruntime, :recipe";
+         :target_radius, :required_radius, :max_draws, :deadline_ms, :prior, :provider, :precision, :onnxruntime, :recipe, \
+         :bundle_sha256, :batch, :threads, :cpu, :region";
     let [channels, height, width] = parameters.input.map(|axis| axis as i64);
     let prior: Vec<u8> = parameters.prior.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
     let values = named_params! {
@@ -36,6 +38,11 @@ pub(super) fn parameters_row(connection: &Connection, parameters: &Parameters) -
         ":precision": parameters.precision,
         ":onnxruntime": parameters.onnxruntime,
         ":recipe": parameters.recipe,
+        ":bundle_sha256": parameters.bundle_sha256,
+        ":batch": parameters.batch,
+        ":threads": parameters.threads as i64,
+        ":cpu": parameters.cpu,
+        ":region": parameters.region.map(|region| region.to_string()),
     };
     // `IS`, not a UNIQUE key: two NULLs (no deadline, no recipe) are the same here.
     connection
@@ -70,11 +77,11 @@ pub(super) fn insert(
             "INSERT INTO inspection (boot_id, station, seq, captured_at_us, source_seq, part_id, meas_id, verdict,
                  reason, fault, side, radius, draws, above, not_a_number, score, score_lower, score_upper,
                  empirical_score, frame_radius, seed, scores, batches, frame_width, frame_height, capture_ms,
-                 queue_ms, infer_ms, total_ms, evidence, parameters_id, message)
+                 queue_ms, infer_ms, total_ms, evidence, evidence_bytes, parameters_id, message)
              VALUES (:boot_id, :station, :seq, :captured_at_us, :source_seq, :part_id, :meas_id, :verdict,
                  :reason, :fault, :side, :radius, :draws, :above, :not_a_number, :score, :score_lower, :score_upper,
                  :empirical_score, :frame_radius, :seed, :scores, :batches, :frame_width, :frame_height, :capture_ms,
-                 :queue_ms, :infer_ms, :total_ms, :evidence, :parameters_id, :message)",
+                 :queue_ms, :infer_ms, :total_ms, :evidence, :evidence_bytes, :parameters_id, :message)",
         )?
         .insert(named_params! {
             ":boot_id": origin.boot_id.to_string(),
@@ -106,7 +113,8 @@ pub(super) fn insert(
             ":queue_ms": inspection.latency.queue_ms,
             ":infer_ms": inspection.latency.infer_ms,
             ":total_ms": inspection.latency.total_ms,
-            ":evidence": inspection.evidence,
+            ":evidence": inspection.evidence.as_ref().map(|evidence| &evidence.folder),
+            ":evidence_bytes": inspection.evidence.as_ref().map(|evidence| evidence.bytes as i64),
             ":parameters_id": parameters_id,
             ":message": message,
         })

@@ -101,6 +101,11 @@ impl World {
             precision: "fp32".to_owned(),
             onnxruntime: "none".to_owned(),
             recipe: None,
+            bundle_sha256: String::new(),
+            batch: 8,
+            threads: 1,
+            cpu: String::new(),
+            region: None,
         };
         let shape = InputShape { channels: 1, height: SIDE, width: SIDE };
         let rule = SequentialRule::new(settings).unwrap();

@@ -35,6 +35,7 @@ impl Log {
             started_at: jiff::Timestamp::UNIX_EPOCH,
             version: "0.1.0",
             configuration: "",
+            bundle_folder: Path::new("/bundles/made-up"),
             parameters: &self.parameters,
         };
         store.begin(&origin, &boot).unwrap();
@@ -231,12 +232,35 @@ fn a_file_system_that_cannot_make_commits_last_is_refused() {
 }
 
 #[test]
+fn a_log_of_the_first_version_is_brought_up_to_date() {
+    let log = Log::new();
+    std::fs::create_dir_all(log.path().parent().unwrap()).unwrap();
+    let old = log.sql();
+    old.execute_batch(include_str!("../../src/store/schema.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO parameters VALUES (1,'m@1','ab',1,64,64,60,0.04,1.0,0.001,0.02,0.02,200,NULL,x'','cpu','fp32','1.31',NULL);
+         INSERT INTO boot VALUES ('b1','a',0,'0.1.0','',1);
+         INSERT INTO inspection (boot_id, station, seq, captured_at_us, source_seq, verdict, seed, scores, batches, parameters_id, message)
+         VALUES ('b1','a',1,0,1,'normal',zeroblob(32),x'',x'',1,'{}'), ('b1','a',2,0,2,'normal',zeroblob(32),x'',x'',1,'{}');
+         INSERT INTO outbox VALUES (2,'a');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let store = log.open();
+    assert_eq!(store.backlog("a").unwrap().depth, 1, "what waited still waits");
+    drop(store);
+    let last: u32 = log.sql().query_row("SELECT last_seq FROM boot", [], |row| row.get(0)).unwrap();
+    assert_eq!(last, 2);
+}
+
+#[test]
 fn a_newer_log_is_refused_and_left_as_it_is() {
     let log = Log::new();
     drop(log.open());
     log.sql().pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(&log.path()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error}");
     let version: u32 = log.sql().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, 99);
 }

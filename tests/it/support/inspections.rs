@@ -24,6 +24,11 @@ pub(crate) fn parameters() -> Parameters {
         precision: "fp32".to_owned(),
         onnxruntime: "1.31.0".to_owned(),
         recipe: None,
+        bundle_sha256: "cd".repeat(32),
+        batch: 8,
+        threads: 2,
+        cpu: "made up".to_owned(),
+        region: None,
     }
 }
 

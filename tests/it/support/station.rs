@@ -81,6 +81,7 @@ impl Station {
             started_at: jiff::Timestamp::now(),
             version: "0.1.0",
             configuration: "[[station]]",
+            bundle_folder: Path::new("/bundles/made-up"),
             parameters: &parameters,
         };
         store.begin(&origin, &boot).unwrap();

@@ -1,0 +1,71 @@
+//! What the machine says of itself: processor, memory, disk, clock.
+//!
+//! Guarantees: asking changes nothing and costs microseconds; what the system does not tell is `None`,
+//! never a guess.
+
+use std::path::Path;
+
+/// The processor by its own name, with its instruction sets in short: what ONNX Runtime chooses its kernels by.
+pub fn cpu_name() -> String {
+    let facts = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let fact = |key: &str| {
+        facts
+            .lines()
+            .find_map(|line| line.split_once(':').filter(|(name, _)| name.trim() == key))
+            .map(|(_, v)| v.trim())
+    };
+    let name = fact("model name").or_else(|| fact("CPU part")).unwrap_or(std::env::consts::ARCH);
+    let sets: Vec<&str> = fact("flags")
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter(|flag| {
+            ["avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile"].contains(flag)
+        })
+        .collect();
+    if sets.is_empty() { name.to_owned() } else { format!("{name} ({})", sets.join(" ")) }
+}
+
+/// Resident memory of this process, bytes.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?;
+    Some(kib.parse::<u64>().ok()? * 1024)
+}
+
+/// Room on the disk of `path` that an ordinary user may fill, bytes.
+pub fn disk_free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Does the kernel's clock follow a reference (NTP, PTP)? `None` where the system does not tell.
+pub fn clock_synchronised() -> Option<bool> {
+    // systemd-timesyncd's own sign, for services that may not ask the kernel (ProtectClock).
+    kernel_clock_synchronised()
+        .or_else(|| Path::new("/run/systemd/timesync/synchronized").exists().then_some(true))
+}
+
+/// No maintained crate wraps this system call safely.
+#[allow(unsafe_code)]
+fn kernel_clock_synchronised() -> Option<bool> {
+    // SAFETY: `timex` is integers and a `timeval` only, for which zeros are valid; `modes` = 0 reads and
+    // changes nothing; the pointer is to a whole, exclusively borrowed `timex` that outlives the call.
+    let (state, timex) = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&raw mut timex), timex)
+    };
+    (state >= 0).then_some(timex.status & libc::STA_UNSYNC == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_answers() {
+        assert!(!cpu_name().is_empty());
+        assert!(resident_bytes().unwrap() > 1 << 20);
+        assert!(disk_free_bytes(Path::new("/")).is_some());
+        assert_eq!(disk_free_bytes(Path::new("/nowhere/at/all")), None);
+    }
+}
