@@ -1,11 +1,12 @@
-//! Evidence: what a technician needs to see why a part was flagged, and a program to compute it again.
+//! Evidence: what a technician needs to see why a part got its verdict, and a program to compute it again.
 //!
-//! One folder a flagged frame: the bytes as captured (`frame.*`; a lossless PNG where the source made raw
+//! One folder a frame that [`Keep`] wants: the bytes as captured (`frame.*`; a lossless PNG where the source made raw
 //! pixels), the exact model input (`input.safetensors`) and `heatmap.png`, the frame beside itself under
 //! its heat map. Seed and parameters lie in the database row. Guarantees: a folder is renamed into place
-//! whole or not at all. Leaves out: how long it is kept.
+//! whole or not at all. Leaves out: how long it is kept (see [`crate::retention`]).
 
 use std::io::Cursor;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
@@ -13,13 +14,37 @@ use ndarray::Array2;
 
 use crate::bundle::{BundleError, tensors};
 use crate::capture::{Channels, Frame, Picture, Samples};
-use crate::inspection::Evidence;
+use crate::inspection::{Evidence, FrameSeed};
 use crate::inspector::Inspected;
+use crate::verdict::Verdict;
 
 /// The exact model input, one tensor `input`, CHW.
 pub const INPUT: &str = "input.safetensors";
 /// The frame beside itself under its heat map.
 pub const HEAT_MAP: &str = "heatmap.png";
+
+/// Of which inspections evidence is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Of those that are not `normal`.
+    Flagged,
+    All,
+    /// Of those that are not `normal`, and of one in so many that are: an escape is always about a `normal`.
+    OneInN(NonZeroU32),
+}
+
+impl Keep {
+    /// Normals are chosen by their seed, so by chance, and by nothing that the part or the line can influence.
+    pub fn wants(self, verdict: Verdict, seed: FrameSeed) -> bool {
+        let FrameSeed([first, second, third, fourth, ..]) = seed;
+        match self {
+            _ if verdict != Verdict::Normal => true,
+            Self::Flagged => false,
+            Self::All => true,
+            Self::OneInN(n) => u32::from_le_bytes([first, second, third, fourth]).is_multiple_of(n.get()),
+        }
+    }
+}
 
 /// Evidence that could not be kept. The verdict stands without it.
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +61,9 @@ pub fn keep(
     name: &str,
     frame: &Frame,
     inspected: &Inspected,
-    threshold: f32,
 ) -> Result<Evidence, EvidenceError> {
     let unfinished = root.join(format!(".{name}"));
-    let kept = write(&unfinished, frame, inspected, threshold).and_then(|bytes| {
+    let kept = write(&unfinished, frame, inspected).and_then(|bytes| {
         let kept = root.join(name);
         std::fs::rename(&unfinished, &kept).map_err(|error| failed(&kept, &error))?;
         Ok(Evidence { folder: name.to_owned(), bytes })
@@ -51,7 +75,7 @@ pub fn keep(
 }
 
 /// Writes the files into `folder`; returns their bytes together.
-fn write(folder: &Path, frame: &Frame, inspected: &Inspected, threshold: f32) -> Result<u64, EvidenceError> {
+fn write(folder: &Path, frame: &Frame, inspected: &Inspected) -> Result<u64, EvidenceError> {
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     if let Some((file, bytes)) = captured_bytes(frame) {
         let path = folder.join(file);
@@ -62,6 +86,7 @@ fn write(folder: &Path, frame: &Frame, inspected: &Inspected, threshold: f32) ->
     }
     if let (Ok(picture), Some(heat)) = (&frame.picture, &inspected.heat) {
         let path = folder.join(HEAT_MAP);
+        let threshold = inspected.inspection.parameters.threshold;
         let drawn = png(&DynamicImage::ImageRgb8(heat_beside_frame(picture, heat, threshold)));
         std::fs::write(&path, drawn).map_err(|error| failed(&path, &error))?;
     }
@@ -155,6 +180,21 @@ fn coloured(Rgb([r, g, b]): Rgb<u8>, heat: f32) -> Rgb<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::noise::fresh_seed;
+    use crate::verdict::Reason;
+
+    #[test]
+    fn one_in_n_takes_every_flagged_part_and_about_one_normal_in_n() {
+        let keep = Keep::OneInN(NonZeroU32::new(100).unwrap());
+        let seeds: Vec<FrameSeed> = std::iter::repeat_with(|| fresh_seed().unwrap()).take(20_000).collect();
+        let kept = |keep: Keep, verdict| seeds.iter().filter(|seed| keep.wants(verdict, **seed)).count();
+        // 200 are expected; six standard deviations are 85.
+        assert!((115..=285).contains(&kept(keep, Verdict::Normal)), "{}", kept(keep, Verdict::Normal));
+        for flagged in [Verdict::Anomalous, Verdict::Abstain(Reason::Undecided)] {
+            assert_eq!((kept(keep, flagged), kept(Keep::Flagged, flagged)), (20_000, 20_000));
+        }
+        assert_eq!((kept(Keep::Flagged, Verdict::Normal), kept(Keep::All, Verdict::Normal)), (0, 20_000));
+    }
 
     #[test]
     fn the_heat_map_reddens_the_hot_place_and_leaves_the_cold_ones() {

@@ -5,10 +5,12 @@
 //! Leaves out: the words of the wire and of the database (see `publish::wire`, `store`).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crate::capture::Frame;
 use crate::preprocess::Region;
 use crate::smoothing::Certificate;
-use crate::verdict::Verdict;
+use crate::verdict::{Reason, Verdict};
 
 /// The entropy of one frame's noise: fresh from the operating system, kept with the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,20 @@ pub struct Latency {
     pub total_ms: f64,
 }
 
+impl Latency {
+    /// Of a frame that was `queued`, then `taken` to be inspected, and is done now.
+    pub fn until_now(frame: &Frame, queued: Instant, taken: Instant) -> Self {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let captured = frame.captured_at.monotonic;
+        Self {
+            capture_ms: ms(queued.saturating_duration_since(captured)),
+            queue_ms: ms(taken.saturating_duration_since(queued)),
+            infer_ms: ms(taken.elapsed()),
+            total_ms: ms(captured.elapsed()),
+        }
+    }
+}
+
 /// Everything that was fixed before the frame was seen. Shared by all inspections of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
@@ -106,6 +122,28 @@ pub struct Parameters {
 }
 
 impl Inspection {
+    /// What is known of a frame before any draw: an abstain, until something better is certified.
+    pub fn abstained(frame: &Frame, seed: FrameSeed, reason: Reason, parameters: &Arc<Parameters>) -> Self {
+        Self {
+            captured_at: frame.captured_at.wall,
+            source_seq: frame.source_seq,
+            part_id: frame.part_id.clone(),
+            meas_id: None,
+            verdict: Verdict::Abstain(reason),
+            certificate: None,
+            empirical_score: None,
+            frame_radius: None,
+            fault: None,
+            seed,
+            scores: Vec::new(),
+            batches: Vec::new(),
+            frame_px: frame.picture.as_ref().ok().map(|picture| [picture.width, picture.height]),
+            latency: Latency::default(),
+            evidence: None,
+            parameters: Arc::clone(parameters),
+        }
+    }
+
     /// RMS of the certified change per input value, in grey levels of 255: comparable between input
     /// sizes, as the l2 radius is not (method: radius / sqrt(C H W) * 255).
     pub fn radius_grey(&self) -> Option<f64> {

@@ -15,6 +15,7 @@ use crate::bundle::{Bundle, BundleError};
 use crate::capture::Frame;
 use crate::detector::{Detector, PRECISION, call_size};
 use crate::diffusion::onnx::ProviderReport;
+use crate::health::Pulse;
 use crate::inspection::{FrameSeed, Inspection, Latency, Parameters};
 use crate::machine;
 use crate::preprocess::{Input, Preprocessor, Region};
@@ -58,6 +59,7 @@ pub struct Inspector {
     parameters: Arc<Parameters>,
     deadline: Option<Duration>,
     report_empirical: bool,
+    pulse: Pulse,
 }
 
 /// An inspection with the pictures that evidence is made of.
@@ -135,12 +137,18 @@ impl Inspector {
         report_empirical: bool,
     ) -> Self {
         let deadline = parameters.deadline_ms.map(Duration::from_millis);
-        Self { preprocessor, detector, rule, parameters: Arc::new(parameters), deadline, report_empirical }
+        let (parameters, pulse) = (Arc::new(parameters), Pulse::default());
+        Self { preprocessor, detector, rule, parameters, deadline, report_empirical, pulse }
     }
 
     /// Draws that reach the target radius when all agree.
     pub fn reachable_draws(&self) -> u32 {
         self.rule.reachable_draws()
+    }
+
+    /// Beaten at every model call: shows whoever watches that one does not return.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     pub fn parameters(&self) -> &Arc<Parameters> {
@@ -154,7 +162,7 @@ impl Inspector {
             Ok(picture) => self.preprocessor.apply(picture).map_err(|e| e.to_string()),
             Err(bad) => Err(bad.to_string()),
         };
-        let mut inspection = self.blank(frame, seed);
+        let mut inspection = Inspection::abstained(frame, seed, Reason::BadFrame, &self.parameters);
         let (mut input, mut heat) = (None, None);
         match prepared {
             Err(fault) => inspection.fault = Some(fault),
@@ -172,7 +180,7 @@ impl Inspector {
                 input = Some(prepared.input);
             }
         }
-        inspection.latency = latency(frame, queued, taken);
+        inspection.latency = Latency::until_now(frame, queued, taken);
         Inspected { inspection, input, heat }
     }
 
@@ -189,6 +197,7 @@ impl Inspector {
             }
             let start = run.draws();
             let end = start + call_size(self.detector.batch(), max_draws - start);
+            self.pulse.at_work();
             match self.detector.reconstruct(input, seed, start..end) {
                 Ok(batch) => {
                     for pair in &batch {
@@ -214,38 +223,5 @@ impl Inspector {
         let empirical = (self.report_empirical && !pairs.is_empty())
             .then(|| self.detector.empirical(input, &pairs).value());
         Drawn { certificate, scores, batches, otherwise, fault, heat: self.detector.heat(&pairs), empirical }
-    }
-
-    /// What is known before any draw: an abstain for a bad frame, until something better is certified.
-    fn blank(&self, frame: &Frame, seed: FrameSeed) -> Inspection {
-        Inspection {
-            captured_at: frame.captured_at.wall,
-            source_seq: frame.source_seq,
-            part_id: frame.part_id.clone(),
-            meas_id: None,
-            verdict: Verdict::Abstain(Reason::BadFrame),
-            certificate: None,
-            empirical_score: None,
-            frame_radius: None,
-            fault: None,
-            seed,
-            scores: Vec::new(),
-            batches: Vec::new(),
-            frame_px: frame.picture.as_ref().ok().map(|picture| [picture.width, picture.height]),
-            latency: Latency::default(),
-            evidence: None,
-            parameters: Arc::clone(&self.parameters),
-        }
-    }
-}
-
-fn latency(frame: &Frame, queued: Instant, taken: Instant) -> Latency {
-    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let stamp = frame.captured_at.monotonic;
-    Latency {
-        capture_ms: ms(queued.saturating_duration_since(stamp)),
-        queue_ms: ms(taken.saturating_duration_since(queued)),
-        infer_ms: ms(taken.elapsed()),
-        total_ms: ms(stamp.elapsed()),
     }
 }

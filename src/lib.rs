@@ -67,6 +67,7 @@ pub mod inspector;
 
 pub mod evidence;
 pub mod publish;
+pub mod retention;
 pub mod store;
 
 pub mod calibration;
@@ -75,4 +76,6 @@ pub mod evaluation;
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod health;
 pub mod machine;
+pub mod metrics;

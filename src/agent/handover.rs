@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::capture::Frame;
 use crate::config::Delivery;
@@ -16,6 +16,15 @@ use crate::config::Delivery;
 pub(super) struct Queued {
     pub frame: Frame,
     pub at: Instant,
+}
+
+/// What asking for a frame gave.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Frame(Queued),
+    NotYet,
+    /// There will be none any more.
+    Closed,
 }
 
 /// A bounded queue of frames between two threads.
@@ -63,19 +72,26 @@ impl Handover {
         self.changed.notify_all();
     }
 
-    /// The next frame, waiting for one; `None` once closed and empty.
-    pub(super) fn take(&self) -> Option<Queued> {
-        let mut inner = self.lock();
-        loop {
-            if let Some(queued) = inner.frames.pop_front() {
+    /// The next frame, waiting for one at most `limit`.
+    pub(super) fn take(&self, limit: Duration) -> Taken {
+        let nothing = |inner: &mut Inner| inner.frames.is_empty() && !inner.closed;
+        let (mut inner, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), limit, nothing)
+            .unwrap_or_else(PoisonError::into_inner);
+        match inner.frames.pop_front() {
+            Some(queued) => {
                 self.changed.notify_all();
-                return Some(queued);
+                Taken::Frame(queued)
             }
-            if inner.closed {
-                return None;
-            }
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            None if inner.closed => Taken::Closed,
+            None => Taken::NotYet,
         }
+    }
+
+    /// Frames that wait to be inspected.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().frames.len()
     }
 
     pub(super) fn close(&self) {
@@ -99,6 +115,22 @@ mod tests {
     use super::*;
     use crate::capture::{BadFrame, Stamp};
 
+    fn taken(handover: &Handover) -> Option<u64> {
+        match handover.take(Duration::from_secs(10)) {
+            Taken::Frame(queued) => Some(queued.frame.source_seq),
+            Taken::NotYet => panic!("nothing came"),
+            Taken::Closed => None,
+        }
+    }
+
+    #[test]
+    fn asking_in_vain_ends_in_time() {
+        let handover = Handover::new(Delivery::Latest);
+        assert!(matches!(handover.take(Duration::from_millis(1)), Taken::NotYet));
+        handover.put(frame(1));
+        assert_eq!((handover.waiting(), taken(&handover), handover.waiting()), (1, Some(1), 0));
+    }
+
     fn frame(source_seq: u64) -> Frame {
         Frame {
             source_seq,
@@ -114,7 +146,7 @@ mod tests {
     fn the_newest_frame_wins_and_the_others_are_counted() {
         let handover = Handover::new(Delivery::Latest);
         (1..=5).for_each(|seq| handover.put(frame(seq)));
-        assert_eq!(handover.take().unwrap().frame.source_seq, 5);
+        assert_eq!(taken(&handover), Some(5));
         assert_eq!(handover.dropped(), 4);
     }
 
@@ -126,8 +158,7 @@ mod tests {
                 (1..=50).for_each(|seq| handover.put(frame(seq)));
                 handover.close();
             });
-            let taken: Vec<u64> =
-                std::iter::from_fn(|| handover.take().map(|queued| queued.frame.source_seq)).collect();
+            let taken: Vec<u64> = std::iter::from_fn(|| taken(&handover)).collect();
             assert_eq!(taken, (1..=50).collect::<Vec<_>>());
         });
         assert_eq!(handover.dropped(), 0);
@@ -143,7 +174,7 @@ mod tests {
             handover.close();
             waiting.join().unwrap();
         });
-        let taken: Vec<u64> = std::iter::from_fn(|| handover.take().map(|q| q.frame.source_seq)).collect();
+        let taken: Vec<u64> = std::iter::from_fn(|| taken(&handover)).collect();
         assert_eq!((taken, handover.dropped()), (vec![1, 2], 1));
     }
 }

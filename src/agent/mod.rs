@@ -1,20 +1,24 @@
 //! The running agent: one station's threads, started in order, stopped in order.
 //!
-//! Threads: `capture` (the source), `inference` (owns the model), `record` (evidence and commit), `store`
-//! (owns the database), and a small tokio runtime for MQTT; the calling thread supervises. Between them
-//! stand bounded queues. Guarantees: capture waits for inference only where every frame must be inspected,
-//! inference never waits for the network, nothing is published that is not committed. A stop ends the
-//! stages in the order the data flows, so what was captured is inspected, committed and, within a limit,
-//! delivered; what the broker did not take stays in the outbox for the next start. Any thread that dies
-//! ends the agent with its name.
+//! Threads: `capture` (the source), `inference` (owns the model), `store` (owns the database), `retention`,
+//! `supervisor`, and a small tokio runtime for MQTT and metrics; the calling thread records (evidence and commit).
+//! Between them stand bounded queues, beside them [`live::Live`], what the station knows of itself. Guarantees: capture
+//! waits for inference only where every frame must be inspected, inference never waits for the network, nothing is
+//! published that is not committed. A stop ends the stages in the order the data flows, so what was captured is
+//! inspected, committed and, within a limit, delivered; what the broker did not take stays in the outbox for the next
+//! start. Any thread that dies or hangs ends the agent with its name.
 
 mod handover;
+mod live;
+mod record;
 mod stages;
 mod stop;
+mod supervise;
 
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
-use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -26,16 +30,21 @@ use crate::capture::folder::FolderSource;
 use crate::capture::simulator::Simulator;
 use crate::capture::{CaptureError, Frame, FrameSource};
 use crate::config::{Config, SourceConfig, SourceKind, StationConfig};
-use crate::detector::{Detector, Opened};
+use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
-use crate::inspection::{Inspection, Parameters};
+use crate::inspection::Inspection;
 use crate::inspector::{Inspector, InspectorSettings};
-use crate::publish::wire::{self, Snapshot, SourceState};
+use crate::metrics;
+use crate::publish::wire::{Provider, Snapshot};
 use crate::publish::{Connection, Pump, Timing};
-use crate::store::{Boot, Origin, Store, StoreThread};
+use crate::retention::{Moment, Retention};
+use crate::store::{self, Boot, Origin, Store, StoreError, StoreThread};
 use handover::Handover;
-use stages::{Shared, capture, infer, record};
+use live::{Fault, Fixed, Live};
+use record::Recorder;
+use stages::{capture, infer};
 pub use stop::Stop;
+use supervise::Supervisor;
 
 /// Why the agent did not start, or did not go on.
 #[derive(Debug)]
@@ -71,22 +80,20 @@ impl Summary {
     }
 }
 
-/// How often the source is asked whether it has something, and a stop is looked at.
+/// How often a stage that waits looks up.
 const WAIT: Duration = Duration::from_millis(100);
-/// How often `status` is brought up to date when nothing but counters changed.
-const REFRESH: Duration = Duration::from_secs(10);
 /// Inspections that may wait for the disk.
 const RECORD_QUEUE: usize = 8;
+/// How long a stop waits for a thread that does not return.
+const JOIN_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks at what may go.
+const RETENTION: Duration = Duration::from_secs(1);
 
 /// Runs the station until the source ends or a stop is asked for. `observe` sees every inspection once it
 /// is committed.
-pub fn run(
-    config: &Config,
-    stop: &Stop,
-    observe: impl FnMut(&Recorded<'_>) + Send,
-) -> Result<Summary, AgentError> {
+pub fn run(config: &Config, stop: &Stop, observe: impl FnMut(&Recorded<'_>)) -> Result<Summary, AgentError> {
     let station = open(config, || open_source(&config.station.source)).map_err(AgentError::Refused)?;
-    station.run(stop, observe).map_err(AgentError::Stopped)
+    station.run(config, stop, observe)
 }
 
 /// Runs the station on a source of the caller's, in the place of the configured one.
@@ -94,28 +101,21 @@ pub fn run_on(
     config: &Config,
     source: Box<dyn FrameSource>,
     stop: &Stop,
-    observe: impl FnMut(&Recorded<'_>) + Send,
+    observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, AgentError> {
     let station = open(config, || Ok(source)).map_err(AgentError::Refused)?;
-    station.run(stop, observe).map_err(AgentError::Stopped)
+    station.run(config, stop, observe)
 }
 
 /// A station with everything opened and checked, nothing running.
 struct Station {
     source: Box<dyn FrameSource>,
-    handover: Handover,
     inspector: Inspector,
-    evidence_folder: PathBuf,
+    provider: Provider,
     store: Store,
     origin: Origin,
-    pump: PumpSettings,
-    snapshot: Snapshot,
-}
-
-/// What the pump is made from once the store's thread runs.
-struct PumpSettings {
-    broker: crate::publish::BrokerSettings,
-    topics: crate::publish::Topics,
+    /// Holds a folder per station; the station's own is there.
+    evidence_folder: PathBuf,
 }
 
 fn open(
@@ -143,8 +143,7 @@ fn open(
     let source = source()?;
     tracing::info!(station = station.name, "source: {}", source.describe());
 
-    let state = &config.state_folder;
-    let mut store = Store::open(&state.join("certiscope.db"))?;
+    let mut store = Store::open(&database(&config.state_folder))?;
     let origin = Origin { boot_id: Uuid::new_v4(), station: station.name.as_str().into() };
     store.begin(
         &origin,
@@ -156,20 +155,27 @@ fn open(
             parameters: inspector.parameters(),
         },
     )?;
-    let evidence_folder = state.join("evidence").join(&station.name);
-    std::fs::create_dir_all(&evidence_folder).with_context(|| {
-        format!("evidence: {}: cannot be made; a writable folder is needed", evidence_folder.display())
+    let evidence_folder = evidence_folder(&config.state_folder);
+    let own = evidence_folder.join(&station.name);
+    std::fs::create_dir_all(&own).with_context(|| {
+        format!("evidence: {}: cannot be made; a writable folder is needed", own.display())
     })?;
-    Ok(Station {
-        snapshot: first_snapshot(inspector.parameters(), &opened),
-        source,
-        handover: Handover::new(station.source.delivery),
-        inspector,
-        evidence_folder,
-        store,
-        origin,
-        pump: PumpSettings { broker: station.broker.clone(), topics: station.topics.clone() },
-    })
+    let provider = Provider {
+        requested: opened.provider.requested.word().to_owned(),
+        active: opened.provider.active.word().to_owned(),
+        fallback: opened.provider.reason,
+    };
+    Ok(Station { source, inspector, provider, store, origin, evidence_folder })
+}
+
+/// The database in a state folder.
+pub fn database(state_folder: &Path) -> PathBuf {
+    state_folder.join("certiscope.db")
+}
+
+/// The folder in a state folder that holds a folder of evidence per station.
+pub fn evidence_folder(state_folder: &Path) -> PathBuf {
+    state_folder.join("evidence")
 }
 
 /// What the station's configuration says of inspecting.
@@ -196,136 +202,242 @@ pub fn open_source(config: &SourceConfig) -> Result<Box<dyn FrameSource>, Captur
     })
 }
 
-fn first_snapshot(parameters: &Parameters, opened: &Opened) -> Snapshot {
-    Snapshot {
-        model: parameters.model.clone(),
-        model_sha256: parameters.model_sha256.clone(),
-        provider: wire::Provider {
-            requested: opened.provider.requested.word().to_owned(),
-            active: opened.provider.active.word().to_owned(),
-            fallback: opened.provider.reason.clone(),
-        },
-        source: wire::Source { state: SourceState::Ok, reason: None, last_frame_at: None },
-        deadline_ms: parameters.deadline_ms,
-        drops: [("newer_frame", 0), ("evidence", 0)].into(),
+impl Station {
+    fn run(
+        self,
+        config: &Config,
+        stop: &Stop,
+        observe: impl FnMut(&Recorded<'_>),
+    ) -> Result<Summary, AgentError> {
+        let (store_thread, store) =
+            StoreThread::start(self.store).map_err(|error| AgentError::Refused(error.into()))?;
+        let parameters = Arc::clone(self.inspector.parameters());
+        let fixed = Fixed {
+            model: parameters.model.clone(),
+            model_sha256: parameters.model_sha256.clone(),
+            provider: self.provider,
+            deadline_ms: parameters.deadline_ms,
+            state_folder: config.state_folder.clone(),
+        };
+        let handover = Handover::new(config.station.source.delivery);
+        let inference = self.inspector.pulse().clone();
+        let live = Arc::new(Live::new(fixed, handover, store.clone(), inference));
+        let network = Network::start(config, &self.origin, &live).map_err(AgentError::Refused)?;
+        let recorder = Recorder {
+            live: Arc::clone(&live),
+            origin: self.origin.clone(),
+            stop: stop.clone(),
+            evidence_folder: self.evidence_folder.join(&*self.origin.station),
+            keep: config.keep,
+            min_free_bytes: config.limits.evidence.min_free_bytes,
+        };
+        let supervisor = Supervisor {
+            live: Arc::clone(&live),
+            stop: stop.clone(),
+            snapshot: network.snapshot.clone(),
+            parameters,
+            bundle_folder: config.station.bundle.clone(),
+            call_limit: config.station.call_limit,
+            others: vec![("publish", network.watched())],
+        };
+        let mut retention = Retention::new(store.clone(), self.evidence_folder, config.limits);
+        let (mut source, mut inspector, origin) = (self.source, self.inspector, self.origin);
+
+        let mut threads = Threads { live: &live, stop, started: Vec::new() };
+        let summary = (|| {
+            let (to_record, inspected) = sync_channel(RECORD_QUEUE);
+            let (_recording, done) = channel::<()>();
+            threads.start("supervisor", move |_, _| {
+                supervisor.run(&done);
+                Ok(())
+            })?;
+            let (path, own) = (database(&config.state_folder), origin.clone());
+            threads.start("retention", move |live, stop| {
+                retain(&mut retention, &path, &own, live, stop);
+                Ok(())
+            })?;
+            threads.start("inference", move |live, _| infer(&mut inspector, live, &to_record))?;
+            threads.start("capture", move |live, stop| {
+                capture(source.as_mut(), stop, live);
+                Ok(())
+            })?;
+            recorder.run(inspected, observe)
+        })();
+        let summary = summary.map_err(|error| live.fail(fault(error))).unwrap_or_default();
+        stop.request();
+        live.handover.close();
+        let all_ended = threads.join();
+        drop(recorder);
+        let unsent = network.leave(&origin, &live);
+        let (dropped, fault) = (live.handover.dropped(), live.fault());
+        drop((live, store));
+        if all_ended {
+            store_thread.join().map_err(|error| AgentError::Stopped(error.into()))?;
+        }
+        match fault {
+            None => Ok(Summary { dropped, unsent, ..summary }),
+            Some(Fault::Passing(error)) => Err(AgentError::Stopped(error)),
+            Some(Fault::Lasting(error)) => Err(AgentError::Refused(error)),
+        }
     }
 }
 
-impl Station {
-    fn run(self, stop: &Stop, observe: impl FnMut(&Recorded<'_>) + Send) -> anyhow::Result<Summary> {
-        let Self { mut source, handover, mut inspector, evidence_folder, store, origin, pump, snapshot } =
-            self;
-        let (store_thread, store) = StoreThread::start(store)?;
+/// A log that is not sound will not be after a restart.
+fn fault(error: anyhow::Error) -> Fault {
+    match error.downcast_ref::<StoreError>() {
+        Some(StoreError::Corrupt { .. }) => Fault::Lasting(error),
+        _ => Fault::Passing(error),
+    }
+}
+
+/// The threads of a station but the calling one.
+struct Threads<'a> {
+    live: &'a Arc<Live>,
+    stop: &'a Stop,
+    started: Vec<(&'static str, JoinHandle<anyhow::Result<()>>)>,
+}
+
+impl Threads<'_> {
+    /// Starts a named thread. However it ends, the stages before it are told to stop, so that none waits for ever
+    /// for one that is gone.
+    fn start(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&Live, &Stop) -> anyhow::Result<()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        struct Ending(Arc<Live>, Stop);
+        impl Drop for Ending {
+            fn drop(&mut self) {
+                self.1.request();
+                self.0.handover.close();
+            }
+        }
+        let ending = Ending(Arc::clone(self.live), self.stop.clone());
+        let thread = Builder::new()
+            .name(name.to_owned())
+            .spawn(move || work(&ending.0, &ending.1))
+            .with_context(|| format!("thread {name}: the system allows no more threads or memory"))?;
+        self.started.push((name, thread));
+        Ok(())
+    }
+
+    /// Waits for all of them, but not for ever: one that hangs is left to the end of the process. Whether all have
+    /// ended.
+    fn join(self) -> bool {
+        let deadline = Instant::now() + JOIN_LIMIT;
+        let mut all_ended = true;
+        for (name, thread) in self.started {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if !thread.is_finished() {
+                tracing::error!("thread {name}: does not return, and is left behind");
+                all_ended = false;
+                continue;
+            }
+            let ended = thread.join().unwrap_or_else(|_| Err(anyhow!("panicked; see the log")));
+            if let Err(error) = ended {
+                self.live.fail(fault(error.context(format!("thread {name}"))));
+            }
+        }
+        all_ended
+    }
+}
+
+/// The tasks of a station: its pump, and metrics where they are asked for.
+struct Network {
+    runtime: tokio::runtime::Runtime,
+    pump: tokio::task::JoinHandle<Result<(), StoreError>>,
+    snapshot: watch::Sender<Snapshot>,
+    shutdown: watch::Sender<bool>,
+}
+
+impl Network {
+    fn start(config: &Config, origin: &Origin, live: &Arc<Live>) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("network")
             .enable_all()
             .build()
             .context("network runtime")?;
-        let (snapshot_out, snapshot_in) = watch::channel(snapshot);
-        let (shutdown_out, shutdown_in) = watch::channel(false);
+        let (snapshot, snapshots) = watch::channel(live.snapshot());
+        let (shutdown, asked) = watch::channel(false);
         let (connection, _) = watch::channel(Connection::Starting);
-        let pump = runtime.spawn(
-            Pump {
-                broker: pump.broker,
-                topics: pump.topics,
-                origin: origin.clone(),
-                timing: Timing::default(),
-                store: store.clone(),
-                snapshot: snapshot_in,
-                connection,
-                shutdown: shutdown_in,
+        let pump = Pump {
+            broker: config.station.broker.clone(),
+            topics: config.station.topics.clone(),
+            origin: origin.clone(),
+            timing: Timing::default(),
+            store: live.store.clone(),
+            snapshot: snapshots,
+            connection,
+            shutdown: asked,
+            pulse: live.pulses.publish.clone(),
+        };
+        if let Some(address) = config.metrics_listen {
+            let live = Arc::clone(live);
+            let station = Arc::clone(&origin.station);
+            runtime
+                .block_on(metrics::start(address, station, live.store.clone(), move || live.snapshot()))?;
+        }
+        let pump = runtime.spawn(pump.run());
+        Ok(Self { runtime, pump, snapshot, shutdown })
+    }
+
+    /// Tells whether the pump has ended.
+    fn watched(&self) -> Box<dyn Fn() -> bool + Send> {
+        let pump = self.pump.abort_handle();
+        Box::new(move || pump.is_finished())
+    }
+
+    /// Drains the outbox within limits and leaves the broker; how much it did not take.
+    fn leave(self, origin: &Origin, live: &Live) -> u64 {
+        let _ = self.shutdown.send(true); // a pump that has ended is told by what it returns
+        match self.runtime.block_on(self.pump) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => live.fail(fault(error.into())),
+            Err(error) => live.fail(Fault::Passing(anyhow!("publish: {error}"))),
+        }
+        self.runtime.block_on(live.store.backlog(&origin.station)).map_or(0, |backlog| backlog.depth)
+    }
+}
+
+/// Looks whether the log is sound, then keeps it and the evidence within bounds until a stop.
+fn retain(retention: &mut Retention, database: &Path, origin: &Origin, live: &Live, stop: &Stop) {
+    let pulse = &live.pulses.retention;
+    pulse.at_work();
+    match store::check(database) {
+        Err(error @ StoreError::Corrupt { .. }) => return live.fail(Fault::Lasting(error.into())),
+        Err(error) => pulse.failed(error),
+        Ok(()) => {}
+    }
+    match retention.sweep(&origin.station, &short(origin)) {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!("evidence: {swept} folders without a row removed, left by a crash"),
+        Err(error) => pulse.failed(error),
+    }
+    let mut pause = Duration::ZERO;
+    while !stop.wait(pause) {
+        pulse.at_work();
+        let clock = live.clock();
+        let moment = Moment {
+            now: jiff::Timestamp::now(),
+            days_count: clock.steps == 0 || clock.synchronised == Some(true),
+            free_bytes: live.disk_free_bytes(),
+        };
+        pause = match retention.step(&moment) {
+            Ok(step) if step.did_something() => RETENTION / 20,
+            Ok(_) => RETENTION,
+            Err(error) => {
+                pulse.failed(error);
+                RETENTION
             }
-            .run(),
-        );
-        let shared = Shared::new(snapshot_out.borrow().source.clone());
-
-        let stages = std::thread::scope(|scope| -> anyhow::Result<Summary> {
-            let (to_record, inspected) = sync_channel(RECORD_QUEUE);
-            let (finished, finish) = channel::<()>();
-            let (handover, shared, store, origin) = (&handover, &shared, &store, &origin);
-            let ended = finished.clone();
-            let capture = stage(scope, "capture", stop, handover, ended, move || {
-                capture(source.as_mut(), handover, stop, shared);
-                Ok(())
-            })?;
-            let ended = finished.clone();
-            let inference = stage(scope, "inference", stop, handover, ended, move || {
-                infer(&mut inspector, handover, &to_record)
-            })?;
-            let record = stage(scope, "record", stop, handover, finished, move || {
-                record(&inspected, &evidence_folder, store, origin, shared, observe)
-            })?;
-            supervise(&finish, &snapshot_out, handover, shared);
-            joined("capture", capture)?;
-            joined("inference", inference)?;
-            joined("record", record)
-        });
-
-        let _ = shutdown_out.send(true);
-        let pumped = runtime.block_on(pump).context("publish")?;
-        let unsent = runtime.block_on(store.backlog(&origin.station)).map_or(0, |backlog| backlog.depth);
-        drop(runtime);
-        drop(store);
-        store_thread.join()?;
-        let summary = stages?;
-        pumped?;
-        Ok(Summary { dropped: handover.dropped(), unsent, ..summary })
+        };
+        pulse.idle();
     }
 }
 
-/// Starts a named thread. However it ends, the stages before it are told to stop, so that none waits for ever
-/// for one that is gone, and the supervisor hears of it when all have ended.
-fn stage<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &'static str,
-    stop: &'scope Stop,
-    handover: &'scope Handover,
-    finished: std::sync::mpsc::Sender<()>,
-    work: impl FnOnce() -> anyhow::Result<T> + Send + 'scope,
-) -> anyhow::Result<ScopedJoinHandle<'scope, anyhow::Result<T>>> {
-    struct Ending<'a>(&'a Stop, &'a Handover);
-    impl Drop for Ending<'_> {
-        fn drop(&mut self) {
-            self.0.request();
-            self.1.close();
-        }
-    }
-    Builder::new()
-        .name(name.to_owned())
-        .spawn_scoped(scope, move || {
-            let _finished = finished;
-            let _ending = Ending(stop, handover);
-            work()
-        })
-        .with_context(|| format!("thread {name}"))
-}
-
-fn joined<T>(name: &str, thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
-    thread
-        .join()
-        .map_err(|_| anyhow!("thread {name}: panicked; see the log"))?
-        .with_context(|| format!("thread {name}"))
-}
-
-/// Keeps `status` up to date until all stages have ended.
-fn supervise(
-    finish: &Receiver<()>,
-    snapshot: &watch::Sender<Snapshot>,
-    handover: &Handover,
-    shared: &Shared,
-) {
-    let mut refreshed = Instant::now();
-    while let Err(RecvTimeoutError::Timeout) = finish.recv_timeout(WAIT) {
-        let source = shared.source().clone();
-        let changed = snapshot.borrow().source.state != source.state;
-        if changed || refreshed.elapsed() >= REFRESH {
-            refreshed = Instant::now();
-            snapshot.send_modify(|snapshot| {
-                snapshot.source = source;
-                snapshot.drops.insert("newer_frame", handover.dropped());
-                snapshot.drops.insert("evidence", shared.evidence_lost());
-            });
-        }
-    }
+/// A boot in the names of its evidence.
+fn short(origin: &Origin) -> String {
+    origin.boot_id.simple().to_string().chars().take(8).collect()
 }

@@ -8,14 +8,18 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
 use crate::diffusion::onnx::{OnUnavailable, Provider, SessionSettings};
+use crate::evidence::Keep;
 use crate::preprocess::Region;
 use crate::publish::{BrokerSettings, Credentials, Topics};
+use crate::retention::{Bounds, Limits};
 use crate::smoothing::Prior;
 use section::{Problems, Section};
 
@@ -35,6 +39,11 @@ pub struct Config {
     pub onnxruntime_library: Option<PathBuf>,
     /// Folder of the database and of the evidence.
     pub state_folder: PathBuf,
+    /// Of which inspections evidence is kept, and how long it and the rows are.
+    pub keep: Keep,
+    pub limits: Limits,
+    /// Where metrics can be read; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     pub station: StationConfig,
     /// The text as typed, stored with every start.
     pub text: String,
@@ -50,6 +59,8 @@ pub struct StationConfig {
     pub region: Option<Region>,
     pub smoothing: SmoothingConfig,
     pub session: SessionSettings,
+    /// A model call that takes longer hangs.
+    pub call_limit: Duration,
     pub report_empirical: bool,
     pub broker: BrokerSettings,
     pub topics: Topics,
@@ -113,7 +124,23 @@ impl Config {
         runtime.finish();
         let mut store = root.section("store");
         let state_folder = store.required::<PathBuf>("folder", "a folder for the database and the evidence");
+        let rows =
+            read_bounds(&mut store, Bounds { days: 365, bytes: 20_000 * MB, min_free_bytes: 200 * MB });
         store.finish();
+        let mut evidence = root.section("evidence");
+        let keep = read_keep(&mut evidence, &problems);
+        let kept =
+            read_bounds(&mut evidence, Bounds { days: 90, bytes: 20_000 * MB, min_free_bytes: 1_000 * MB });
+        evidence.finish();
+        let mut metrics = root.section("metrics");
+        let metrics_listen = metrics.optional::<SocketAddr>("listen");
+        if let Some(address) = metrics_listen.filter(|address| !address.ip().is_loopback()) {
+            problems.add(format!(
+                "{} = {address}: can be reached from other machines, and metrics know no password; an address of this machine only, such as 127.0.0.1:9464, is allowed",
+                metrics.key("listen")
+            ));
+        }
+        metrics.finish();
         let broker = root.section("broker");
         let topics = root.section("topics");
         let mut stations = root.sections("station");
@@ -130,10 +157,46 @@ impl Config {
             (Some(state_folder), Some(station), problems) if problems.is_empty() => Ok(Self {
                 onnxruntime_library,
                 state_folder: base.join(state_folder),
+                keep,
+                limits: Limits { evidence: kept, rows },
+                metrics_listen,
                 station,
                 text: text.to_owned(),
             }),
             (_, _, problems) => Err(refused(problems)),
+        }
+    }
+}
+
+const MB: u64 = 1_000_000;
+
+fn read_bounds(section: &mut Section<'_>, usual: Bounds) -> Bounds {
+    let mb = |section: &mut Section<'_>, key, usual: u64| {
+        section.optional::<u32>(key).map_or(usual, |mb| u64::from(mb) * MB)
+    };
+    Bounds {
+        days: section.or("days", usual.days),
+        bytes: mb(section, "max_mb", usual.bytes),
+        min_free_bytes: mb(section, "min_free_mb", usual.min_free_bytes),
+    }
+}
+
+fn read_keep(section: &mut Section<'_>, problems: &Problems) -> Keep {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        Flagged,
+        All,
+        OneInN,
+    }
+    let n = section.optional::<NonZeroU32>("n");
+    match section.or("keep", Word::OneInN) {
+        Word::OneInN => Keep::OneInN(n.unwrap_or(NonZeroU32::new(100).expect("100 is above 0"))),
+        word => {
+            if n.is_some() {
+                problems.add(format!("{}: belongs to keep = \"one_in_n\"; leave it out", section.key("n")));
+            }
+            if matches!(word, Word::All) { Keep::All } else { Keep::Flagged }
         }
     }
 }
@@ -152,7 +215,7 @@ fn read_station(
     let source = read_source(section.section("source"), base, problems);
     let region = section.optional_section("region").and_then(read_region);
     let smoothing = read_smoothing(section.section("smoothing"), problems);
-    let session = read_session(section.section("model"), problems);
+    let (session, call_limit) = read_session(section.section("model"), problems);
     section.finish();
     let topics = read_topics(topics, name.as_deref(), problems);
     let broker = read_broker(broker, name.as_deref(), base, problems);
@@ -164,6 +227,7 @@ fn read_station(
         region,
         smoothing: smoothing?,
         session,
+        call_limit,
         report_empirical,
         broker: broker?,
         topics: topics?,
@@ -277,7 +341,7 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
     Some(SmoothingConfig { alpha, target_radius, required_radius, max_draws, batch, deadline_ms, prior })
 }
 
-fn read_session(mut section: Section<'_>, problems: &Problems) -> SessionSettings {
+fn read_session(mut section: Section<'_>, problems: &Problems) -> (SessionSettings, Duration) {
     let threads = section.optional::<usize>("threads").unwrap_or_else(all_cores);
     if !(1..=256).contains(&threads) {
         problems.add(format!("{} = {threads}: 1 to 256 are allowed", section.key("threads")));
@@ -287,8 +351,13 @@ fn read_session(mut section: Section<'_>, problems: &Problems) -> SessionSetting
         on_unavailable: section.or("on_unavailable", OnUnavailable::Refuse),
         threads,
     };
+    let call_limit_ms = section.or::<u64>("call_limit_ms", 30_000);
+    if !(100..=600_000).contains(&call_limit_ms) {
+        problems
+            .add(format!("{} = {call_limit_ms}: 100 to 600000 are allowed", section.key("call_limit_ms")));
+    }
     section.finish();
-    settings
+    (settings, Duration::from_millis(call_limit_ms))
 }
 
 /// As many threads as the process may use cores.

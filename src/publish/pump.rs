@@ -16,6 +16,7 @@ use super::link::{Class, Letter, Link};
 use super::session::{Broken, Session};
 use super::wire::{self, AgentState, Snapshot};
 use super::{BrokerError, BrokerSettings, Connection, Fault, Topics};
+use crate::health::Pulse;
 use crate::store::{Backlog, Origin, RowId, StoreError, StoreHandle};
 
 /// How long to wait for what.
@@ -58,6 +59,7 @@ pub struct Pump {
     pub connection: watch::Sender<Connection>,
     /// True once everything is committed and the pump shall drain and leave.
     pub shutdown: watch::Receiver<bool>,
+    pub pulse: Pulse,
 }
 
 /// What outlives a connection.
@@ -73,6 +75,7 @@ impl Pump {
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut course = Course { wait: self.timing.first_wait, heartbeats: 0, acknowledged: Vec::new() };
         loop {
+            self.pulse.idle();
             let ended = self.connect(&mut course).await;
             self.clear_outbox(&mut course.acknowledged).await?;
             match ended {
@@ -135,6 +138,7 @@ impl Pump {
     /// Logged and announced when the state or its reason changes, however often it is tried.
     fn disconnected(&self, fault: Fault) {
         let reason = BrokerError::new(&self.broker, fault);
+        self.pulse.failed(&reason);
         self.connection.send_if_modified(|connection| {
             let since = match connection {
                 Connection::Disconnected { reason: known, .. } if *known == reason => return false,

@@ -109,6 +109,7 @@ impl<'a> Session<'a> {
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_status().await?;
         loop {
+            self.pump.pulse.idle();
             self.send_verdicts().await?;
             self.send_last().await?;
             if self.leaving.is_some_and(|deadline| self.drained() || Instant::now() >= deadline) {

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::health::Pulse;
 use crate::inspection::Inspection;
 use crate::store::Backlog;
 use crate::verdict::Verdict;
@@ -127,11 +128,69 @@ pub struct Snapshot {
     pub model: String,
     pub model_sha256: String,
     pub provider: Provider,
+    /// `ok`; `changed` or `unreadable`: its folder is no longer what was loaded, and what was loaded goes on.
+    pub bundle: Condition,
     pub source: Source,
+    /// `ok`, or why nothing can be committed (the words of [`crate::store::Cause`]).
+    pub store: Condition,
+    /// `ok`; `paused`: the disk is low; `failing`: it could not be written. Verdicts go on without it.
+    pub evidence: Condition,
+    pub clock: Clock,
+    /// Room on the disk of the store; `None` where the system does not tell, as of memory.
+    pub disk_free_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
     /// How long a reader waits before a missing verdict counts as reject.
     pub deadline_ms: Option<u64>,
-    /// Frames that got no verdict, counted by cause.
+    /// Since the start.
+    pub verdicts: BTreeMap<&'static str, u64>,
+    /// What was not done for a frame, counted by cause.
     pub drops: BTreeMap<&'static str, u64>,
+    /// What waits between two stages.
+    pub queues: BTreeMap<&'static str, u64>,
+    pub stages: BTreeMap<&'static str, Stage>,
+}
+
+/// A state with a name, and for a person why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    pub state: &'static str,
+    pub reason: Option<String>,
+}
+
+impl Condition {
+    pub fn ok() -> Self {
+        Self { state: "ok", reason: None }
+    }
+}
+
+/// How far the times in the messages can be trusted. No verdict depends on them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Clock {
+    /// Follows a reference (NTP, PTP); `None` where the system does not tell.
+    pub synchronised: Option<bool>,
+    /// Times that it jumped since the agent started, and how far the last time.
+    pub steps: u64,
+    pub last_step_ms: Option<i64>,
+}
+
+/// The pulse of one stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stage {
+    /// Of its loop, idle ones too: a number that stands still is a stage that hangs.
+    pub turns: u64,
+    /// How long the present piece of work has taken; `None` for an idle stage.
+    pub working_ms: Option<u64>,
+    pub last_error: Option<String>,
+    #[serde(serialize_with = "optional_time")]
+    pub last_error_at: Option<Timestamp>,
+}
+
+impl From<&Pulse> for Stage {
+    fn from(pulse: &Pulse) -> Self {
+        let (last_error_at, last_error) = pulse.failure().map(|failure| (failure.at, failure.error)).unzip();
+        let working_ms = pulse.working_for().map(|time| time.as_millis() as u64);
+        Self { turns: pulse.turns(), working_ms, last_error, last_error_at }
+    }
 }
 
 /// Which execution provider was asked for, and which one computes.
@@ -152,14 +211,29 @@ pub struct Source {
     pub last_frame_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceState {
     Ok,
     /// It cannot be read any more; `reason` says why.
     Lost,
     /// A folder that was read once, to its end.
     Ended,
+}
+
+impl SourceState {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Lost => "lost",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl Serialize for SourceState {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.word().serialize(serializer)
+    }
 }
 
 /// What a station is doing, as far as the broker can know.

@@ -4,14 +4,16 @@
 //! transaction that has reached the disk when it returns (WAL, `synchronous = FULL`, both read back when
 //! opening), or nothing at all; `seq` counts from 1 per boot and station without a gap, since it is given
 //! inside that transaction. A row leaves the outbox only through [`Store::acknowledged`].
-//! Leaves out: clocks (every time is given), retention, and two agents on one file, which nothing here
-//! prevents. Costs: one sync of the disk per commit.
+//! One agent at a time writes a log (a lock beside the file), others may read it. Leaves out: clocks (every time
+//! is given). Costs: one sync of the disk per commit (`certiscope bench` measures it).
 
 mod error;
 mod outbox;
 mod record;
+mod retention;
 mod thread;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +25,9 @@ use uuid::Uuid;
 use crate::inspection::{Inspection, Parameters};
 use crate::publish::wire;
 
-pub use error::StoreError;
+pub use error::{Cause, StoreError};
 pub use outbox::{Backlog, Message};
+pub use retention::{Forgotten, Holding, Kept, check};
 pub use thread::{StoreHandle, StoreThread};
 
 /// Step `n` takes a database of version `n` to version `n + 1`; a step that was released never changes.
@@ -32,6 +35,9 @@ const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema-
 
 /// How long a commit waits for another process that holds the file (a person with `sqlite3`, a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the write-ahead log is cut back to after a burst.
+const LARGEST_IDLE_WAL_BYTES: i64 = 16 << 20;
 
 /// Who inspects: one start of the agent, at one of its stations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +80,8 @@ pub struct Committed {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Held as long as the log is open; the system lets go of it whatever ends the process.
+    _lock: File,
 }
 
 impl Store {
@@ -81,13 +89,11 @@ impl Store {
     /// to date.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| StoreError::Unwritable {
-                path: path.display().to_string(),
-                why: error.to_string(),
-            })?;
+            std::fs::create_dir_all(folder).map_err(|error| StoreError::io(path, &error))?;
         }
+        let lock = lock(path)?;
         let connection = Connection::open(path).map_err(|error| StoreError::new(path, &error))?;
-        let mut store = Self { connection, path: path.to_owned() };
+        let mut store = Self { connection, path: path.to_owned(), _lock: lock };
         store.make_durable()?;
         store.migrate()?;
         Ok(store)
@@ -98,7 +104,10 @@ impl Store {
             |pragma, wanted| -> rusqlite::Result<()> { self.connection.pragma_update(None, pragma, wanted) };
         self.connection
             .busy_timeout(BUSY_TIMEOUT)
+            // Holds for a new file only: an older one keeps its size and uses its pages again.
+            .and_then(|()| set("auto_vacuum", "INCREMENTAL"))
             .and_then(|()| set("journal_mode", "WAL"))
+            .and_then(|()| self.connection.pragma_update(None, "journal_size_limit", LARGEST_IDLE_WAL_BYTES))
             .and_then(|()| set("synchronous", "FULL"))
             .and_then(|()| set("foreign_keys", "ON"))
             .map_err(|error| self.error(&error))?;
@@ -218,5 +227,16 @@ impl Store {
 
     fn error(&self, error: &rusqlite::Error) -> StoreError {
         StoreError::new(&self.path, error)
+    }
+}
+
+/// Keeps a second agent off the log.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = path.with_extension("lock");
+    let lock = File::create(&file).map_err(|error| StoreError::io(&file, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::io(&file, &error)),
     }
 }

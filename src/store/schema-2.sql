@@ -13,9 +13,10 @@ ALTER TABLE boot ADD COLUMN last_seq INTEGER NOT NULL DEFAULT 0;
 UPDATE boot SET last_seq = coalesce((SELECT max(seq) FROM inspection
                                      WHERE inspection.boot_id = boot.boot_id AND inspection.station = boot.station), 0);
 
-ALTER TABLE inspection ADD COLUMN evidence_bytes INTEGER;
+ALTER TABLE inspection ADD COLUMN evidence_bytes INTEGER; -- NULL: none was kept; 0: it was removed again
 CREATE INDEX inspection_by_time ON inspection (captured_at_us);
 CREATE INDEX inspection_by_part ON inspection (part_id);
+CREATE INDEX inspection_by_evidence ON inspection (evidence) WHERE evidence IS NOT NULL;
 CREATE INDEX inspection_with_evidence ON inspection (id, evidence_bytes) WHERE evidence IS NOT NULL;
 
 -- A row that the broker does not take stays, and waits behind the others.

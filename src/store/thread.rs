@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Backlog, Committed, Message, Origin, RowId, Store, StoreError};
+use super::{Backlog, Committed, Forgotten, Holding, Kept, Message, Origin, RowId, Store, StoreError};
+use crate::health::Pulse;
 use crate::inspection::Inspection;
 
 /// Requests that may wait; beyond it, callers wait.
@@ -27,6 +28,7 @@ pub struct StoreThread(JoinHandle<()>);
 pub struct StoreHandle {
     requests: mpsc::Sender<Request>,
     newest: watch::Sender<RowId>,
+    pulse: Pulse,
 }
 
 impl StoreThread {
@@ -34,15 +36,19 @@ impl StoreThread {
     pub fn start(mut store: Store) -> Result<(Self, StoreHandle), StoreError> {
         let (newest, _) = watch::channel(store.newest_row()?);
         let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
+        let pulse = Pulse::default();
+        let beaten = pulse.clone();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
                 while let Some(request) = queue.blocking_recv() {
+                    beaten.at_work();
                     request(&mut store);
+                    beaten.idle();
                 }
             })
             .map_err(StoreError::Thread)?;
-        Ok((Self(thread), StoreHandle { requests, newest }))
+        Ok((Self(thread), StoreHandle { requests, newest, pulse }))
     }
 
     /// Waits until everything asked for is done and the file is closed.
@@ -56,13 +62,51 @@ impl StoreHandle {
     pub fn commit(&self, origin: &Origin, inspection: Arc<Inspection>) -> Result<Committed, StoreError> {
         let origin = origin.clone();
         let newest = self.newest.clone();
-        let (request, reply) = request(move |store| {
+        self.ask_blocking(move |store| {
             let committed = store.commit(&origin, &inspection)?;
             newest.send_replace(committed.row);
             Ok(committed)
-        });
-        self.requests.blocking_send(request).map_err(|_| StoreError::Ended)?;
-        reply.blocking_recv().unwrap_or(Err(StoreError::Ended))
+        })
+    }
+
+    /// See [`Store::holding`]. Blocks, as all of these do that are no `async fn`.
+    pub fn holding(&self) -> Result<Holding, StoreError> {
+        self.ask_blocking(|store| store.holding())
+    }
+
+    /// See [`Store::oldest_evidence`].
+    pub fn oldest_evidence(&self, limit: usize) -> Result<Vec<Kept>, StoreError> {
+        self.ask_blocking(move |store| store.oldest_evidence(limit))
+    }
+
+    /// See [`Store::evidence_removed`].
+    pub fn evidence_removed(&self, rows: Vec<RowId>) -> Result<(), StoreError> {
+        self.ask_blocking(move |store| store.evidence_removed(&rows))
+    }
+
+    /// See [`Store::forget_rows`].
+    pub fn forget_rows(&self, after: RowId, limit: usize) -> Result<Forgotten, StoreError> {
+        self.ask_blocking(move |store| store.forget_rows(after, limit))
+    }
+
+    /// See [`Store::unnamed`].
+    pub fn unnamed(&self, station: &str, folders: Vec<String>) -> Result<Vec<String>, StoreError> {
+        let station = station.to_owned();
+        self.ask_blocking(move |store| store.unnamed(&station, folders))
+    }
+
+    /// Gives the thread a turn, without waiting for it; false when it has ended.
+    pub fn ping(&self) -> bool {
+        !matches!(self.requests.try_send(Box::new(|_| ())), Err(mpsc::error::TrySendError::Closed(_)))
+    }
+
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// Requests that wait for the thread.
+    pub fn queued(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
     }
 
     /// The newest committed row of any station: changes when there may be something to send.
@@ -96,6 +140,15 @@ impl StoreHandle {
     pub async fn backlog(&self, station: &Arc<str>) -> Result<Backlog, StoreError> {
         let station = Arc::clone(station);
         self.ask(move |store| store.backlog(&station)).await
+    }
+
+    fn ask_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (request, reply) = request(work);
+        self.requests.blocking_send(request).map_err(|_| StoreError::Ended)?;
+        reply.blocking_recv().unwrap_or(Err(StoreError::Ended))
     }
 
     async fn ask<T: Send + 'static>(

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use certiscope::health::Pulse;
 use certiscope::inspection::Parameters;
-use certiscope::publish::wire::{Provider, Snapshot, Source, SourceState};
+use certiscope::publish::wire::{Clock, Condition, Provider, Snapshot, Source, SourceState};
 use certiscope::publish::{BrokerSettings, Connection, Credentials, Pump, Timing, Topics};
 use certiscope::store::{Backlog, Boot, Origin, Store, StoreError, StoreHandle, StoreThread};
 use tokio::runtime::Runtime;
@@ -66,8 +67,17 @@ fn snapshot() -> Snapshot {
             fallback: Some("no GPU".to_owned()),
         },
         source: Source { state: SourceState::Ok, reason: None, last_frame_at: None },
+        bundle: Condition::ok(),
+        store: Condition::ok(),
+        evidence: Condition::ok(),
+        clock: Clock::default(),
+        disk_free_bytes: Some(1 << 30),
+        memory_bytes: None,
         deadline_ms: Some(250),
+        verdicts: BTreeMap::new(),
         drops: BTreeMap::from([("queue_full", 0)]),
+        queues: BTreeMap::new(),
+        stages: BTreeMap::new(),
     }
 }
 
@@ -100,6 +110,7 @@ impl Station {
             snapshot: snapshots,
             connection: connections,
             shutdown: asked,
+            pulse: Pulse::default(),
         };
         let pump = runtime.spawn(pump.run());
         Self { origin, snapshot, parameters, runtime, thread, store, connection, shutdown, pump, made: 0 }

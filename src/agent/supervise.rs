@@ -1,0 +1,187 @@
+//! The thread that watches the others: keeps `status` up to date and notices what no stage can say of itself.
+//!
+//! Guarantees: a thread that died, a model call that does not return, a bundle replaced on the disk and a clock that
+//! jumped are each noticed within seconds; what ends the agent is a [`Fault`] with its reason.
+//! Leaves out: killing a thread that hangs, which only the end of the process can.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::live::{Fault, Live};
+use super::{Stop, WAIT};
+use crate::bundle;
+use crate::inspection::{Inspection, Latency, Parameters};
+use crate::inspector::Inspected;
+use crate::machine;
+use crate::publish::wire::{Clock, Condition, Snapshot};
+use crate::verdict::Reason;
+
+/// How often `status` is brought up to date when nothing but counters changed.
+const REFRESH: Duration = Duration::from_secs(10);
+/// How often the store is given a turn and the clocks are compared.
+const BEAT: Duration = Duration::from_secs(1);
+/// How often the bundle's folder is looked at.
+const BUNDLE: Duration = Duration::from_secs(5);
+/// A wall clock that leaves the monotonic one by more than this has jumped. NTP slews far more slowly.
+const LARGEST_SLEW: SignedDuration = SignedDuration::from_millis(500);
+
+/// What is watched.
+pub(super) struct Supervisor {
+    pub live: Arc<Live>,
+    pub stop: Stop,
+    pub snapshot: watch::Sender<Snapshot>,
+    pub parameters: Arc<Parameters>,
+    pub bundle_folder: PathBuf,
+    /// A model call that takes longer does not return any more.
+    pub call_limit: Duration,
+    /// Threads and tasks that must not end before they are asked to: a name, and whether it has ended.
+    pub others: Vec<(&'static str, Box<dyn Fn() -> bool + Send>)>,
+}
+
+impl Supervisor {
+    /// Watches until the sender of `done` is gone.
+    pub(super) fn run(self, done: &Receiver<()>) {
+        let mut clocks = Clocks::new(Timestamp::now(), Instant::now());
+        let start = Instant::now();
+        let (mut refreshed, mut beaten, mut looked) = (start, start, start);
+        while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(WAIT) {
+            self.watch_model();
+            self.watch_others();
+            if beaten.elapsed() >= BEAT {
+                beaten = Instant::now();
+                self.live.store.ping();
+                self.watch_clock(&mut clocks);
+            }
+            if looked.elapsed() >= BUNDLE {
+                looked = Instant::now();
+                self.watch_bundle();
+            }
+            let now = self.live.snapshot();
+            if refreshed.elapsed() >= REFRESH || conditions(&now) != conditions(&self.snapshot.borrow()) {
+                refreshed = Instant::now();
+                self.snapshot.send_replace(now);
+            }
+        }
+    }
+
+    /// A call that does not return: its frame abstains, and the agent ends, since nothing else frees the thread.
+    fn watch_model(&self) {
+        let stuck = self.live.pulses.inference.working_for().is_some_and(|time| time > self.call_limit);
+        let Some(in_hand) = stuck.then(|| self.live.put_down()).flatten() else {
+            return;
+        };
+        let fault = format!(
+            "model: a call has not returned for {} s (station.model.call_limit_ms = {})",
+            self.call_limit.as_secs_f64(),
+            self.call_limit.as_millis()
+        );
+        let mut inspection =
+            Inspection::abstained(&in_hand.frame, in_hand.seed, Reason::ModelFault, &self.parameters);
+        inspection.fault = Some(fault.clone());
+        inspection.latency = Latency::until_now(&in_hand.frame, in_hand.queued, in_hand.queued);
+        self.live.pulses.inference.failed(&fault);
+        self.live.fail(Fault::Passing(anyhow!(
+            "{fault}; its frame abstains, and the agent ends to be started again"
+        )));
+        self.live.abandon(in_hand.frame, Inspected { inspection, input: None, heat: None });
+        self.end();
+    }
+
+    fn watch_others(&self) {
+        for (name, ended) in &self.others {
+            if ended() && !self.stop.requested() {
+                self.live.fail(Fault::Passing(anyhow!("{name} has ended before it was asked to")));
+                self.end();
+            }
+        }
+    }
+
+    fn watch_clock(&self, clocks: &mut Clocks) {
+        let before = self.live.clock();
+        let step = clocks.step(Timestamp::now(), Instant::now());
+        if let Some(step) = step {
+            tracing::warn!("clock: jumped by {step:#}; times before and after do not compare");
+        }
+        self.live.set_clock(Clock {
+            synchronised: machine::clock_synchronised(),
+            steps: before.steps + u64::from(step.is_some()),
+            last_step_ms: step.map_or(before.last_step_ms, |step| Some(step.as_millis() as i64)),
+        });
+    }
+
+    fn watch_bundle(&self) {
+        let manifest = self.bundle_folder.join(bundle::MANIFEST);
+        self.live.set_bundle(match bundle::sha256_of(&manifest) {
+            Ok(found) if found == self.parameters.bundle_sha256 => Condition::ok(),
+            Ok(found) => Condition {
+                state: "changed",
+                reason: Some(format!(
+                    "{}: sha256 is {found}; {} runs on as it was loaded: start the agent again to use the new one",
+                    manifest.display(),
+                    self.parameters.model
+                )),
+            },
+            Err(error) => Condition { state: "unreadable", reason: Some(error.to_string()) },
+        });
+    }
+
+    fn end(&self) {
+        self.stop.request();
+        self.live.handover.close();
+    }
+}
+
+/// What is told at once when it changes.
+fn conditions(snapshot: &Snapshot) -> impl PartialEq + use<> {
+    let Snapshot { bundle, source, store, evidence, clock, .. } = snapshot;
+    (bundle.clone(), source.state, store.clone(), evidence.clone(), *clock)
+}
+
+/// The wall clock against the monotonic one.
+struct Clocks {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Clocks {
+    fn new(wall: Timestamp, monotonic: Instant) -> Self {
+        Self { wall, monotonic }
+    }
+
+    /// How far the wall clock has jumped since it was asked last.
+    fn step(&mut self, wall: Timestamp, monotonic: Instant) -> Option<SignedDuration> {
+        let passed =
+            SignedDuration::try_from(monotonic.duration_since(self.monotonic)).unwrap_or(SignedDuration::MAX);
+        let step = wall.duration_since(self.wall) - passed;
+        *self = Self { wall, monotonic };
+        (step.abs() > LARGEST_SLEW).then_some(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_is_told_once_and_slewing_is_none() {
+        let (wall, monotonic) = (Timestamp::UNIX_EPOCH, Instant::now());
+        let mut clocks = Clocks::new(wall, monotonic);
+        let mut at = |wall_ms: i64, monotonic_ms: u64| {
+            let step = clocks.step(
+                wall + SignedDuration::from_millis(wall_ms),
+                monotonic + Duration::from_millis(monotonic_ms),
+            );
+            step.map(|step| step.as_millis())
+        };
+        assert_eq!(at(1_001, 1_000), None);
+        assert_eq!(at(3_602_001, 2_000), Some(3_600_000));
+        assert_eq!(at(3_603_001, 3_000), None);
+        assert_eq!(at(4_000, 4_000), Some(-3_600_001));
+    }
+}

@@ -1,0 +1,168 @@
+//! What the log lets go of: evidence and rows, oldest first, a few at a time.
+//!
+//! Guarantees: a row that waits for the broker is never deleted, nor is its evidence named; each call looks at a
+//! bounded number of rows, so that no commit waits long behind it. Numbers of deleted rows are never given again
+//! (`boot.last_seq`). Leaves out: when to let go of what, and the files of the evidence (see [`crate::retention`]).
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, params};
+
+use super::{RowId, Store, StoreError};
+
+/// Evidence that may go: its row and where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub row: RowId,
+    pub station: String,
+    /// Relative to the station's evidence folder.
+    pub folder: String,
+}
+
+/// How much the log holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Of the database, without pages that are free to be used again.
+    pub rows_bytes: u64,
+    pub oldest_row: Option<Timestamp>,
+    pub evidence_bytes: u64,
+    pub oldest_evidence: Option<Timestamp>,
+}
+
+/// What a look at some of the oldest rows came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    pub rows: usize,
+    /// Rows that only their evidence keeps.
+    pub held_by_evidence: Vec<Kept>,
+    /// Where to go on; `None` when there were no more rows.
+    pub next: Option<RowId>,
+}
+
+/// Free pages given back to the disk at a time.
+const VACUUM_PAGES: u32 = 256;
+
+impl Store {
+    pub fn holding(&self) -> Result<Holding, StoreError> {
+        self.read(|connection| {
+            let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).map(u64::from);
+            let pages = pragma("page_count")? - pragma("freelist_count")?;
+            let (oldest_row, evidence_bytes, oldest_evidence): (Option<i64>, i64, Option<i64>) = connection
+                .prepare_cached(
+                    "SELECT (SELECT captured_at_us FROM inspection ORDER BY id LIMIT 1),
+                            (SELECT coalesce(sum(evidence_bytes), 0) FROM inspection WHERE evidence IS NOT NULL),
+                            (SELECT captured_at_us FROM inspection WHERE evidence IS NOT NULL ORDER BY id LIMIT 1)",
+                )?
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let time = |at: Option<i64>| at.and_then(|at| Timestamp::from_microsecond(at).ok());
+            Ok(Holding {
+                rows_bytes: pages * pragma("page_size")?,
+                oldest_row: time(oldest_row),
+                evidence_bytes: evidence_bytes as u64,
+                oldest_evidence: time(oldest_evidence),
+            })
+        })
+    }
+
+    /// The oldest evidence whose verdict the broker has, at most `limit`.
+    pub fn oldest_evidence(&self, limit: usize) -> Result<Vec<Kept>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, station, evidence FROM inspection
+                     WHERE evidence IS NOT NULL AND id NOT IN (SELECT inspection_id FROM outbox)
+                     ORDER BY id LIMIT ?1",
+                )?
+                .query_map([limit as i64], kept)?
+                .collect()
+        })
+    }
+
+    /// Notes that the evidence of these rows is gone. A row whose evidence was removed keeps `evidence_bytes` = 0,
+    /// one that never had any has NULL.
+    pub fn evidence_removed(&mut self, rows: &[RowId]) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| {
+            let mut note = transaction
+                .prepare_cached("UPDATE inspection SET evidence = NULL, evidence_bytes = 0 WHERE id = ?1")?;
+            for row in rows {
+                note.execute([row.0])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Looks at the `limit` oldest rows after `after` and deletes those that neither wait for the broker nor have
+    /// evidence; gives some of the room back to the disk.
+    pub fn forget_rows(&mut self, after: RowId, limit: usize) -> Result<Forgotten, StoreError> {
+        let forgotten = self.in_transaction(|transaction| {
+            let last: Option<i64> = transaction
+                .prepare_cached("SELECT max(id) FROM (SELECT id FROM inspection WHERE id > ?1 ORDER BY id LIMIT ?2)")?
+                .query_row(params![after.0, limit as i64], |row| row.get(0))?;
+            let Some(last) = last else {
+                return Ok(Forgotten { rows: 0, held_by_evidence: Vec::new(), next: None });
+            };
+            const ACKNOWLEDGED: &str =
+                "FROM inspection WHERE id > ?1 AND id <= ?2 AND id NOT IN (SELECT inspection_id FROM outbox)";
+            let rows = transaction
+                .prepare_cached(&format!("DELETE {ACKNOWLEDGED} AND evidence IS NULL"))?
+                .execute([after.0, last])?;
+            let held_by_evidence = transaction
+                .prepare_cached(&format!("SELECT id, station, evidence {ACKNOWLEDGED}"))?
+                .query_map([after.0, last], kept)?
+                .collect::<rusqlite::Result<_>>()?;
+            // Starts of which nothing is left, but for the station's last one, which may be running.
+            transaction
+                .prepare_cached(
+                    "DELETE FROM boot WHERE started_at_us < (SELECT max(started_at_us) FROM boot AS other
+                                                             WHERE other.station = boot.station)
+                     AND NOT EXISTS (SELECT 1 FROM inspection
+                                     WHERE inspection.boot_id = boot.boot_id AND inspection.station = boot.station)",
+                )?
+                .execute([])?;
+            Ok(Forgotten { rows, held_by_evidence, next: Some(RowId(last)) })
+        })?;
+        self.read(|connection| {
+            // Steps through its pages one row of nothing at a time.
+            let mut vacuum =
+                connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+            let mut pages = vacuum.query([])?;
+            while pages.next()?.is_some() {}
+            Ok(())
+        })?;
+        Ok(forgotten)
+    }
+
+    /// Of these folders of a station's evidence, those that no row names.
+    pub fn unnamed(&self, station: &str, folders: Vec<String>) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| {
+            let mut named = connection.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM inspection WHERE station = ?1 AND evidence = ?2)",
+            )?;
+            let mut unnamed = Vec::new();
+            for folder in folders {
+                if !named.query_row([station, &folder], |row| row.get(0))? {
+                    unnamed.push(folder);
+                }
+            }
+            Ok(unnamed)
+        })
+    }
+}
+
+fn kept(row: &rusqlite::Row<'_>) -> rusqlite::Result<Kept> {
+    Ok(Kept { row: RowId(row.get(0)?), station: row.get(1)?, folder: row.get(2)? })
+}
+
+/// Reads the whole database beside its agent: is it sound? Takes as long as the disk takes to read it.
+pub fn check(path: &Path) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::new(path, &error);
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    connection.busy_timeout(super::BUSY_TIMEOUT).map_err(failed)?;
+    let found: String =
+        connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(failed)?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt { path: path.display().to_string(), why: found })
+}
