@@ -19,14 +19,17 @@
 //! smoothing   Certificate: side and radius
 //! verdict     Normal | Anomalous | Abstain(reason)
 //! inspector     the loop around these: draw until certified
-//! evidence    pictures of flagged parts                                         thread `record`
+//! evidence    pictures of flagged parts, and of some normals                    calling thread
 //! store       ONE transaction: inspection + outbox row                          thread `store`
 //! publish     outbox -> MQTT; PUBACK -> row leaves the outbox                   task on `network`
+//! retention   the oldest evidence and rows go, a few at a time                  thread `retention`
 //! ```
 //!
 //! Beside the way: [`bundle`] (model with everything that belongs to it), [`detector`] (bundle, model and
 //! score as one), [`inspection`] (the record of one part), [`calibration`] and [`evaluation`] (statistics of
-//! many parts), [`config`], [`agent`] (threads), [`machine`] (what the system says of itself), [`cli`].
+//! many parts), [`config`], [`agent`] (threads, and the
+//! `supervisor` that watches them), [`health`] (the pulse of a stage), [`metrics`], [`machine`] (what the system says
+//! of itself), [`cli`].
 //!
 //! # Invariants
 //!
@@ -41,6 +44,8 @@
 //! 6. No fault becomes `Normal`. It becomes `Abstain`, or it stops the process.
 //! 7. Time is data: stamped once, at capture, on both clocks.
 //! 8. Every drop, retry and fallback is counted and visible; no provider is replaced in silence.
+//! 9. What goes wrong is a state with a name. No thread dies unseen: a panic ends the process, and a stage that ends
+//!    or hangs ends the agent.
 //!
 //! There are two seams, [`capture::FrameSource`] and [`diffusion::denoiser::Denoiser`], where hardware comes
 //! in. Nothing else is a trait: tests use a real database, a real broker and real pictures.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::http::header::CONTENT_TYPE;
@@ -17,11 +18,15 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
+use tokio::time::timeout;
 
 use crate::publish::wire::Snapshot;
 use crate::store::{Backlog, StoreHandle};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How long an answer waits for the log.
+const STORE_LIMIT: Duration = Duration::from_millis(500);
 
 type Labels = [(&'static str, String); 1];
 
@@ -38,8 +43,8 @@ pub async fn start(
     let answer = move || {
         let (station, store, snapshot) = (Arc::clone(&station), store.clone(), snapshot.clone());
         async move {
-            // A log that cannot be read just now leaves its numbers out, and the store's condition says why.
-            let backlog = store.backlog(&station).await.ok();
+            // A log that does not answer leaves its numbers out, and the store's condition says why.
+            let backlog = timeout(STORE_LIMIT, store.backlog(&station)).await.ok().and_then(Result::ok);
             ([(CONTENT_TYPE, OPENMETRICS)], text(&station, &snapshot(), backlog, Timestamp::now()))
         }
     };

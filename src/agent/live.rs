@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use jiff::Timestamp;
+
+use super::clocks::Clocks;
 use super::handover::Handover;
 use crate::capture::Frame;
 use crate::health::Pulse;
@@ -41,6 +44,8 @@ pub(super) struct Live {
     evidence_lost: AtomicU64,
     in_hand: Mutex<Option<InHand>>,
     abandoned: Mutex<Option<(Arc<Frame>, Inspected)>>,
+    /// A model call does not return any more.
+    inference_hangs: AtomicBool,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -59,6 +64,7 @@ struct States {
     bundle: Condition,
     store: Condition,
     evidence: Condition,
+    clocks: Clocks,
     clock: Clock,
 }
 
@@ -89,6 +95,7 @@ impl Live {
                 bundle: Condition::ok(),
                 store: Condition::ok(),
                 evidence: Condition::ok(),
+                clocks: Clocks::new(Timestamp::now(), Instant::now()),
                 clock: Clock { synchronised: machine::clock_synchronised(), ..Clock::default() },
             }),
             to_record: AtomicU64::new(0),
@@ -96,6 +103,7 @@ impl Live {
             evidence_lost: AtomicU64::new(0),
             in_hand: Mutex::new(None),
             abandoned: Mutex::new(None),
+            inference_hangs: AtomicBool::new(false),
             fault: Mutex::new(None),
         }
     }
@@ -145,7 +153,7 @@ impl Live {
     }
 
     /// A frame came: the source is well.
-    pub(super) fn frame_at(&self, captured: jiff::Timestamp) {
+    pub(super) fn frame_at(&self, captured: Timestamp) {
         let source = &mut self.states().source;
         if source.state == SourceState::Lost {
             tracing::info!("source: back");
@@ -188,12 +196,19 @@ impl Live {
         self.evidence_lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn set_clock(&self, clock: Clock) {
-        self.states().clock = clock;
-    }
-
-    pub(super) fn clock(&self) -> Clock {
-        self.states().clock
+    /// The time, and how far it can be trusted: what is read is compared with the monotonic clock first, so that
+    /// nobody acts on a time that has just jumped.
+    pub(super) fn look_at_clock(&self) -> (Timestamp, Clock) {
+        let mut states = self.states();
+        let now = Timestamp::now();
+        let step = states.clocks.step(now, Instant::now());
+        if let Some(step) = step {
+            tracing::warn!("clock: jumped by {step:#}; times before and after do not compare");
+            states.clock.steps += 1;
+            states.clock.last_step_ms = Some(step.as_millis() as i64);
+        }
+        states.clock.synchronised = machine::clock_synchronised();
+        (now, states.clock)
     }
 
     pub(super) fn take_in_hand(&self, in_hand: InHand) {
@@ -207,7 +222,12 @@ impl Live {
 
     /// Leaves an inspection to be recorded whose thread cannot do it any more.
     pub(super) fn abandon(&self, frame: Arc<Frame>, inspected: Inspected) {
+        self.inference_hangs.store(true, Ordering::Relaxed);
         *lock(&self.abandoned) = Some((frame, inspected));
+    }
+
+    pub(super) fn inference_hangs(&self) -> bool {
+        self.inference_hangs.load(Ordering::Relaxed)
     }
 
     pub(super) fn abandoned(&self) -> Option<(Arc<Frame>, Inspected)> {

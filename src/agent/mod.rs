@@ -8,6 +8,7 @@
 //! inspected, committed and, within a limit, delivered; what the broker did not take stays in the outbox for the next
 //! start. Any thread that dies or hangs ends the agent with its name.
 
+mod clocks;
 mod handover;
 mod live;
 mod record;
@@ -327,7 +328,8 @@ impl Threads<'_> {
         let deadline = Instant::now() + JOIN_LIMIT;
         let mut all_ended = true;
         for (name, thread) in self.started {
-            while !thread.is_finished() && Instant::now() < deadline {
+            let known_to_hang = name == "inference" && self.live.inference_hangs();
+            while !thread.is_finished() && !known_to_hang && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }
             if !thread.is_finished() {
@@ -392,6 +394,7 @@ impl Network {
 
     /// Drains the outbox within limits and leaves the broker; how much it did not take.
     fn leave(self, origin: &Origin, live: &Live) -> u64 {
+        self.snapshot.send_replace(live.snapshot()); // for the last `status`
         let _ = self.shutdown.send(true); // a pump that has ended is told by what it returns
         match self.runtime.block_on(self.pump) {
             Ok(Ok(())) => {}
@@ -419,9 +422,9 @@ fn retain(retention: &mut Retention, database: &Path, origin: &Origin, live: &Li
     let mut pause = Duration::ZERO;
     while !stop.wait(pause) {
         pulse.at_work();
-        let clock = live.clock();
+        let (now, clock) = live.look_at_clock();
         let moment = Moment {
-            now: jiff::Timestamp::now(),
+            now,
             days_count: clock.steps == 0 || clock.synchronised == Some(true),
             free_bytes: live.disk_free_bytes(),
         };

@@ -10,7 +10,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::live::{Fault, Live};
@@ -18,18 +17,17 @@ use super::{Stop, WAIT};
 use crate::bundle;
 use crate::inspection::{Inspection, Latency, Parameters};
 use crate::inspector::Inspected;
-use crate::machine;
-use crate::publish::wire::{Clock, Condition, Snapshot};
+use crate::publish::wire::{Condition, Snapshot};
 use crate::verdict::Reason;
 
 /// How often `status` is brought up to date when nothing but counters changed.
 const REFRESH: Duration = Duration::from_secs(10);
 /// How often the store is given a turn and the clocks are compared.
 const BEAT: Duration = Duration::from_secs(1);
+/// A write that takes longer is a state of its own.
+const STUCK: Duration = Duration::from_secs(8);
 /// How often the bundle's folder is looked at.
 const BUNDLE: Duration = Duration::from_secs(5);
-/// A wall clock that leaves the monotonic one by more than this has jumped. NTP slews far more slowly.
-const LARGEST_SLEW: SignedDuration = SignedDuration::from_millis(500);
 
 /// What is watched.
 pub(super) struct Supervisor {
@@ -47,16 +45,16 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Watches until the sender of `done` is gone.
     pub(super) fn run(self, done: &Receiver<()>) {
-        let mut clocks = Clocks::new(Timestamp::now(), Instant::now());
         let start = Instant::now();
         let (mut refreshed, mut beaten, mut looked) = (start, start, start);
         while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(WAIT) {
             self.watch_model();
+            self.watch_disk();
             self.watch_others();
             if beaten.elapsed() >= BEAT {
                 beaten = Instant::now();
                 self.live.store.ping();
-                self.watch_clock(&mut clocks);
+                self.live.look_at_clock();
             }
             if looked.elapsed() >= BUNDLE {
                 looked = Instant::now();
@@ -93,6 +91,20 @@ impl Supervisor {
         self.end();
     }
 
+    /// A write that does not return: nothing can be done about it here, but it has a name until a commit succeeds.
+    fn watch_disk(&self) {
+        let stages = [("evidence or commit", &self.live.pulses.record), ("log", self.live.store.pulse())];
+        let longest =
+            stages.map(|(what, pulse)| (pulse.working_for().unwrap_or_default(), what)).into_iter().max();
+        if let Some((time, what)) = longest.filter(|(time, _)| *time > STUCK) {
+            let reason = format!(
+                "{what}: a write has not returned for {} s; look at the disk, or at the network it is on",
+                time.as_secs()
+            );
+            self.live.set_store(Condition { state: "stuck", reason: Some(reason) });
+        }
+    }
+
     fn watch_others(&self) {
         for (name, ended) in &self.others {
             if ended() && !self.stop.requested() {
@@ -100,19 +112,6 @@ impl Supervisor {
                 self.end();
             }
         }
-    }
-
-    fn watch_clock(&self, clocks: &mut Clocks) {
-        let before = self.live.clock();
-        let step = clocks.step(Timestamp::now(), Instant::now());
-        if let Some(step) = step {
-            tracing::warn!("clock: jumped by {step:#}; times before and after do not compare");
-        }
-        self.live.set_clock(Clock {
-            synchronised: machine::clock_synchronised(),
-            steps: before.steps + u64::from(step.is_some()),
-            last_step_ms: step.map_or(before.last_step_ms, |step| Some(step.as_millis() as i64)),
-        });
     }
 
     fn watch_bundle(&self) {
@@ -141,47 +140,4 @@ impl Supervisor {
 fn conditions(snapshot: &Snapshot) -> impl PartialEq + use<> {
     let Snapshot { bundle, source, store, evidence, clock, .. } = snapshot;
     (bundle.clone(), source.state, store.clone(), evidence.clone(), *clock)
-}
-
-/// The wall clock against the monotonic one.
-struct Clocks {
-    wall: Timestamp,
-    monotonic: Instant,
-}
-
-impl Clocks {
-    fn new(wall: Timestamp, monotonic: Instant) -> Self {
-        Self { wall, monotonic }
-    }
-
-    /// How far the wall clock has jumped since it was asked last.
-    fn step(&mut self, wall: Timestamp, monotonic: Instant) -> Option<SignedDuration> {
-        let passed =
-            SignedDuration::try_from(monotonic.duration_since(self.monotonic)).unwrap_or(SignedDuration::MAX);
-        let step = wall.duration_since(self.wall) - passed;
-        *self = Self { wall, monotonic };
-        (step.abs() > LARGEST_SLEW).then_some(step)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_jump_is_told_once_and_slewing_is_none() {
-        let (wall, monotonic) = (Timestamp::UNIX_EPOCH, Instant::now());
-        let mut clocks = Clocks::new(wall, monotonic);
-        let mut at = |wall_ms: i64, monotonic_ms: u64| {
-            let step = clocks.step(
-                wall + SignedDuration::from_millis(wall_ms),
-                monotonic + Duration::from_millis(monotonic_ms),
-            );
-            step.map(|step| step.as_millis())
-        };
-        assert_eq!(at(1_001, 1_000), None);
-        assert_eq!(at(3_602_001, 2_000), Some(3_600_000));
-        assert_eq!(at(3_603_001, 3_000), None);
-        assert_eq!(at(4_000, 4_000), Some(-3_600_001));
-    }
 }

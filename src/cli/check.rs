@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use crate::agent::{inspector_settings, open_source};
+use crate::agent::{database, inspector_settings, open_source};
 use crate::bundle::Bundle;
 use crate::config::Config;
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
 use crate::publish::{Fault, Timing, probe};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Check configuration, bundle, provider and broker, and say what to do.
 ///
@@ -117,8 +117,14 @@ fn check_model(checks: &mut Checks, config: &Config) {
 }
 
 fn check_store(checks: &mut Checks, folder: &Path) {
-    let path = folder.join("certiscope.db");
-    let opened = Store::open(&path).map(|_| ((), format!("{} can be written", path.display())));
+    let path = database(folder);
+    let opened = match Store::open(&path) {
+        Ok(_) => Ok(((), format!("{} can be written", path.display()))),
+        Err(StoreError::InUse { .. }) => {
+            Ok(((), format!("{} is written by a running agent", path.display())))
+        }
+        Err(error) => Err(error),
+    };
     checks.note("store", opened);
 }
 

@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
 /// developers can use, at every level.
 const LOG: &str = "info,ort=warn,rumqttd=off";
 
-/// Logs to standard error; a panic in any thread is logged and ends the process.
+/// Logs to standard error.
 fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
@@ -123,10 +123,18 @@ fn start_log() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    end_on_panic();
+}
+
+/// From now on a panic in any thread is logged and ends the process: a thread must not die unseen while the others
+/// go on, and whoever started the process starts it again.
+pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        tracing::error!(thread = thread.name().unwrap_or("unnamed"), "panic: {panic}");
-        // A thread must not die unseen while the others go on: whoever started the process starts it again.
+        let name = thread.name().unwrap_or("unnamed");
+        tracing::error!(thread = name, "panic: {panic}");
+        // Said without the log too, which may be what panicked.
+        eprintln!("certiscope: panic in thread {name}: {panic}");
         std::process::abort();
     }));
 }

@@ -49,11 +49,13 @@ fn refused(changes: &[(&str, &str)], problems: &[&[&str]]) {
 
 #[test]
 fn the_least_gets_defaults_and_paths_beside_the_file() {
-    let Config { state_folder, station, onnxruntime_library, .. } =
+    let Config { state_folder, station, onnxruntime_library, keep, limits, metrics_listen, .. } =
         parse(LEAST).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(state_folder, Path::new("/etc/certiscope/state"));
     assert_eq!(station.bundle, Path::new("/etc/certiscope/bundles/tile"));
     assert_eq!(onnxruntime_library, None);
+    assert_eq!((keep, metrics_listen), (Keep::OneInN(NonZeroU32::new(100).unwrap()), None));
+    assert_eq!((limits.rows.days, limits.evidence.days), (365, 90));
     let smoothing = &station.smoothing;
     assert_eq!((smoothing.alpha, smoothing.required_radius), (0.001, 0.015));
     assert_eq!((smoothing.max_draws.get(), smoothing.batch.get()), (200, 8));
@@ -114,6 +116,20 @@ fn values_that_cannot_be_are_refused_with_what_can() {
             "[station.model]\nprovider = \"tpu\"\n[station.source]",
             "`cpu`, `cuda`, `tensorrt`",
         ),
+        (
+            "[station.source]",
+            "[station.model]\ncall_limit_ms = 0\n[station.source]",
+            "station.model.call_limit_ms = 0: 100 to 600000 are allowed",
+        ),
+        ("[broker]", "[evidence]\nkeep = \"some\"\n[broker]", "expected one of `flagged`, `all`, `one_in_n`"),
+        ("[broker]", "[evidence]\nn = 0\n[broker]", "evidence.n = 0: "),
+        ("\"state\"", "\"state\"\ndays = -1", "store.days = -1: "),
+        (
+            "[broker]",
+            "[metrics]\nlisten = \"0.0.0.0:9464\"\n[broker]",
+            "metrics.listen = 0.0.0.0:9464: can be reached",
+        ),
+        ("[broker]", "[metrics]\nlisten = \"9464\"\n[broker]", "metrics.listen = \"9464\": "),
         ("st1", "line 1/st1", "station = \"line 1/st1\": cannot be a topic level; letters, digits"),
         ("[broker]", "[topics]\nsite = \"+\"\n[broker]", "site = \"+\": cannot be a topic level"),
     ] {
@@ -133,6 +149,11 @@ fn keys_that_contradict_each_other_are_refused() {
             "0.015",
             "0.015\nmax_draws = 4",
             ["batch = 8: larger than max_draws = 4", "at most max_draws is allowed"],
+        ),
+        (
+            "[broker]",
+            "[evidence]\nkeep = \"all\"\nn = 10\n[broker]",
+            ["evidence.n: belongs to keep = \"one_in_n\"", "leave it out"],
         ),
         (
             "\"broker.line\"",

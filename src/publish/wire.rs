@@ -131,7 +131,7 @@ pub struct Snapshot {
     /// `ok`; `changed` or `unreadable`: its folder is no longer what was loaded, and what was loaded goes on.
     pub bundle: Condition,
     pub source: Source,
-    /// `ok`, or why nothing can be committed (the words of [`crate::store::Cause`]).
+    /// `ok`, or why nothing can be committed: the words of [`crate::store::Cause`], or `stuck`.
     pub store: Condition,
     /// `ok`; `paused`: the disk is low; `failing`: it could not be written. Verdicts go on without it.
     pub evidence: Condition,

@@ -42,6 +42,8 @@ impl Line {
             r#"
             [store]
             folder = "state"
+            [evidence]
+            keep = "flagged"
             [broker]
             host = "127.0.0.1"
             {broker}

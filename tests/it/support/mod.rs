@@ -2,7 +2,10 @@
 
 pub(crate) mod broker;
 pub(crate) mod bundles;
+pub(crate) mod faulty;
 pub(crate) mod inspections;
+pub(crate) mod line;
+pub(crate) mod metrics;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod station;

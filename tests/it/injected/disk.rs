@@ -1,0 +1,248 @@
+//! Disks that are full, refuse, or hold a log that is not sound. On disks of their own, which needs root.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use crate::support::line::{Line, report};
+use crate::support::metrics::{get, metric};
+use crate::support::wait_until;
+
+/// A small disk mounted on a folder.
+struct Disk {
+    on: PathBuf,
+}
+
+impl Disk {
+    /// `None` without the right to mount: then the test says so and ends.
+    fn mount(on: &Path, arguments: &[&str]) -> Option<Self> {
+        let mounted = Command::new("mount").args(arguments).arg(on).output().expect("mount is installed");
+        if !mounted.status.success() {
+            report(
+                "!!! SKIPPED",
+                &format!("no right to mount: {}", String::from_utf8_lossy(&mounted.stderr).trim()),
+            );
+            return None;
+        }
+        Some(Self { on: on.to_owned() })
+    }
+
+    /// A disk in memory of so many bytes.
+    fn small(on: &Path, bytes: u32) -> Option<Self> {
+        Self::mount(on, &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+    }
+
+    /// A file system in a file, for what memory's does not know.
+    fn ext4(on: &Path, image: &Path) -> Option<Self> {
+        std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
+        // Debian keeps it in /usr/sbin, which is not in everybody's PATH.
+        let made =
+            Command::new("sh").args(["-c", "PATH=$PATH:/usr/sbin mkfs.ext4 -q \"$0\""]).arg(image).status();
+        assert!(made.unwrap().success(), "mkfs.ext4: Debian's package e2fsprogs has it");
+        Self::mount(on, &["-o", "loop", image.to_str().unwrap()])
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) -> PathBuf {
+        let filler = self.on.join("filler");
+        let mut file = std::fs::File::create(&filler).unwrap();
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+        filler
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.on).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_evidence_then_verdicts_and_loses_none() {
+    let line = Line::new();
+    let Some(disk) = Disk::small(&line.state, 6 << 20) else { return };
+    let agent = line.start();
+    let filled = Instant::now();
+    let filler = disk.fill();
+    let status = line.wait_status("the store is full", |status| status["store"]["state"] == "full");
+    let seen = filled.elapsed();
+    assert!(status["store"]["reason"].as_str().unwrap().contains("make room"), "{status}");
+    assert_eq!(status["evidence"]["state"], "failing", "evidence stops first: {status}");
+    assert!(status["drops"]["evidence"].as_u64().unwrap() > 0);
+    let heard = line.verdicts_heard();
+    let freed = Instant::now();
+    std::fs::remove_file(filler).unwrap();
+    line.wait_verdict("a verdict comes again", |verdict| verdict["verdict"] == "normal");
+    let recovered = freed.elapsed();
+    assert!(line.verdicts_heard() > heard);
+    line.wait_status("all is well", |status| {
+        status["store"]["state"] == "ok" && status["evidence"]["state"] == "ok"
+    });
+    agent.stop();
+    let committed = line.check_nothing_is_lost();
+    report(
+        "disk full",
+        &format!(
+            "store full after {seen:.1?}, verdict after room {recovered:.1?}, {committed} verdicts, 0 lost"
+        ),
+    );
+}
+
+#[test]
+fn a_stop_while_the_disk_is_full_says_what_could_not_be_written() {
+    let line = Line::new();
+    let Some(disk) = Disk::small(&line.state, 6 << 20) else { return };
+    let agent = line.start();
+    disk.fill();
+    line.wait_status("the store is full", |status| status["store"]["state"] == "full");
+    agent.signal("TERM");
+    let (status, said) = agent.end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("the inspection of part part.png and those after it could not be written"),
+        "{said}"
+    );
+    assert!(said.contains("the disk is full"), "{said}");
+    line.check_nothing_is_lost();
+}
+
+#[test]
+fn a_low_disk_pauses_evidence_and_no_verdict() {
+    let mut line = Line::new();
+    line.evidence = "keep = \"all\"\nmin_free_mb = 4".to_owned();
+    let Some(disk) = Disk::small(&line.state, 9 << 20) else { return };
+    let agent = line.start();
+    wait_until("evidence is kept", || evidence(&line) > 0);
+    let filler = disk.on.join("filler");
+    std::fs::write(&filler, vec![0; 4 << 20]).unwrap();
+    let status = line.wait_status("evidence is paused", |status| status["evidence"]["state"] == "paused");
+    assert!(status["evidence"]["reason"].as_str().unwrap().contains("evidence.min_free_mb = 4"), "{status}");
+    wait_until("what was kept makes room", || evidence(&line) == 0);
+    line.wait_verdict("verdicts go on", |verdict| verdict["verdict"] == "normal");
+    std::fs::remove_file(filler).unwrap();
+    line.wait_status("evidence is kept again", |status| status["evidence"]["state"] == "ok");
+    wait_until("evidence is kept", || evidence(&line) > 0);
+    agent.stop();
+    let committed = line.check_nothing_is_lost();
+    report("disk low", &format!("evidence paused, verdicts went on: {committed} verdicts, 0 lost"));
+}
+
+/// Whole evidence folders.
+fn evidence(line: &Line) -> usize {
+    let folder = std::fs::read_dir(line.state.join("evidence/station1")).unwrap();
+    folder.filter(|entry| !entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count()
+}
+
+#[test]
+fn a_disk_that_refuses_for_a_while_delays_verdicts() {
+    let line = Line::new();
+    let Some(_disk) = Disk::ext4(&line.state, &line.path().join("image")) else { return };
+    let agent = line.start();
+    // An immutable file is refused to those who have it open, too.
+    let immutable = |flag: &str| {
+        let files = ["certiscope.db", "certiscope.db-wal"].map(|name| line.state.join(name));
+        assert!(
+            Command::new("chattr").arg(flag).args(files).status().expect("chattr is installed").success()
+        );
+    };
+    immutable("+i");
+    let status = line.wait_status("the store fails", |status| status["store"]["state"] != "ok");
+    assert_eq!(status["store"]["state"], "failing", "{status}");
+    let freed = Instant::now();
+    immutable("-i");
+    line.wait_verdict("a verdict comes again", |verdict| verdict["verdict"] == "normal");
+    let recovered = freed.elapsed();
+    agent.stop();
+    let committed = line.check_nothing_is_lost();
+    report(
+        "disk refuses writes",
+        &format!("store failing, verdict after {recovered:.1?}, {committed} verdicts, 0 lost"),
+    );
+}
+
+#[test]
+fn a_disk_that_hangs_is_a_state_with_a_name() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut line = Line::new();
+    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let Some(disk) = Disk::ext4(&line.state, &line.path().join("image")) else { return };
+    let agent = line.start();
+    let freeze = |flag: &str| {
+        let mut done = Command::new("sh");
+        done.args(["-c", "PATH=$PATH:/usr/sbin fsfreeze \"$1\" \"$0\""]).arg(&disk.on).arg(flag);
+        assert!(done.status().unwrap().success());
+    };
+    freeze("--freeze");
+    let frozen = Instant::now();
+    // The pump may wait for the disk too; metrics do not.
+    wait_until("the store is stuck", || agent.said().contains("store: stuck"));
+    let seen = frozen.elapsed();
+    let answer = get(port, "/metrics");
+    assert_eq!(metric(&answer, r#"certiscope_ok{station="station1",of="store"}"#), 0.0);
+    freeze("--unfreeze");
+    let thawed = Instant::now();
+    line.wait_verdict("a verdict comes again", |verdict| verdict["verdict"] == "normal");
+    let recovered = thawed.elapsed();
+    line.wait_status("all is well", |status| status["store"]["state"] == "ok");
+    agent.stop();
+    let committed = line.check_nothing_is_lost();
+    report(
+        "disk hangs",
+        &format!("store stuck after {seen:.1?}, verdict after {recovered:.1?}, {committed} verdicts, 0 lost"),
+    );
+}
+
+#[test]
+fn a_read_only_disk_is_refused_at_the_start() {
+    let line = Line::new();
+    let Some(_disk) = Disk::mount(&line.state, &["-t", "tmpfs", "-o", "ro", "tmpfs"]) else { return };
+    let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(said.contains("read-only") && said.contains("mount it writable"), "{said}");
+    report("disk read-only at the start", "refused, exit 78, with the way out");
+}
+
+#[test]
+fn a_log_that_is_not_sound_ends_the_agent_with_the_way_out() {
+    let line = Line::new();
+    line.start().stop();
+    let log = line.state.join("certiscope.db");
+    // A page in the middle, of a table that no start reads.
+    let page: i64 = line
+        .database()
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'inspection_by_time'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[(page as usize - 1) * 4096..][..4096].fill(0xa5);
+    std::fs::write(&log, bytes).unwrap();
+    let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(said.contains("not a sound database") && said.contains("move the file aside"), "{said}");
+
+    // The way out: aside, and start again.
+    for name in ["certiscope.db", "certiscope.db-wal", "certiscope.db-shm"] {
+        let _ = std::fs::rename(line.state.join(name), line.path().join(name)); // the last two may not be there
+    }
+    line.start().stop();
+    let whole: String =
+        Connection::open(&log).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(whole, "ok");
+    report("database corrupt", "refused, exit 78, with the way out, which leads out");
+}
+
+#[test]
+fn a_second_agent_on_one_log_is_refused() {
+    let line = Line::new();
+    let agent = line.start();
+    let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(said.contains("another agent writes it"), "{said}");
+    line.wait_verdict("the first goes on", |_| true);
+    agent.stop();
+    report("second agent on one log", "refused, exit 78; the first goes on");
+}

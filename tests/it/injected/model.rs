@@ -1,0 +1,98 @@
+//! A model that hangs, fails or gives no numbers; a bundle that is replaced under the running agent.
+
+use std::time::Instant;
+
+use crate::support::bundles::contents;
+use crate::support::faulty::{Part, faulty};
+use crate::support::line::{Line, report};
+
+#[test]
+fn a_model_call_that_hangs_abstains_and_ends_the_agent() {
+    let mut line = Line::new();
+    line.model = "call_limit_ms = 1000".to_owned();
+    let agent = line.start();
+    let shown = Instant::now();
+    line.show(Part::Hang);
+    let (status, said) = agent.end();
+    let ended = shown.elapsed();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("model: a call has not returned for 1 s"), "{said}");
+    let verdicts = line.reader.heard("verdict");
+    let last = &verdicts.last().unwrap().message;
+    assert_eq!((&last["verdict"], &last["reason"]), (&"abstain".into(), &"model_fault".into()), "{last}");
+    assert_eq!(last["part_id"], "part.png");
+    line.check_nothing_is_lost();
+
+    line.show(Part::Normal);
+    let started = Instant::now();
+    let agent = line.start();
+    let again = started.elapsed();
+    agent.stop();
+    let committed = line.check_nothing_is_lost();
+    report(
+        "model call hangs",
+        &format!(
+            "abstain model_fault, exit 1 after {ended:.1?} (limit 1 s), verdict {again:.1?} after the next start, {committed} verdicts, 0 lost"
+        ),
+    );
+}
+
+#[test]
+fn a_model_that_fails_or_gives_no_numbers_abstains_until_it_does_not() {
+    let line = Line::new();
+    let agent = line.start();
+    for (part, fault) in [(Part::NotANumber, "not numbers"), (Part::Error, "out of data bounds")] {
+        line.show(part);
+        let first = line.wait_verdict("the fault is seen", |verdict| verdict["reason"] == "model_fault");
+        let before = line.verdicts_heard();
+        line.wait_verdict("it stays", |verdict| {
+            verdict["seq"].as_u64() > Some(first["seq"].as_u64().unwrap() + 5)
+        });
+        line.no_normal_since(before);
+        let status = line.wait_status("the last error", |status| {
+            status["stages"]["inference"]["last_error"].as_str().is_some_and(|error| error.contains(fault))
+        });
+        assert_eq!(status["store"]["state"], "ok");
+        let shown = Instant::now();
+        line.show(Part::Normal);
+        line.wait_verdict("the model is well again", |verdict| verdict["verdict"] == "normal");
+        report(
+            &format!("model: {fault}"),
+            &format!("abstain model_fault, normal after {:.1?}", shown.elapsed()),
+        );
+    }
+    agent.stop();
+    line.check_nothing_is_lost();
+}
+
+#[test]
+fn a_bundle_replaced_under_the_agent_is_told_and_not_used() {
+    let mut line = Line::new();
+    line.bundle = line.path().join("bundle");
+    std::fs::create_dir(&line.bundle).unwrap();
+    for (name, bytes) in contents(&faulty()) {
+        std::fs::write(line.bundle.join(name), bytes).unwrap();
+    }
+    let agent = line.start();
+    let manifest = line.bundle.join("bundle.toml");
+    let loaded = std::fs::read_to_string(&manifest).unwrap();
+    let sha256 =
+        line.wait_status("it is online", |status| status["bundle"]["state"] == "ok")["model_sha256"].clone();
+    let changed = Instant::now();
+    std::fs::write(&manifest, loaded.replace("version = ", "version = 1")).unwrap();
+    let status = line.wait_status("the bundle has changed", |status| status["bundle"]["state"] == "changed");
+    let seen = changed.elapsed();
+    assert!(status["bundle"]["reason"].as_str().unwrap().contains("start the agent again"), "{status}");
+    assert_eq!(status["model_sha256"], sha256);
+    line.wait_verdict("the loaded one goes on", |verdict| verdict["verdict"] == "normal");
+    std::fs::remove_file(&manifest).unwrap();
+    line.wait_status("the bundle is gone", |status| status["bundle"]["state"] == "unreadable");
+    std::fs::write(&manifest, loaded).unwrap();
+    line.wait_status("the bundle is back", |status| status["bundle"]["state"] == "ok");
+    agent.stop();
+    let committed = line.check_nothing_is_lost();
+    report(
+        "bundle replaced",
+        &format!("changed after {seen:.1?}, the loaded one went on, {committed} verdicts, 0 lost"),
+    );
+}

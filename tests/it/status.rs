@@ -1,0 +1,62 @@
+//! What a station says of itself: `status` and metrics, against each other and against what happened.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::line::Line;
+use crate::support::metrics::{get, metric};
+use crate::support::wait_until;
+
+#[test]
+fn status_and_metrics_say_the_same() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut line = Line::new();
+    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let agent = line.start();
+    let status = line.wait_status("some verdicts", |status| status["verdicts"]["normal"].as_u64() > Some(5));
+    for stage in ["capture", "inference", "record", "store", "publish", "retention"] {
+        let turns = &status["stages"][stage]["turns"];
+        assert!(turns.as_u64().unwrap() > 0, "{stage}: {status}");
+    }
+    for (condition, state) in [("bundle", "ok"), ("source", "ok"), ("store", "ok"), ("evidence", "ok")] {
+        assert_eq!(status[condition]["state"], state);
+    }
+    assert!(status["disk_free_bytes"].as_u64().unwrap() > 0 && status["memory_bytes"].as_u64().unwrap() > 0);
+    assert!(status["clock"]["synchronised"].is_boolean() || status["clock"]["synchronised"].is_null());
+    assert_eq!(
+        status["queues"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["frames", "record", "store"]
+    );
+    assert_eq!(status["drops"].as_object().unwrap().keys().collect::<Vec<_>>(), ["evidence", "newer_frame"]);
+
+    let answer = get(port, "/metrics");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.contains("application/openmetrics-text"),
+        "{answer}"
+    );
+    assert!(answer.contains("# EOF"), "{answer}");
+    let normal = r#"certiscope_verdicts_total{station="station1",verdict="normal"}"#;
+    assert!(metric(&answer, normal) >= status["verdicts"]["normal"].as_f64().unwrap());
+    for of in ["bundle", "source", "store", "evidence"] {
+        assert_eq!(metric(&answer, &format!("certiscope_ok{{station=\"station1\",of=\"{of}\"}}")), 1.0);
+    }
+    let turns =
+        |answer: &str| metric(answer, r#"certiscope_stage_turns_total{station="station1",stage="capture"}"#);
+    wait_until("the stages turn", || turns(&get(port, "/metrics")) > turns(&answer));
+    assert!(get(port, "/").starts_with("HTTP/1.1 404"));
+    agent.stop();
+    let last: Value = line.wait_status("stopped", |status| status["state"] == "stopped");
+    assert_eq!(last["outbox"]["depth"], 0);
+}
+
+#[test]
+fn metrics_on_a_port_that_is_taken_are_refused_at_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut line = Line::new();
+    line.rest = format!("[metrics]\nlisten = \"{}\"", taken.local_addr().unwrap());
+    let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(said.contains("metrics.listen") && said.contains("give a free port"), "{said}");
+}
