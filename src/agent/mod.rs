@@ -11,19 +11,19 @@
 mod clocks;
 mod handover;
 mod live;
+mod network;
 mod record;
 mod stages;
 mod stop;
 mod supervise;
+mod threads;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{channel, sync_channel};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use tokio::sync::watch;
+use anyhow::Context;
 use uuid::Uuid;
 
 use crate::bundle::Bundle;
@@ -35,17 +35,17 @@ use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspection::Inspection;
 use crate::inspector::{Inspector, InspectorSettings};
-use crate::metrics;
-use crate::publish::wire::{Provider, Snapshot};
-use crate::publish::{Connection, Pump, Timing};
-use crate::retention::{Moment, Retention};
-use crate::store::{self, Boot, Origin, Store, StoreError, StoreThread};
+use crate::publish::wire::Provider;
+use crate::retention::Retention;
+use crate::store::{Boot, Origin, Store, StoreError, StoreThread};
 use handover::Handover;
 use live::{Fault, Fixed, Live};
+use network::Network;
 use record::Recorder;
-use stages::{capture, infer};
+use stages::{capture, infer, retain};
 pub use stop::Stop;
 use supervise::Supervisor;
+use threads::Threads;
 
 /// Why the agent did not start, or did not go on.
 #[derive(Debug)]
@@ -85,10 +85,6 @@ impl Summary {
 const WAIT: Duration = Duration::from_millis(100);
 /// Inspections that may wait for the disk.
 const RECORD_QUEUE: usize = 8;
-/// How long a stop waits for a thread that does not return.
-const JOIN_LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks at what may go.
-const RETENTION: Duration = Duration::from_secs(1);
 
 /// Runs the station until the source ends or a stop is asked for. `observe` sees every inspection once it
 /// is committed.
@@ -244,7 +240,7 @@ impl Station {
         let mut retention = Retention::new(store.clone(), self.evidence_folder, config.limits);
         let (mut source, mut inspector, origin) = (self.source, self.inspector, self.origin);
 
-        let mut threads = Threads { live: &live, stop, started: Vec::new() };
+        let mut threads = Threads::new(&live, stop);
         let summary = (|| {
             let (to_record, inspected) = sync_channel(RECORD_QUEUE);
             let (_recording, done) = channel::<()>();
@@ -288,155 +284,6 @@ fn fault(error: anyhow::Error) -> Fault {
     match error.downcast_ref::<StoreError>() {
         Some(StoreError::Corrupt { .. }) => Fault::Lasting(error),
         _ => Fault::Passing(error),
-    }
-}
-
-/// The threads of a station but the calling one.
-struct Threads<'a> {
-    live: &'a Arc<Live>,
-    stop: &'a Stop,
-    started: Vec<(&'static str, JoinHandle<anyhow::Result<()>>)>,
-}
-
-impl Threads<'_> {
-    /// Starts a named thread. However it ends, the stages before it are told to stop, so that none waits for ever
-    /// for one that is gone.
-    fn start(
-        &mut self,
-        name: &'static str,
-        work: impl FnOnce(&Live, &Stop) -> anyhow::Result<()> + Send + 'static,
-    ) -> anyhow::Result<()> {
-        struct Ending(Arc<Live>, Stop);
-        impl Drop for Ending {
-            fn drop(&mut self) {
-                self.1.request();
-                self.0.handover.close();
-            }
-        }
-        let ending = Ending(Arc::clone(self.live), self.stop.clone());
-        let thread = Builder::new()
-            .name(name.to_owned())
-            .spawn(move || work(&ending.0, &ending.1))
-            .with_context(|| format!("thread {name}: the system allows no more threads or memory"))?;
-        self.started.push((name, thread));
-        Ok(())
-    }
-
-    /// Waits for all of them, but not for ever: one that hangs is left to the end of the process. Whether all have
-    /// ended.
-    fn join(self) -> bool {
-        let deadline = Instant::now() + JOIN_LIMIT;
-        let mut all_ended = true;
-        for (name, thread) in self.started {
-            let known_to_hang = name == "inference" && self.live.inference_hangs();
-            while !thread.is_finished() && !known_to_hang && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            if !thread.is_finished() {
-                tracing::error!("thread {name}: does not return, and is left behind");
-                all_ended = false;
-                continue;
-            }
-            let ended = thread.join().unwrap_or_else(|_| Err(anyhow!("panicked; see the log")));
-            if let Err(error) = ended {
-                self.live.fail(fault(error.context(format!("thread {name}"))));
-            }
-        }
-        all_ended
-    }
-}
-
-/// The tasks of a station: its pump, and metrics where they are asked for.
-struct Network {
-    runtime: tokio::runtime::Runtime,
-    pump: tokio::task::JoinHandle<Result<(), StoreError>>,
-    snapshot: watch::Sender<Snapshot>,
-    shutdown: watch::Sender<bool>,
-}
-
-impl Network {
-    fn start(config: &Config, origin: &Origin, live: &Arc<Live>) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("network")
-            .enable_all()
-            .build()
-            .context("network runtime")?;
-        let (snapshot, snapshots) = watch::channel(live.snapshot());
-        let (shutdown, asked) = watch::channel(false);
-        let (connection, _) = watch::channel(Connection::Starting);
-        let pump = Pump {
-            broker: config.station.broker.clone(),
-            topics: config.station.topics.clone(),
-            origin: origin.clone(),
-            timing: Timing::default(),
-            store: live.store.clone(),
-            snapshot: snapshots,
-            connection,
-            shutdown: asked,
-            pulse: live.pulses.publish.clone(),
-        };
-        if let Some(address) = config.metrics_listen {
-            let live = Arc::clone(live);
-            let station = Arc::clone(&origin.station);
-            runtime
-                .block_on(metrics::start(address, station, live.store.clone(), move || live.snapshot()))?;
-        }
-        let pump = runtime.spawn(pump.run());
-        Ok(Self { runtime, pump, snapshot, shutdown })
-    }
-
-    /// Tells whether the pump has ended.
-    fn watched(&self) -> Box<dyn Fn() -> bool + Send> {
-        let pump = self.pump.abort_handle();
-        Box::new(move || pump.is_finished())
-    }
-
-    /// Drains the outbox within limits and leaves the broker; how much it did not take.
-    fn leave(self, origin: &Origin, live: &Live) -> u64 {
-        self.snapshot.send_replace(live.snapshot()); // for the last `status`
-        let _ = self.shutdown.send(true); // a pump that has ended is told by what it returns
-        match self.runtime.block_on(self.pump) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => live.fail(fault(error.into())),
-            Err(error) => live.fail(Fault::Passing(anyhow!("publish: {error}"))),
-        }
-        self.runtime.block_on(live.store.backlog(&origin.station)).map_or(0, |backlog| backlog.depth)
-    }
-}
-
-/// Looks whether the log is sound, then keeps it and the evidence within bounds until a stop.
-fn retain(retention: &mut Retention, database: &Path, origin: &Origin, live: &Live, stop: &Stop) {
-    let pulse = &live.pulses.retention;
-    pulse.at_work();
-    match store::check(database) {
-        Err(error @ StoreError::Corrupt { .. }) => return live.fail(Fault::Lasting(error.into())),
-        Err(error) => pulse.failed(error),
-        Ok(()) => {}
-    }
-    match retention.sweep(&origin.station, &short(origin)) {
-        Ok(0) => {}
-        Ok(swept) => tracing::info!("evidence: {swept} folders without a row removed, left by a crash"),
-        Err(error) => pulse.failed(error),
-    }
-    let mut pause = Duration::ZERO;
-    while !stop.wait(pause) {
-        pulse.at_work();
-        let (now, clock) = live.look_at_clock();
-        let moment = Moment {
-            now,
-            days_count: clock.steps == 0 || clock.synchronised == Some(true),
-            free_bytes: live.disk_free_bytes(),
-        };
-        pause = match retention.step(&moment) {
-            Ok(step) if step.did_something() => RETENTION / 20,
-            Ok(_) => RETENTION,
-            Err(error) => {
-                pulse.failed(error);
-                RETENTION
-            }
-        };
-        pulse.idle();
     }
 }
 

@@ -1,9 +1,10 @@
-//! What the threads before the record stage do: capture and inference. How they are started and stopped stands
-//! in the parent.
+//! What the threads beside the record stage do: capture, inference, retention. How they are started and stopped
+//! stands in the parent.
 //!
 //! Guarantees: every frame handed over gets its inspection; a source that fails is tried again, its state
-//! visible.
+//! visible; nothing is let go of by a clock that has just jumped.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -12,11 +13,16 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::handover::Taken;
-use super::live::{InHand, Live};
-use super::{Stop, WAIT};
+use super::live::{Fault, InHand, Live};
+use super::{Stop, WAIT, short};
 use crate::capture::{Frame, FrameSource, Next};
 use crate::diffusion::noise::fresh_seed;
 use crate::inspector::{Inspected, Inspector};
+use crate::retention::{Moment, Retention};
+use crate::store::{self, Origin, StoreError};
+
+/// Between two looks at what may go; a small part of it while there is more to do.
+const RETENTION: Duration = Duration::from_secs(1);
 
 /// Frames from the source into the hand-over until the source ends or a stop is asked for.
 pub(super) fn capture(source: &mut dyn FrameSource, stop: &Stop, live: &Live) {
@@ -65,5 +71,40 @@ pub(super) fn infer(
         if record.send((frame, inspected)).is_err() {
             return Ok(()); // the record stage has ended and says why itself
         }
+    }
+}
+
+/// Looks whether the log is sound, then keeps it and the evidence within bounds until a stop.
+pub(super) fn retain(retention: &mut Retention, database: &Path, origin: &Origin, live: &Live, stop: &Stop) {
+    let pulse = &live.pulses.retention;
+    pulse.at_work();
+    match store::check(database) {
+        Err(error @ StoreError::Corrupt { .. }) => return live.fail(Fault::Lasting(error.into())),
+        Err(error) => pulse.failed(error),
+        Ok(()) => {}
+    }
+    match retention.sweep(&origin.station, &short(origin)) {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!("evidence: {swept} folders without a row removed, left by a crash"),
+        Err(error) => pulse.failed(error),
+    }
+    let mut pause = Duration::ZERO;
+    while !stop.wait(pause) {
+        pulse.at_work();
+        let (now, clock) = live.look_at_clock();
+        let moment = Moment {
+            now,
+            days_count: clock.steps == 0 || clock.synchronised == Some(true),
+            free_bytes: live.disk_free_bytes(),
+        };
+        pause = match retention.step(&moment) {
+            Ok(step) if step.did_something() => RETENTION / 20,
+            Ok(_) => RETENTION,
+            Err(error) => {
+                pulse.failed(error);
+                RETENTION
+            }
+        };
+        pulse.idle();
     }
 }
