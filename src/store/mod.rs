@@ -8,6 +8,7 @@
 //! prevents. Costs: one sync of the disk per commit.
 
 mod error;
+mod log;
 mod outbox;
 mod record;
 mod thread;
@@ -24,6 +25,7 @@ use crate::inspection::{Inspection, Parameters};
 use crate::publish::wire;
 
 pub use error::StoreError;
+pub use log::{Delivery, Filter, Keeping, Log, LogError, Order, Record, Records, Start};
 pub use outbox::{Backlog, Message};
 pub use thread::{StoreHandle, StoreThread};
 
