@@ -55,6 +55,24 @@ pub enum EvidenceError {
     Tensors(#[from] BundleError),
 }
 
+/// The files of a folder of evidence, as far as they are there.
+#[derive(Debug)]
+pub struct Files {
+    /// The bytes as captured.
+    pub frame: Option<PathBuf>,
+    pub input: Option<PathBuf>,
+    pub heat_map: Option<PathBuf>,
+}
+
+/// Looks into a folder of evidence; an error where there is none.
+pub fn files(folder: &Path) -> std::io::Result<Files> {
+    let frame = std::fs::read_dir(folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.file_stem().is_some_and(|stem| stem == "frame"));
+    let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+    Ok(Files { frame, input: there(INPUT), heat_map: there(HEAT_MAP) })
+}
+
 /// Writes the evidence of one frame to `root/name`. Nothing is left of evidence that could not be kept whole.
 pub fn keep(
     root: &Path,

@@ -27,6 +27,8 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Self; 4] = [Self::Undecided, Self::Deadline, Self::BadFrame, Self::ModelFault];
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Undecided => "undecided",

@@ -9,8 +9,11 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod evaluate;
+mod export;
 mod frames;
 mod inspect;
+mod inspections;
+mod log;
 mod run;
 mod simulate;
 
@@ -64,6 +67,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Check(check::CheckArgs),
     Simulate(simulate::SimulateArgs),
+    Inspections(inspections::InspectionsArgs),
+    Export(export::ExportArgs),
 }
 
 /// How a command failed: what its exit code says.
@@ -98,6 +103,8 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Check(args) => check::check(&args),
         Command::Simulate(args) => simulate::simulate(&args),
+        Command::Inspections(args) => inspections::inspections(&args),
+        Command::Export(args) => export::export(&args),
     };
     let (code, error) = match result {
         Ok(code) => return code,

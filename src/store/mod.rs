@@ -8,6 +8,7 @@
 //! is given). Costs: one sync of the disk per commit (`certiscope bench` measures it).
 
 mod error;
+mod log;
 mod outbox;
 mod record;
 mod retention;
@@ -26,6 +27,7 @@ use crate::inspection::{Inspection, Parameters};
 use crate::publish::wire;
 
 pub use error::{Cause, StoreError};
+pub use log::{Delivery, Filter, Keeping, Log, LogError, Order, Record, Records, Start};
 pub use outbox::{Backlog, Message};
 pub use retention::{Forgotten, Holding, Kept, check};
 pub use thread::{StoreHandle, StoreThread};

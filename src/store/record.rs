@@ -1,13 +1,20 @@
 //! How an [`Inspection`] and its [`Parameters`] lie in the tables.
 //!
 //! Guarantees: every field is kept, numbers exactly (an f32 widens to SQLite's REAL without loss, score
-//! bits travel as a blob, so a NaN survives); equal parameters share one row.
+//! bits travel as a blob, so a NaN survives); equal parameters share one row; what is read back is what was
+//! written, and a row that means nothing is an error that names its column.
 
-use rusqlite::{Connection, Result, named_params};
+use std::fmt::Display;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, Result, Row, named_params};
 
 use super::Origin;
-use crate::inspection::{Inspection, Parameters};
-use crate::smoothing::Side;
+use crate::inspection::{Evidence, FrameSeed, Inspection, Latency, Parameters};
+use crate::smoothing::{Certificate, Side};
+use crate::verdict::{Reason, Verdict};
 
 /// The row of these parameters, made where there is none yet.
 pub(super) fn parameters_row(connection: &Connection, parameters: &Parameters) -> Result<i64> {
@@ -66,10 +73,7 @@ pub(super) fn insert(
     message: &str,
 ) -> Result<i64> {
     let certificate = inspection.certificate.as_ref();
-    let side = certificate.and_then(|certificate| certificate.side).map(|side| match side {
-        Side::Normal => "normal",
-        Side::Anomalous => "anomalous",
-    });
+    let side = certificate.and_then(|certificate| certificate.side).map(side_word);
     let scores: Vec<u8> = inspection.scores.iter().flat_map(|score| score.to_le_bytes()).collect();
     let batches: Vec<u8> = inspection.batches.iter().flat_map(|draws| draws.to_le_bytes()).collect();
     connection
@@ -118,4 +122,132 @@ pub(super) fn insert(
             ":parameters_id": parameters_id,
             ":message": message,
         })
+}
+
+/// Parameters from a row of their table.
+pub(super) fn parameters(row: &Row<'_>) -> Result<Parameters> {
+    let axis = |column| row.get::<_, u32>(column).map(|axis| axis as usize);
+    let region: Option<String> = row.get("region")?;
+    Ok(Parameters {
+        model: row.get("model")?,
+        model_sha256: row.get("model_sha256")?,
+        input: [axis("channels")?, axis("height")?, axis("width")?],
+        k: axis("k")?,
+        sigma: row.get("sigma")?,
+        threshold: row.get("threshold")?,
+        alpha: row.get("alpha")?,
+        target_radius: row.get("target_radius")?,
+        required_radius: row.get("required_radius")?,
+        max_draws: row.get("max_draws")?,
+        deadline_ms: row.get::<_, Option<u32>>("deadline_ms")?.map(u64::from),
+        prior: numbers(row, "prior", f64::from_le_bytes)?
+            .chunks_exact(3)
+            .map(|beta| [beta[0], beta[1], beta[2]])
+            .collect(),
+        provider: row.get("provider")?,
+        precision: row.get("precision")?,
+        onnxruntime: row.get("onnxruntime")?,
+        recipe: row.get("recipe")?,
+        bundle_sha256: row.get("bundle_sha256")?,
+        batch: row.get("batch")?,
+        threads: axis("threads")?,
+        cpu: row.get("cpu")?,
+        region: region.map(|region| region.parse().map_err(|why| refused(row, "region", why))).transpose()?,
+    })
+}
+
+/// The inspection of a row whose parameters are known.
+pub(super) fn inspection(row: &Row<'_>, parameters: Arc<Parameters>) -> Result<Inspection> {
+    let folder: Option<String> = row.get("evidence")?;
+    let bytes: Option<i64> = row.get("evidence_bytes")?;
+    let frame_px: (Option<u32>, Option<u32>) = (row.get("frame_width")?, row.get("frame_height")?);
+    let ms = |column| row.get::<_, Option<f64>>(column).map(Option::unwrap_or_default);
+    Ok(Inspection {
+        captured_at: time(row, "captured_at_us")?,
+        source_seq: row.get::<_, i64>("source_seq")? as u64,
+        part_id: row.get("part_id")?,
+        meas_id: row.get("meas_id")?,
+        verdict: verdict(row)?,
+        certificate: certificate(row)?,
+        empirical_score: row.get("empirical_score")?,
+        frame_radius: row.get("frame_radius")?,
+        fault: row.get("fault")?,
+        seed: FrameSeed(row.get("seed")?),
+        scores: numbers(row, "scores", f32::from_le_bytes)?,
+        batches: numbers(row, "batches", u32::from_le_bytes)?,
+        frame_px: frame_px.0.zip(frame_px.1).map(|(width, height)| [width, height]),
+        latency: Latency {
+            capture_ms: ms("capture_ms")?,
+            queue_ms: ms("queue_ms")?,
+            infer_ms: ms("infer_ms")?,
+            total_ms: ms("total_ms")?,
+        },
+        // A log of the first version did not count the bytes.
+        evidence: folder.map(|folder| Evidence { folder, bytes: bytes.unwrap_or_default() as u64 }),
+        parameters,
+    })
+}
+
+fn certificate(row: &Row<'_>) -> Result<Option<Certificate>> {
+    let Some(draws) = row.get("draws")? else {
+        return Ok(None);
+    };
+    let side: Option<String> = row.get("side")?;
+    let side = side
+        .map(|word| {
+            let named = Side::BOTH.into_iter().find(|side| side_word(*side) == word);
+            named.ok_or_else(|| refused(row, "side", "no side; normal or anomalous"))
+        })
+        .transpose()?;
+    Ok(Some(Certificate {
+        side,
+        radius: row.get("radius")?,
+        draws,
+        above: row.get("above")?,
+        not_a_number: row.get("not_a_number")?,
+        score: row.get("score")?,
+        score_lower: row.get("score_lower")?,
+        score_upper: row.get("score_upper")?,
+    }))
+}
+
+fn verdict(row: &Row<'_>) -> Result<Verdict> {
+    let (word, reason): (String, Option<String>) = (row.get("verdict")?, row.get("reason")?);
+    let abstained = Reason::ALL.into_iter().map(Verdict::Abstain);
+    [Verdict::Normal, Verdict::Anomalous]
+        .into_iter()
+        .chain(abstained)
+        .find(|verdict| verdict.word() == word && verdict.reason().map(Reason::word) == reason.as_deref())
+        .ok_or_else(|| refused(row, "verdict", "no verdict with its reason that this version knows"))
+}
+
+fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Normal => "normal",
+        Side::Anomalous => "anomalous",
+    }
+}
+
+/// A blob of little-endian numbers.
+fn numbers<const BYTES: usize, T>(
+    row: &Row<'_>,
+    column: &str,
+    number: fn([u8; BYTES]) -> T,
+) -> Result<Vec<T>> {
+    let blob: Vec<u8> = row.get(column)?;
+    let (numbers, rest) = blob.as_chunks();
+    if rest.is_empty() {
+        return Ok(numbers.iter().copied().map(number).collect());
+    }
+    Err(refused(row, column, "cut off within a number"))
+}
+
+pub(super) fn time(row: &Row<'_>, column: &str) -> Result<Timestamp> {
+    Timestamp::from_microsecond(row.get(column)?).map_err(|error| refused(row, column, error))
+}
+
+/// A value that SQLite holds and that means nothing here.
+pub(super) fn refused(row: &Row<'_>, column: &str, why: impl Display) -> Error {
+    let index = row.as_ref().column_index(column).unwrap_or_default();
+    Error::FromSqlConversionFailure(index, Type::Null, format!("{column}: {why}").into())
 }

@@ -1,0 +1,194 @@
+//! `certiscope inspections show`: one inspection in words that a technician understands.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::cli::log::{OneArgs, State, StoreArgs, local, printable, written};
+use crate::cli::{Failure, or_dash, rounded_down};
+use crate::evidence;
+use crate::inspection::Inspection;
+use crate::smoothing::Certificate;
+use crate::store::{Delivery, Keeping, Record};
+use crate::verdict::{Reason, Verdict};
+
+/// Show one inspection in plain words, and where its pictures are.
+///
+/// Says what was decided and why, what the radius means, how it was computed, whether the broker has it, and
+/// where its evidence lies. An inspection whose pictures are gone, or were never kept, still has its numbers.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ShowArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Folder to copy its pictures to: the frame as captured, and its heat map
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+}
+
+pub(super) fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
+    let state = args.store.open()?;
+    let record = args.one.find(&state.log)?;
+    let mut words = vec![heading(&record), decision(&record.inspection)];
+    words.extend(record.inspection.certificate.as_ref().map(|it| draws(it, &record.inspection)));
+    words.push(computed_by(&record));
+    words.push(delivery(&record.delivery));
+    words.push(pictures(&record, &state, args.pictures.as_deref())?);
+    written(writeln!(io::stdout().lock(), "{}", words.join("\n\n")))
+}
+
+fn heading(record: &Record) -> String {
+    let inspection = &record.inspection;
+    let mut words = format!(
+        "{}\npart      {}\ncaptured  {} ({})\nstation   {}",
+        record.result_id(),
+        inspection.part_id.as_deref().map_or("without a name".to_owned(), printable),
+        local(inspection.captured_at),
+        inspection.captured_at,
+        record.station
+    );
+    if let Some(recipe) = &inspection.parameters.recipe {
+        words += &format!("\nrecipe    {recipe}");
+    }
+    words
+}
+
+/// The verdict, why, and what its radius means.
+fn decision(inspection: &Inspection) -> String {
+    let parameters = &inspection.parameters;
+    let fault = inspection.fault.as_deref().unwrap_or("no more is known");
+    let Verdict::Abstain(reason) = inspection.verdict else {
+        return certified(inspection);
+    };
+    let why = match reason {
+        Reason::Undecided => format!(
+            "neither side could be certified: too many draws contradict each other for a verdict within {} draws.",
+            parameters.max_draws
+        ),
+        Reason::Deadline => format!(
+            "the deadline of {} ms came before either side could be certified.",
+            or_dash(parameters.deadline_ms)
+        ),
+        Reason::BadFrame => format!("the picture cannot be inspected. {fault}"),
+        Reason::ModelFault => format!("the model failed, so nothing it said counts. {fault}"),
+    };
+    format!("ABSTAIN ({}): {why}\nThe line treats this as a reject.", reason.word())
+}
+
+fn certified(inspection: &Inspection) -> String {
+    let parameters = &inspection.parameters;
+    let (verdict, opposite) = match inspection.verdict {
+        Verdict::Normal => {
+            ("NORMAL: the part looks like the normal parts the model has learnt.", "anomalous")
+        }
+        _ => ("ANOMALOUS: the part looks unlike the normal parts the model has learnt.", "normal"),
+    };
+    let radius = inspection.certificate.as_ref().map_or(0.0, |certificate| certificate.radius);
+    let mut words = format!(
+        "{verdict}\nCertified radius {}: whatever changes the picture by less than this (together over all values of the model input; spread evenly, {} grey levels of 255 each) cannot turn the verdict into {opposite}, but for a probability of {}.",
+        rounded_down(radius),
+        or_dash(inspection.radius_grey().map(rounded_down)),
+        parameters.alpha
+    );
+    if let Some(frame) = inspection.frame_radius {
+        words +=
+            &format!("\nAt the camera's picture the same holds for changes below {}.", rounded_down(frame));
+    }
+    if inspection.verdict == Verdict::Normal {
+        let reached = if radius >= parameters.required_radius { "reached" } else { "not reached" };
+        words += &format!("\nRequired of a pass: {}, {reached}.", parameters.required_radius);
+    }
+    words
+}
+
+fn draws(certificate: &Certificate, inspection: &Inspection) -> String {
+    let parameters = &inspection.parameters;
+    let mut words = format!(
+        "Score {} against threshold {}: the median of {} noisy draws ({} allowed); {} of them scored above the threshold.",
+        or_dash(certificate.score),
+        parameters.threshold,
+        certificate.draws,
+        parameters.max_draws,
+        certificate.above
+    );
+    if let (Some(lower), Some(upper)) = (certificate.score_lower, certificate.score_upper) {
+        words +=
+            &format!("\nThe true median lies between {lower} and {upper}, but for {}.", parameters.alpha);
+    }
+    if certificate.not_a_number > 0 {
+        words += &format!("\n{} scores are not numbers.", certificate.not_a_number);
+    }
+    if let Some(empirical) = inspection.empirical_score {
+        words += &format!("\nThe paper's own score, which certifies nothing: {empirical}.");
+    }
+    words
+}
+
+fn computed_by(record: &Record) -> String {
+    let parameters = &record.inspection.parameters;
+    format!(
+        "Computed in {:.0} ms by {} on {} ({}, {} threads), certiscope {}.\nBundle at that time: {}",
+        record.inspection.latency.infer_ms,
+        parameters.model,
+        parameters.provider,
+        parameters.precision,
+        parameters.threads,
+        record.version,
+        record.bundle_folder.display()
+    )
+}
+
+fn delivery(delivery: &Delivery) -> String {
+    match delivery {
+        Delivery::Acknowledged => "The broker has acknowledged it.".to_owned(),
+        Delivery::Waiting => "The broker has not acknowledged it yet: it waits in the outbox.".to_owned(),
+        Delivery::Refused { at, why } => format!(
+            "The broker refused it ({}): {why}. It stays in the outbox and is tried again.",
+            at.map_or("at an unknown time".to_owned(), local)
+        ),
+    }
+}
+
+/// Where the pictures are, or why there are none.
+fn pictures(record: &Record, state: &State, copy_to: Option<&Path>) -> Result<String, Failure> {
+    const NUMBERS_STAND: &str = "The verdict and its numbers stand nevertheless.";
+    let Some(folder) = state.evidence(record) else {
+        let why = match (record.keeping, record.inspection.verdict) {
+            (Keeping::Removed, _) => "It was kept, and retention has removed it since.",
+            (_, Verdict::Normal) => "Of normal parts it is kept of those chosen only ([evidence] keep).",
+            _ => "It could not be kept: the disk was low or refused it.",
+        };
+        return Ok(format!("No evidence. {why} {NUMBERS_STAND}"));
+    };
+    let Ok(files) = evidence::files(&folder) else {
+        return Ok(format!(
+            "No evidence. The log names {}, but it is not there: something else than retention removed it. {NUMBERS_STAND}",
+            folder.display()
+        ));
+    };
+    let mut words = format!("Evidence: {}", folder.display());
+    let pictures = [("frame as captured", files.frame), ("heat map", files.heat_map)];
+    for (what, file) in pictures.into_iter().filter_map(|(what, file)| Some((what, file?))) {
+        let shown = match copy_to {
+            None => file,
+            Some(folder) => copied(&file, folder, &record.result_id())?,
+        };
+        words += &format!("\n  {what}: {}", shown.display());
+    }
+    Ok(words)
+}
+
+/// Copies a picture under a name that no other inspection has.
+fn copied(file: &Path, folder: &Path, result_id: &str) -> Result<PathBuf, Failure> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let copy = folder.join(format!("{result_id}-{name}"));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::copy(file, &copy))
+        .with_context(|| format!("--pictures: {}: cannot be written", copy.display()))
+        .map_err(Failure::refused)?;
+    Ok(copy)
+}

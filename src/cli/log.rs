@@ -1,0 +1,193 @@
+//! What the commands that read the inspection log share: where it lies, which rows, what a row looks like.
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, civil};
+
+use super::Failure;
+use crate::config::Config;
+use crate::store::{Filter, Log, LogError, Record};
+use crate::verdict::Reason;
+
+/// Where the log lies: one of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct StoreArgs {
+    /// State folder of the agent, with certiscope.db and evidence/ in it
+    #[arg(long, value_name = "FOLDER")]
+    store: Option<PathBuf>,
+    /// Configuration of the station, which names its state folder
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The log with its evidence.
+pub(super) struct State {
+    pub(super) log: Log,
+    folder: PathBuf,
+}
+
+impl StoreArgs {
+    pub(super) fn open(&self) -> Result<State, Failure> {
+        let folder = match (&self.store, &self.config) {
+            (Some(folder), _) => folder.clone(),
+            (None, Some(config)) => Config::read(config).map_err(Failure::refused)?.state_folder,
+            (None, None) => unreachable!("clap asks for one of them"),
+        };
+        let log = Log::open(&folder.join("certiscope.db")).map_err(Failure::refused)?;
+        Ok(State { log, folder })
+    }
+}
+
+impl State {
+    /// Where the evidence of this inspection lies, if its row names any.
+    pub(super) fn evidence(&self, record: &Record) -> Option<PathBuf> {
+        let kept = record.inspection.evidence.as_ref()?;
+        Some(self.folder.join("evidence").join(&record.station).join(&kept.folder))
+    }
+}
+
+/// One inspection of the log.
+#[derive(Debug, Args)]
+pub(super) struct OneArgs {
+    /// Id of the start (boot_id of the verdict; its first characters are enough), or a whole result_id
+    #[arg(value_name = "BOOT")]
+    boot: String,
+    /// Number of the inspection (seq of the verdict); not after a result_id
+    seq: Option<u64>,
+    /// Station, where one start ran several
+    #[arg(long)]
+    station: Option<String>,
+}
+
+impl OneArgs {
+    pub(super) fn find(&self, log: &Log) -> Result<Record, Failure> {
+        let (boot, seq) = match (self.seq, self.boot.rsplit_once('-')) {
+            (Some(seq), _) => (self.boot.as_str(), seq),
+            (None, Some((boot, seq))) if !boot.is_empty() && seq.parse::<u64>().is_ok() => {
+                (boot, seq.parse().expect("it was seen to be a number"))
+            }
+            (None, _) => {
+                return Err(Failure::refused(anyhow!(
+                    "{}: no inspection; give BOOT and SEQ, or a result_id (BOOT-SEQ)",
+                    self.boot
+                )));
+            }
+        };
+        log.one(boot, self.station.as_deref(), seq).map_err(refused)
+    }
+}
+
+/// Nothing that a log says of itself gets better by trying again.
+pub(super) fn refused(error: LogError) -> Failure {
+    Failure::refused(error)
+}
+
+/// Which inspections; what is not given restricts nothing.
+#[derive(Debug, Args)]
+pub(super) struct FilterArgs {
+    /// Captured at or after: 2026-11-21T14:03:00Z, "2026-11-21 14:03" (local time), 2026-11-21, or 2h, 1d ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Timestamp>,
+    /// Captured before, in the same words
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<Timestamp>,
+    /// Only this verdict
+    #[arg(long, value_parser = PossibleValuesParser::new(["normal", "anomalous", "abstain"]))]
+    verdict: Option<String>,
+    /// Only abstains for this reason
+    #[arg(long, value_parser = PossibleValuesParser::new(Reason::ALL.map(Reason::word)))]
+    reason: Option<String>,
+    /// Only this part; each * stands for any characters: "lot-7/*"
+    #[arg(long)]
+    part: Option<String>,
+    /// Only this station
+    #[arg(long)]
+    station: Option<String>,
+}
+
+impl FilterArgs {
+    pub(super) fn filter(&self) -> Filter {
+        let Self { from, to, verdict, reason, part, station } = self;
+        Filter {
+            from: *from,
+            to: *to,
+            verdict: verdict.clone(),
+            reason: reason.clone(),
+            part: part.clone(),
+            station: station.clone(),
+            boot: None,
+        }
+    }
+}
+
+/// A moment as people write it.
+fn time(text: &str) -> Result<Timestamp, String> {
+    time_at(text, Timestamp::now(), &TimeZone::system())
+}
+
+fn time_at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment);
+    }
+    let moment = match (text.parse::<civil::DateTime>(), text.parse::<Span>()) {
+        (Ok(local), _) => local.to_zoned(zone.clone()),
+        (_, Ok(ago)) if ago.is_positive() => now.to_zoned(zone.clone()).checked_sub(ago),
+        _ => {
+            return Err(r#"no time; 2026-11-21T14:03:00Z, "2026-11-21 14:03" (local), 2026-11-21, 2h or 1d are allowed"#.to_owned());
+        }
+    };
+    moment.map(|moment| moment.timestamp()).map_err(|error| error.to_string())
+}
+
+/// A reader that has seen enough (`| head`) is no fault.
+pub(super) fn written(result: io::Result<()>) -> Result<ExitCode, Failure> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::stopped(anyhow!("output: cannot be written: {error}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A moment for a person: local time, to the second.
+pub(super) fn local(moment: Timestamp) -> String {
+    moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A name that came from outside, without what would steer the terminal.
+pub(super) fn printable(name: &str) -> String {
+    name.replace(char::is_control, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_may_be_given_as_people_say_it() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        for (text, meant) in [
+            ("2026-11-21T14:03:00Z", "2026-11-21T14:03:00Z"),
+            ("2026-11-21T14:03:00.5+01:00", "2026-11-21T13:03:00.5Z"),
+            ("2026-11-21 14:03", "2026-11-21T12:03:00Z"),
+            ("2026-11-21T14:03:07", "2026-11-21T12:03:07Z"),
+            ("2026-11-21", "2026-11-20T22:00:00Z"),
+            ("2h", "2026-11-22T08:00:00Z"),
+            ("1d", "2026-11-21T10:00:00Z"),
+            ("1d 30m", "2026-11-21T09:30:00Z"),
+        ] {
+            assert_eq!(time_at(text, now, &zone), Ok(meant.parse().unwrap()), "{text}");
+        }
+        for text in ["", "yesterday", "14:03", "2026-13-01", "-2h", "0s", "5", "99999y"] {
+            assert!(time_at(text, now, &zone).is_err(), "{text}");
+        }
+    }
+}

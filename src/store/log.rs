@@ -1,0 +1,399 @@
+//! The log as it is read: beside a running agent, by whoever wants to know what was decided and why.
+//!
+//! Guarantees: nothing is written, and no transaction is held open between pages, so neither the agent's commits
+//! nor its checkpoints wait for a reader, however long it reads; memory is that of one page.
+//! A page is a snapshot, many pages are not: what is committed or forgotten meanwhile may be in or out.
+//! Leaves out: making or mending a log (see [`super::Store`]), and the files of the evidence.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, Params, Row, ToSql, params};
+use uuid::Uuid;
+
+use super::{BUSY_TIMEOUT, MIGRATIONS, StoreError, record};
+use crate::inspection::{Inspection, Parameters};
+
+/// Rows read at a time.
+const PAGE: u32 = 256;
+
+/// The log cannot be read, or does not hold what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("store: {}: no such file; name the state folder of a station that has run ([store] folder)", path.display())]
+    Absent { path: PathBuf },
+    #[error("store: {}: cannot be read: {why}; run this as a user who may read and write its folder", path.display())]
+    Unreadable { path: PathBuf, why: String },
+    #[error(
+        "store: {}: of an older certiscope (schema {found}; this version reads {known}); start the agent once, which brings it up to date",
+        path.display()
+    )]
+    Older { path: PathBuf, found: u32, known: u32 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("boot {boot}: not in this log; it begins with one of {}", listed(known))]
+    UnknownBoot { boot: String, known: Vec<String> },
+    #[error("boot {boot}: several begin so: {}; give more of it", listed(candidates))]
+    AmbiguousBoot { boot: String, candidates: Vec<String> },
+    #[error("boot {boot}: it ran several stations: {}; name one by --station", listed(stations))]
+    AmbiguousStation { boot: String, stations: Vec<String> },
+    #[error("{boot}-{seq}: not in this log: retention has removed it; its numbers go from 1 to {last}")]
+    Removed { boot: Uuid, seq: u64, last: u64 },
+    #[error("{boot}-{seq}: never given; the numbers of this boot go from 1 to {last}")]
+    NeverGiven { boot: Uuid, seq: u64, last: u64 },
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none: it is empty".to_owned() } else { names.join(", ") }
+}
+
+/// Which inspections. The default is all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Captured at or after.
+    pub from: Option<Timestamp>,
+    /// Captured before.
+    pub to: Option<Timestamp>,
+    /// Words of the contract, such as `abstain` and `bad_frame`.
+    pub verdict: Option<String>,
+    pub reason: Option<String>,
+    /// A part's name; each `*` stands for any run of characters.
+    pub part: Option<String>,
+    pub station: Option<String>,
+    pub boot: Option<Uuid>,
+}
+
+/// By the time of capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+/// One row of the log with everything that belongs to it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub boot_id: Uuid,
+    pub station: String,
+    pub seq: u64,
+    pub inspection: Inspection,
+    pub keeping: Keeping,
+    pub delivery: Delivery,
+    /// The `verdict` message as it went, or goes, on the wire.
+    pub message: String,
+    /// Of certiscope, when it was inspected.
+    pub version: String,
+    /// Where the bundle lay then.
+    pub bundle_folder: PathBuf,
+}
+
+impl Record {
+    /// What the wire calls this inspection.
+    pub fn result_id(&self) -> String {
+        format!("{}-{}", self.boot_id, self.seq)
+    }
+}
+
+/// What became of the evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    Kept,
+    /// A normal part that was not chosen, or a disk without room.
+    Never,
+    /// Kept once, removed by retention.
+    Removed,
+}
+
+/// Whether the broker has the verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    Acknowledged,
+    Waiting,
+    Refused { at: Option<Timestamp>, why: String },
+}
+
+/// One start of the agent at one station.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    pub boot_id: Uuid,
+    pub station: String,
+    /// The last number given.
+    pub last_seq: u64,
+}
+
+/// The log, open to be read.
+#[derive(Debug)]
+pub struct Log {
+    connection: Connection,
+    path: PathBuf,
+}
+
+const SELECT: &str =
+    "SELECT inspection.*, version, bundle_folder, outbox.inspection_id AS waiting, refused_at_us, refusal
+     FROM inspection LEFT JOIN boot USING (boot_id, station)
+     LEFT JOIN outbox ON outbox.inspection_id = inspection.id";
+
+impl Log {
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        if !path.is_file() {
+            return Err(LogError::Absent { path: path.to_path_buf() });
+        }
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(|error| unreadable(path, &error))?;
+        let log = Self { connection, path: path.to_path_buf() };
+        let found: u32 = log.read(|connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.pragma_query_value(None, "user_version", |row| row.get(0))
+        })?;
+        let known = MIGRATIONS.len() as u32;
+        match found {
+            _ if found < known => Err(LogError::Older { path: log.path, found, known }),
+            _ if found > known => {
+                Err(StoreError::Newer { path: path.display().to_string(), found, known }.into())
+            }
+            _ => Ok(log),
+        }
+    }
+
+    /// All inspections that pass `filter`.
+    pub fn records(&self, filter: Filter, order: Order) -> Records<'_> {
+        Records {
+            log: self,
+            filter,
+            order,
+            page: VecDeque::new(),
+            parameters: HashMap::new(),
+            next: Next::First,
+        }
+    }
+
+    /// The one inspection of this number.
+    pub fn one(&self, boot: &str, station: Option<&str>, seq: u64) -> Result<Record, LogError> {
+        let Start { boot_id, station, last_seq: last } = self.start(boot, station)?;
+        let sql = format!("{SELECT} WHERE inspection.boot_id = ?1 AND inspection.station = ?2 AND seq = ?3");
+        let found =
+            self.page(&sql, params![boot_id.to_string(), station, seq as i64], &mut HashMap::new())?.pop();
+        found.map(|(_, record)| record).ok_or(match seq {
+            1.. if seq <= last => LogError::Removed { boot: boot_id, seq, last },
+            _ => LogError::NeverGiven { boot: boot_id, seq, last },
+        })
+    }
+
+    /// The one start whose boot id begins with `boot`, at `station` where it ran several.
+    pub fn start(&self, boot: &str, station: Option<&str>) -> Result<Start, LogError> {
+        let starts: Vec<Start> = self.read(|connection| {
+            connection
+                .prepare("SELECT boot_id, station, last_seq FROM boot ORDER BY started_at_us DESC")?
+                .query_map([], |row| {
+                    Ok(Start {
+                        boot_id: uuid(row)?,
+                        station: row.get("station")?,
+                        last_seq: row.get::<_, i64>("last_seq")? as u64,
+                    })
+                })?
+                .collect()
+        })?;
+        let boot = boot.to_lowercase();
+        let ids = |starts: &[Start]| -> Vec<String> {
+            let mut ids: Vec<String> = starts.iter().map(|start| start.boot_id.to_string()).collect();
+            ids.dedup();
+            ids
+        };
+        let mut named: Vec<Start> =
+            starts.iter().filter(|start| start.boot_id.to_string().starts_with(&boot)).cloned().collect();
+        let candidates = ids(&named);
+        named.retain(|start| station.is_none_or(|station| station == start.station));
+        match (candidates.len(), named.len()) {
+            (2.., _) => Err(LogError::AmbiguousBoot { boot, candidates }),
+            (1, 1) => Ok(named.remove(0)),
+            (1, 2..) => {
+                let stations = named.into_iter().map(|start| start.station).collect();
+                Err(LogError::AmbiguousStation { boot, stations })
+            }
+            _ => {
+                const NAMED: usize = 5; // the newest ones
+                let known = ids(&starts).into_iter().take(NAMED).collect();
+                Err(LogError::UnknownBoot { boot, known })
+            }
+        }
+    }
+
+    /// Number and wire message of the start's inspections from `from` to `to`, in order, at most a page of them.
+    pub fn messages(&self, start: &Start, from: u64, to: u64) -> Result<Vec<(u64, String)>, LogError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT seq, message FROM inspection
+                     WHERE boot_id = ?1 AND station = ?2 AND seq BETWEEN ?3 AND ?4 ORDER BY seq LIMIT ?5",
+                )?
+                .query_map(
+                    params![start.boot_id.to_string(), start.station, from as i64, to as i64, PAGE],
+                    |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)),
+                )?
+                .collect()
+        })
+    }
+
+    /// Rows with their ids, as `sql` selects them.
+    fn page(
+        &self,
+        sql: &str,
+        values: impl Params,
+        known: &mut HashMap<i64, Arc<Parameters>>,
+    ) -> Result<Vec<(i64, Record)>, LogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(values)?;
+            let mut page = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id: i64 = row.get("parameters_id")?;
+                let parameters = match known.get(&id) {
+                    Some(parameters) => Arc::clone(parameters),
+                    None => {
+                        let parameters = connection
+                            .prepare_cached("SELECT * FROM parameters WHERE id = ?1")?
+                            .query_row([id], record::parameters)?;
+                        Arc::clone(known.entry(id).or_insert(Arc::new(parameters)))
+                    }
+                };
+                page.push((row.get("id")?, record_of(row, parameters)?));
+            }
+            Ok(page)
+        })
+    }
+
+    fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LogError> {
+        query(&self.connection).map_err(|error| unreadable(&self.path, &error))
+    }
+}
+
+/// What hinders writing hinders a reader in other words.
+fn unreadable(path: &Path, error: &rusqlite::Error) -> LogError {
+    match StoreError::new(path, error) {
+        StoreError::Unwritable { why, .. } => LogError::Unreadable { path: path.to_path_buf(), why },
+        other => other.into(),
+    }
+}
+
+fn record_of(row: &Row<'_>, parameters: Arc<Parameters>) -> rusqlite::Result<Record> {
+    let inspection = record::inspection(row, parameters)?;
+    let (waiting, refusal): (Option<i64>, Option<String>) = (row.get("waiting")?, row.get("refusal")?);
+    let refused_at: Option<i64> = row.get("refused_at_us")?;
+    Ok(Record {
+        boot_id: uuid(row)?,
+        station: row.get("station")?,
+        seq: row.get::<_, i64>("seq")? as u64,
+        keeping: match (&inspection.evidence, row.get::<_, Option<i64>>("evidence_bytes")?) {
+            (Some(_), _) => Keeping::Kept,
+            (None, None) => Keeping::Never,
+            (None, Some(_)) => Keeping::Removed,
+        },
+        inspection,
+        delivery: match (waiting, refusal) {
+            (None, _) => Delivery::Acknowledged,
+            (Some(_), None) => Delivery::Waiting,
+            (Some(_), Some(why)) => {
+                Delivery::Refused { at: refused_at.and_then(|at| Timestamp::from_microsecond(at).ok()), why }
+            }
+        },
+        message: row.get("message")?,
+        version: row.get("version")?,
+        bundle_folder: row.get::<_, String>("bundle_folder")?.into(),
+    })
+}
+
+fn uuid(row: &Row<'_>) -> rusqlite::Result<Uuid> {
+    let id: String = row.get("boot_id")?;
+    Uuid::parse_str(&id).map_err(|error| record::refused(row, "boot_id", error))
+}
+
+/// Inspections in order of their time, read a page at a time.
+#[derive(Debug)]
+pub struct Records<'a> {
+    log: &'a Log,
+    filter: Filter,
+    order: Order,
+    page: VecDeque<(i64, Record)>,
+    parameters: HashMap<i64, Arc<Parameters>>,
+    next: Next,
+}
+
+/// Where the next page begins.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    First,
+    /// After the row of this time and id.
+    After(i64, i64),
+    End,
+}
+
+impl Records<'_> {
+    fn turn_page(&mut self) -> Result<(), LogError> {
+        // A plus before a column keeps SQLite from walking its index: it would sort all that is found there for
+        // each page, where the index of the times gives the order as it goes.
+        let mut conditions = vec!["TRUE"];
+        let mut values: Vec<(&str, Value)> = vec![(":page", PAGE.into())];
+        let mut only = |condition, name, value: Option<Value>| {
+            if let Some(value) = value {
+                conditions.push(condition);
+                values.push((name, value));
+            }
+        };
+        let Filter { from, to, verdict, reason, part, station, boot } = &self.filter;
+        only("captured_at_us >= :from", ":from", from.map(|from| from.as_microsecond().into()));
+        only("captured_at_us < :to", ":to", to.map(|to| to.as_microsecond().into()));
+        only("verdict = :verdict", ":verdict", verdict.clone().map(Value::from));
+        only("reason = :reason", ":reason", reason.clone().map(Value::from));
+        only("+inspection.station = :station", ":station", station.clone().map(Value::from));
+        only("+inspection.boot_id = :boot", ":boot", boot.map(|boot| boot.to_string().into()));
+        match part {
+            Some(part) if part.contains('*') => only("+part_id GLOB :part", ":part", Some(glob(part).into())),
+            part => only("part_id = :part", ":part", part.clone().map(Value::from)),
+        }
+        let (beyond, direction) = match self.order {
+            Order::OldestFirst => ("(captured_at_us, id) > (:time, :id)", "ASC"),
+            Order::NewestFirst => ("(captured_at_us, id) < (:time, :id)", "DESC"),
+        };
+        if let Next::After(time, id) = self.next {
+            only(beyond, ":time", Some(time.into()));
+            values.push((":id", id.into()));
+        }
+        let sql = format!(
+            "{SELECT} WHERE {} ORDER BY captured_at_us {direction}, id {direction} LIMIT :page",
+            conditions.join(" AND ")
+        );
+        let values: Vec<(&str, &dyn ToSql)> =
+            values.iter().map(|(name, value)| (*name, value as &dyn ToSql)).collect();
+        self.page = self.log.page(&sql, values.as_slice(), &mut self.parameters)?.into();
+        self.next = match self.page.back() {
+            Some((id, record)) if self.page.len() == PAGE as usize => {
+                Next::After(record.inspection.captured_at.as_microsecond(), *id)
+            }
+            _ => Next::End,
+        };
+        Ok(())
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.is_empty()
+            && !matches!(self.next, Next::End)
+            && let Err(error) = self.turn_page()
+        {
+            self.next = Next::End;
+            return Some(Err(error));
+        }
+        self.page.pop_front().map(|(_, record)| Ok(record))
+    }
+}
+
+/// The pattern of SQLite's GLOB in which only `*` means more than itself.
+fn glob(part: &str) -> String {
+    part.replace('[', "[[]").replace('?', "[?]")
+}
