@@ -64,6 +64,7 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
         (Provider::Cpu, OnUnavailable::Refuse)
     );
     assert_eq!((station.broker.port, station.broker.client_id.as_str()), (1883, "certiscope-st1"));
+    assert_eq!((station.broker.protocol, station.broker.backlog_per_second), (Protocol::V5, 50));
     assert_eq!(station.topics.root(), "certiscope/certiscope/certiscope/st1");
     let simulated = with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"")]);
     let simulated = parse(&simulated).expect("a simulator needs no more");
@@ -133,6 +134,16 @@ fn keys_that_contradict_each_other_are_refused() {
             "0.015",
             "0.015\nmax_draws = 4",
             ["batch = 8: larger than max_draws = 4", "at most max_draws is allowed"],
+        ),
+        (
+            "\"broker.line\"",
+            "\"broker.line\"\nbacklog_per_second = 0",
+            ["broker.backlog_per_second = 0: ", "1 to 10000 are allowed"],
+        ),
+        (
+            "\"broker.line\"",
+            "\"broker.line\"\nprotocol = \"3.1\"",
+            ["broker.protocol = \"3.1\": unknown variant `3.1`", "expected `3.1.1` or `5`"],
         ),
         (
             "\"broker.line\"",
