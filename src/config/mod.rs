@@ -18,7 +18,7 @@ use crate::capture::simulator::SimulatorSettings;
 use crate::diffusion::onnx::{OnUnavailable, Provider, SessionSettings};
 use crate::evidence::Keep;
 use crate::preprocess::Region;
-use crate::publish::{BrokerSettings, Credentials, Topics};
+use crate::publish::{BrokerSettings, Credentials, Protocol, Topics};
 use crate::retention::{Bounds, Limits};
 use crate::smoothing::Prior;
 use section::{Problems, Section};
@@ -382,11 +382,19 @@ fn read_broker(
 ) -> Option<BrokerSettings> {
     let host = section.required::<String>("host", "the MQTT broker's name or address");
     let port = section.or::<u16>("port", 1883);
+    let protocol = section.or("protocol", Protocol::V5);
     let username = section.optional::<String>("username");
     let password_file = section.optional::<PathBuf>("password_file");
     let keep_alive_secs = section.or::<u16>("keep_alive_secs", 10);
     if !(5..=600).contains(&keep_alive_secs) {
         problems.add(format!("{} = {keep_alive_secs}: 5 to 600 are allowed", section.key("keep_alive_secs")));
+    }
+    let backlog_per_second = section.or::<u32>("backlog_per_second", 50);
+    if !(1..=10_000).contains(&backlog_per_second) {
+        problems.add(format!(
+            "{} = {backlog_per_second}: 1 to 10000 are allowed",
+            section.key("backlog_per_second")
+        ));
     }
     if username.is_some() != password_file.is_some() {
         problems.add(
@@ -410,10 +418,12 @@ fn read_broker(
     let client_id = section.optional::<String>("client_id");
     section.finish();
     Some(BrokerSettings {
+        protocol,
         host: host?,
         port,
         credentials: username.zip(password).map(|(username, password)| Credentials { username, password }),
         client_id: client_id.or_else(|| station.map(|station| format!("certiscope-{station}")))?,
         keep_alive_secs,
+        backlog_per_second,
     })
 }

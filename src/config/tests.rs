@@ -66,6 +66,7 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
         (Provider::Cpu, OnUnavailable::Refuse)
     );
     assert_eq!((station.broker.port, station.broker.client_id.as_str()), (1883, "certiscope-st1"));
+    assert_eq!((station.broker.protocol, station.broker.backlog_per_second), (Protocol::V5, 50));
     assert_eq!(station.topics.root(), "certiscope/certiscope/certiscope/st1");
     let simulated = with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"")]);
     let simulated = parse(&simulated).expect("a simulator needs no more");
@@ -154,6 +155,16 @@ fn keys_that_contradict_each_other_are_refused() {
             "[broker]",
             "[evidence]\nkeep = \"all\"\nn = 10\n[broker]",
             ["evidence.n: belongs to keep = \"one_in_n\"", "leave it out"],
+        ),
+        (
+            "\"broker.line\"",
+            "\"broker.line\"\nbacklog_per_second = 0",
+            ["broker.backlog_per_second = 0: ", "1 to 10000 are allowed"],
+        ),
+        (
+            "\"broker.line\"",
+            "\"broker.line\"\nprotocol = \"3.1\"",
+            ["broker.protocol = \"3.1\": unknown variant `3.1`", "expected `3.1.1` or `5`"],
         ),
         (
             "\"broker.line\"",

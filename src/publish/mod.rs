@@ -1,16 +1,20 @@
 //! What the line is told: MQTT, and the only module that knows rumqttc.
 //!
-//! `wire` words the messages, `topics` names their places, `link` is one connection on which every
-//! acknowledgement finds its message, `session` decides what is sent when on it, `pump` makes one session after
-//! another.
+//! `wire` words the messages, `topics` names their places, `link` is one connection on which every answer finds
+//! its message, `session` decides what is sent when on it, `pace` and `refusal` hold the rules for what is late
+//! and for what is not taken, `pump` makes one session after another.
 //! Guarantees: only what is committed is published; a row leaves the outbox on its PUBACK and in no other
-//! way; nothing here makes the inspection wait, whatever the broker does, and what it does is visible as
-//! [`Connection`]. Delivery is at least once: (boot_id, seq) makes it exactly once for a reader.
-//! Leaves out: TLS, and refusals that MQTT 3.1.1 cannot express: a broker whose access list forbids a topic
-//! acknowledges the message and throws it away.
+//! way (with MQTT 5 a PUBACK that refuses is none: the row waits behind the others, visibly); live verdicts go
+//! before the backlog; nothing here makes the inspection wait, whatever the broker does, and what it does is
+//! visible as [`Connection`]. Delivery is at least once: (boot_id, seq) makes it exactly once for a reader.
+//! Leaves out: TLS, and refusals that MQTT 3.1.1 cannot express: with it, a broker whose access list forbids a topic
+//! acknowledges the message and throws it away (mosquitto does; it does the same with a message above its
+//! `message_size_limit`). Use MQTT 5 where an access list stands.
 
 mod link;
+mod pace;
 mod pump;
+mod refusal;
 mod session;
 mod topics;
 pub mod wire;
@@ -21,15 +25,27 @@ pub use link::probe;
 pub use pump::{Pump, Timing};
 pub use topics::{BadLevel, Topics};
 
-/// How to reach the broker.
+/// How to reach the broker, and how much to send it.
 #[derive(Clone)]
 pub struct BrokerSettings {
+    pub protocol: Protocol,
     pub host: String,
     pub port: u16,
     pub credentials: Option<Credentials>,
     /// Distinct for each station: a broker ends the older of two connections with one id.
     pub client_id: String,
     pub keep_alive_secs: u16,
+    /// Messages that were committed before the connection stood.
+    pub backlog_per_second: u32,
+}
+
+/// The version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub enum Protocol {
+    #[serde(rename = "3.1.1")]
+    V3,
+    #[serde(rename = "5")]
+    V5,
 }
 
 /// Deliberately without `Debug`: a password must not reach a log.
@@ -82,6 +98,15 @@ pub enum Fault {
         "the connection was closed by the other side; the broker may have ended, or another client uses the same client id"
     )]
     Closed,
-    #[error("does not speak MQTT 3.1.1 as expected: {0}")]
+    /// The same before CONNACK, with MQTT 5.
+    #[error(
+        "the connection was closed before the broker accepted it; the broker may be starting, or speak MQTT 3.1.1 only: then set broker.protocol = \"3.1.1\""
+    )]
+    NotAccepted,
+    #[error("the broker speaks MQTT 3.1.1 only; set broker.protocol = \"3.1.1\"")]
+    OlderProtocol,
+    #[error("the broker ended the connection: {0}")]
+    Dismissed(String),
+    #[error("does not speak MQTT as expected: {0}")]
     Protocol(String),
 }

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::link::{Class, Letter, Link};
+use super::link::{Class, Letter, Link, Report};
+use super::pace::Pace;
+use super::refusal::{Retry, Suspects};
 use super::session::{Broken, Session};
 use super::wire::{self, AgentState, Snapshot};
 use super::{BrokerError, BrokerSettings, Connection, Fault, Topics};
@@ -33,6 +35,9 @@ pub struct Timing {
     /// Between attempts: from the first, doubling, to the longest.
     pub first_wait: Duration,
     pub longest_wait: Duration,
+    /// Before a refused row is tried again: at first, doubling, to the longest.
+    pub first_retry: Duration,
+    pub longest_retry: Duration,
 }
 
 impl Default for Timing {
@@ -44,6 +49,8 @@ impl Default for Timing {
             farewell_limit: Duration::from_secs(2),
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(30),
+            first_retry: Duration::from_secs(60),
+            longest_retry: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -68,12 +75,33 @@ pub(super) struct Course {
     pub(super) heartbeats: u64,
     /// Acknowledged by the broker, still in the outbox.
     pub(super) acknowledged: Vec<RowId>,
+    /// Of the backlog.
+    pub(super) pace: Pace,
+    pub(super) suspects: Suspects,
+    pub(super) retry: Retry,
+    /// As it was logged last.
+    pub(super) refusal: Option<String>,
+}
+
+impl Course {
+    fn new(timing: Timing, backlog_per_second: u32) -> Self {
+        let now = Instant::now();
+        Self {
+            wait: timing.first_wait,
+            heartbeats: 0,
+            acknowledged: Vec::new(),
+            pace: Pace::new(backlog_per_second, now),
+            suspects: Suspects::default(),
+            retry: Retry::new(timing.first_retry, timing.longest_retry, now),
+            refusal: None,
+        }
+    }
 }
 
 impl Pump {
     /// Runs until `shutdown`, then drains, says `stopped` and leaves. Ends early only when the store does.
     pub async fn run(mut self) -> Result<(), StoreError> {
-        let mut course = Course { wait: self.timing.first_wait, heartbeats: 0, acknowledged: Vec::new() };
+        let mut course = Course::new(self.timing, self.broker.backlog_per_second);
         loop {
             self.pulse.idle();
             let ended = self.connect(&mut course).await;
@@ -97,11 +125,15 @@ impl Pump {
         let backlog = self.store.backlog(&self.origin.station).await?;
         let will = self.status(AgentState::Offline, None, backlog);
         let mut link = Link::open(&self.broker, self.timing.connect_limit, Some(will));
-        tokio::select! {
-            report = link.next() => report?,
-            () = async { asked(&mut self.shutdown).await; sleep(self.timing.drain_limit).await } => return Ok(()),
+        let limits = loop {
+            tokio::select! {
+                report = link.next() => if let Report::Connected(limits) = report? {
+                    break limits;
+                },
+                () = async { asked(&mut self.shutdown).await; sleep(self.timing.drain_limit).await } => return Ok(()),
+            }
         };
-        Session::new(self, course, link).run().await
+        Session::new(self, course, link, limits).run().await
     }
 
     /// Takes acknowledged rows out of the outbox. A disk that refuses keeps them there: they are tried again,
@@ -118,6 +150,18 @@ impl Pump {
             }
         }
         Ok(())
+    }
+
+    /// Puts a row behind the others. A disk that refuses leaves it where it is: the next connection sends it again.
+    pub(super) async fn note_refused(&self, row: RowId, why: String) -> Result<(), StoreError> {
+        match self.store.refused(row, Timestamp::now(), why).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::Ended) => Err(StoreError::Ended),
+            Err(error) => {
+                tracing::warn!(station = &*self.origin.station, %error, "refusal not noted");
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn status(&self, state: AgentState, since: Option<Timestamp>, backlog: Backlog) -> Letter {

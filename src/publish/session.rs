@@ -1,10 +1,15 @@
 //! One connection as the pump uses it: what is sent when, from its first `status` to its last.
 //!
-//! Guarantees: `verdict` messages go in order of commitment, at most [`WINDOW`] unacknowledged, each until its
-//! PUBACK. A message committed before the connection stood is flagged `historical`. `last` is always the
-//! newest verdict and never one of the backlog; `status` is said again when it changed, at most once a second.
-//! Leaves out: live verdicts before the backlog, which here share one order.
+//! `verdict` messages go in three lanes: live (committed after the connection stood), backlog (committed before), and
+//! those that the broker refused. Live ones always go first, and the backlog never holds more than half of the
+//! window, so that none waits behind it; the backlog keeps to its rate; a refused one goes when nothing else is
+//! to be sent. What is not live is flagged `historical`.
+//! Guarantees: within a lane in order of commitment; at most [`WINDOW`] verdicts unanswered, and at most what the
+//! broker takes; each until its PUBACK. `last` is always the newest verdict and never one of the backlog; `status`
+//! is said again when it changed, at most once a second.
+//! Costs: a read of the store for each live verdict and for each burst of the backlog.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,20 +17,23 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::Fault;
-use super::link::{Class, Letter, Link, Report};
+use super::link::{Class, Letter, Limits, Link, Report};
 use super::pump::{Course, Pump, asked};
 use super::wire::{self, AgentState};
-use crate::store::{RowId, StoreError};
+use crate::store::{Backlog, Message, RowId, StoreError};
 
-/// Verdicts that may be unacknowledged; well below what [`Link`] and a broker's default (20) hold.
+/// Verdicts that may be unanswered; well below what [`Link`] and a broker's default (20) hold.
 const WINDOW: usize = 16;
+
+/// Of what the broker takes, what is kept for `last` and `status`.
+const SHOWN: usize = 2;
 
 /// Acknowledged rows that are taken out of the outbox together, at the latest each second.
 const ACKNOWLEDGED_BATCH: usize = 32;
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Tells our messages apart when the broker acknowledges them.
+/// Tells our messages apart when the broker answers for them.
 pub(super) enum Sent {
     Verdict(RowId),
     Last,
@@ -52,10 +60,41 @@ impl From<StoreError> for Broken {
     }
 }
 
+/// The three ways to the broker, in the order of their right of way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Live,
+    Backlog,
+    Refused,
+}
+
+/// A part of the outbox, and how far it has been sent.
+struct Stretch {
+    sent: RowId,
+    until: RowId,
+    may_have_more: bool,
+}
+
 /// A retained message of which only the newest state counts: one is in flight at a time.
 struct Shown<T> {
     in_flight: bool,
+    refused: bool,
     value: T,
+}
+
+impl<T> Shown<T> {
+    fn new(value: T) -> Self {
+        Self { in_flight: false, refused: false, value }
+    }
+
+    /// The broker did not take it: said once, since nothing else shows it.
+    fn refused(&mut self, what: &str, why: &str) {
+        self.in_flight = false;
+        if !self.refused {
+            tracing::warn!("the broker does not take `{what}`: {why}");
+        }
+        self.refused = true;
+    }
 }
 
 /// What one connection knows.
@@ -67,11 +106,12 @@ pub(super) struct Session<'a> {
     /// The newest row when the connection stood: up to here messages are historical.
     before: RowId,
     since: Timestamp,
-    /// The last row handed to the link.
-    cursor: RowId,
-    /// Verdicts without PUBACK.
-    in_flight: usize,
-    outbox_may_have_more: bool,
+    live: Stretch,
+    backlog: Stretch,
+    /// Verdicts that the broker has not answered for.
+    in_flight: BTreeMap<RowId, Lane>,
+    /// How many of these the broker and we allow.
+    most_in_flight: usize,
     /// A newer verdict may stand in the log than was shown.
     last_due: bool,
     last: Shown<RowId>,
@@ -82,47 +122,60 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// On a link that has just been accepted.
-    pub(super) fn new(pump: &'a mut Pump, course: &'a mut Course, link: Link<Sent>) -> Self {
+    pub(super) fn new(pump: &'a mut Pump, course: &'a mut Course, link: Link<Sent>, limits: Limits) -> Self {
         let mut newest = pump.store.newest_row();
         let before = *newest.borrow_and_update();
         let since = pump.connected(); // announced after `before` is read: what is committed from now on is live
         Self {
             pump,
-            course,
             link,
             newest,
             before,
             since,
-            cursor: RowId::START,
-            in_flight: 0,
-            outbox_may_have_more: true,
+            live: Stretch { sent: before, until: RowId::END, may_have_more: true },
+            backlog: Stretch { sent: RowId::START, until: before, may_have_more: true },
+            in_flight: BTreeMap::new(),
+            most_in_flight: limits.unacknowledged.saturating_sub(SHOWN).clamp(1, WINDOW),
+            course,
             last_due: true,
-            last: Shown { in_flight: false, value: RowId::START },
-            status: Shown { in_flight: false, value: String::new() },
+            last: Shown::new(RowId::START),
+            status: Shown::new(String::new()),
             leaving: None,
         }
     }
 
     /// `Ok` when it ended as asked.
     pub(super) async fn run(mut self) -> Result<(), Broken> {
+        let ended = self.converse().await;
+        if let Err(Broken::Broker(fault)) = &ended {
+            self.set_aside(fault).await?;
+        }
+        ended
+    }
+
+    async fn converse(&mut self) -> Result<(), Broken> {
         let mut seconds = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_status().await?;
         loop {
             self.pump.pulse.idle();
-            self.send_verdicts().await?;
+            self.send_live().await?;
+            self.send_backlog().await?;
+            self.send_refused().await?;
             self.send_last().await?;
             if self.leaving.is_some_and(|deadline| self.drained() || Instant::now() >= deadline) {
                 return self.leave().await;
             }
-            let deadline = self.leaving;
+            let (deadline, next) = (self.leaving, self.next_sending());
             tokio::select! {
-                report = self.link.next() => if let Report::Acknowledged(sent) = report? {
-                    self.acknowledged(sent).await?;
+                report = self.link.next() => match report? {
+                    Report::Acknowledged(sent) => self.acknowledged(sent).await?,
+                    Report::Refused(sent, why) => self.refused(sent, why).await?,
+                    Report::Connected(_) | Report::Closed => {}
                 },
                 changed = self.newest.changed() => {
                     changed.map_err(|_| StoreError::Ended)?;
-                    self.outbox_may_have_more = true;
+                    self.live.may_have_more = true;
                     self.last_due = true;
                 }
                 _ = seconds.tick() => self.each_second().await?,
@@ -130,44 +183,115 @@ impl<'a> Session<'a> {
                     self.leaving = Some(Instant::now() + self.pump.timing.drain_limit);
                 }
                 () = passed(deadline) => {}
+                () = passed(next) => {}
             }
         }
     }
 
-    /// Fills the window from the outbox, half a window at a time.
-    async fn send_verdicts(&mut self) -> Result<(), Broken> {
-        while self.outbox_may_have_more && self.in_flight <= WINDOW / 2 {
-            let room = WINDOW - self.in_flight;
-            let rows = self.pump.store.outbox_after(&self.pump.origin.station, self.cursor, room).await?;
-            self.outbox_may_have_more = rows.len() == room;
-            for message in rows {
-                self.cursor = message.row;
-                self.in_flight += 1;
-                let letter = Letter {
-                    topic: self.pump.topics.verdict(),
-                    payload: self.dated(message.row, message.text),
-                    class: Class::Acknowledged,
-                };
-                self.link.publish(letter, Sent::Verdict(message.row))?;
-            }
+    async fn send_live(&mut self) -> Result<(), Broken> {
+        self.send_from(Lane::Live, self.room()).await.map(|_| ())
+    }
+
+    /// How many verdicts may be unanswered now.
+    fn window(&self) -> usize {
+        if self.course.suspects.one_by_one() { 1 } else { self.most_in_flight }
+    }
+
+    fn room(&self) -> usize {
+        self.window().saturating_sub(self.in_flight.len())
+    }
+
+    async fn send_backlog(&mut self) -> Result<(), Broken> {
+        let allowed = self.course.pace.allowed(Instant::now());
+        let sent = self.send_from(Lane::Backlog, self.room_for_backlog().min(allowed)).await?;
+        self.course.pace.spend(sent);
+        if self.nothing_waits() {
+            self.course.suspects.clear();
         }
         Ok(())
     }
 
+    /// Behind every live verdict, and in no more than half of the window, so that there is room for the next.
+    fn room_for_backlog(&self) -> usize {
+        if self.live.may_have_more {
+            return 0;
+        }
+        let of_backlog = self.in_flight.values().filter(|lane| **lane == Lane::Backlog).count();
+        (self.window() / 2).max(1).saturating_sub(of_backlog).min(self.room())
+    }
+
+    /// Sends up to `room` rows of a lane; how many there were.
+    async fn send_from(&mut self, lane: Lane, room: usize) -> Result<usize, Broken> {
+        let stretch = if lane == Lane::Live { &mut self.live } else { &mut self.backlog };
+        if !stretch.may_have_more || room == 0 {
+            return Ok(0);
+        }
+        let station = &self.pump.origin.station;
+        let rows = self.pump.store.outbox_between(station, stretch.sent, stretch.until, room).await?;
+        stretch.may_have_more = rows.len() == room;
+        stretch.sent = rows.last().map_or(stretch.sent, |message| message.row);
+        let count = rows.len();
+        for message in rows {
+            self.send(message, lane)?;
+        }
+        Ok(count)
+    }
+
+    fn send(&mut self, message: Message, lane: Lane) -> Result<(), Fault> {
+        self.in_flight.insert(message.row, lane);
+        let payload = if lane == Lane::Live { message.text } else { wire::as_historical(&message.text) };
+        let letter = Letter { topic: self.pump.topics.verdict(), payload, class: Class::Acknowledged };
+        self.link.publish(letter, Sent::Verdict(message.row))
+    }
+
+    /// One refused row at a time, when it is due and nothing else is to be sent.
+    async fn send_refused(&mut self) -> Result<(), Broken> {
+        let now = Instant::now();
+        let due = self.course.retry.due().is_some_and(|due| due <= now);
+        if !due || !self.nothing_waits() || self.leaving.is_some() || self.course.pace.allowed(now) == 0 {
+            return Ok(());
+        }
+        match self.pump.store.longest_refused(&self.pump.origin.station).await? {
+            Some(message) => {
+                self.course.pace.spend(1);
+                self.send(message, Lane::Refused)?;
+            }
+            None => self.course.retry.none(),
+        }
+        Ok(())
+    }
+
+    /// When there is something to send that waits for the clock only.
+    fn next_sending(&self) -> Option<Instant> {
+        let pace = self.course.pace.next();
+        if self.backlog.may_have_more && self.room_for_backlog() > 0 {
+            return Some(pace);
+        }
+        let due = self.course.retry.due().filter(|_| self.nothing_waits() && self.leaving.is_none())?;
+        Some(due.max(pace))
+    }
+
+    /// Everything but refused rows is sent and answered for.
+    fn nothing_waits(&self) -> bool {
+        !self.live.may_have_more && !self.backlog.may_have_more && self.in_flight.is_empty()
+    }
+
     async fn send_last(&mut self) -> Result<(), Broken> {
-        if !self.last_due || self.last.in_flight {
+        // The connection may end over the newest verdict: where it is looked for, it is not shown either.
+        if !self.last_due || self.last.in_flight || self.course.suspects.one_by_one() {
             return Ok(());
         }
         self.last_due = false;
         let newest = self.pump.store.newest_message(&self.pump.origin.station).await?;
         let Some(message) = newest.filter(|message| message.row > self.last.value) else {
-            return Ok(()); // the row was another station's
+            return Ok(()); // the row was another station's, or is refused
         };
         self.last.in_flight = true;
         self.last.value = message.row;
+        let late = message.row <= self.before;
         let letter = Letter {
             topic: self.pump.topics.last(),
-            payload: self.dated(message.row, message.text),
+            payload: if late { wire::as_historical(&message.text) } else { message.text },
             class: Class::Retained,
         };
         Ok(self.link.publish(letter, Sent::Last)?)
@@ -175,6 +299,7 @@ impl<'a> Session<'a> {
 
     async fn send_status(&mut self) -> Result<(), Broken> {
         let backlog = self.pump.store.backlog(&self.pump.origin.station).await?;
+        self.log_refusal(&backlog);
         let letter = self.pump.status(AgentState::Online, Some(self.since), backlog);
         if !self.status.in_flight && letter.payload != self.status.value {
             self.status.in_flight = true;
@@ -182,6 +307,24 @@ impl<'a> Session<'a> {
             self.link.publish(letter, Sent::Status)?;
         }
         Ok(())
+    }
+
+    /// When it changed, not each time.
+    fn log_refusal(&mut self, backlog: &Backlog) {
+        if backlog.refusal == self.course.refusal {
+            return;
+        }
+        let station = &*self.pump.origin.station;
+        match &backlog.refusal {
+            Some(why) => tracing::warn!(
+                station,
+                rows = backlog.refused,
+                why,
+                "the broker does not take verdicts; they stay in the outbox and are tried again later"
+            ),
+            None => tracing::info!(station, "the broker took every verdict that it had refused"),
+        }
+        self.course.refusal.clone_from(&backlog.refusal);
     }
 
     async fn each_second(&mut self) -> Result<(), Broken> {
@@ -201,13 +344,17 @@ impl<'a> Session<'a> {
     }
 
     async fn acknowledged(&mut self, sent: Sent) -> Result<(), Broken> {
-        // Whoever acknowledges is a broker that works: the next trouble is a new one.
-        self.course.wait = self.pump.timing.first_wait;
+        self.answered();
         match sent {
             Sent::Verdict(row) => {
-                self.in_flight -= 1;
+                if self.in_flight.remove(&row) == Some(Lane::Refused) {
+                    self.course.retry.taken(Instant::now());
+                }
+                self.course.suspects.answered(row);
                 self.course.acknowledged.push(row);
-                if self.course.acknowledged.len() >= ACKNOWLEDGED_BATCH {
+                // A row tried again must be gone before the next is looked for.
+                let tried_again = self.course.retry.due().is_some_and(|due| due <= Instant::now());
+                if tried_again || self.course.acknowledged.len() >= ACKNOWLEDGED_BATCH {
                     self.pump.clear_outbox(&mut self.course.acknowledged).await?;
                 }
             }
@@ -218,36 +365,79 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    async fn refused(&mut self, sent: Sent, why: String) -> Result<(), Broken> {
+        self.answered();
+        match sent {
+            Sent::Verdict(row) => {
+                let lane = self.in_flight.remove(&row);
+                self.course.suspects.answered(row);
+                self.put_behind(row, lane, why).await?;
+            }
+            Sent::Last => self.last.refused("last", &why),
+            Sent::Status => self.status.refused("status", &why),
+            Sent::Stopped | Sent::Heartbeat => {}
+        }
+        Ok(())
+    }
+
+    /// Whoever answers is a broker that works: the next trouble is a new one.
+    fn answered(&mut self) {
+        self.course.wait = self.pump.timing.first_wait;
+    }
+
+    async fn put_behind(&mut self, row: RowId, lane: Option<Lane>, why: String) -> Result<(), StoreError> {
+        match lane {
+            Some(Lane::Refused) => self.course.retry.refused_again(Instant::now()),
+            _ => self.course.retry.refused(Instant::now()),
+        }
+        self.pump.note_refused(row, why).await
+    }
+
+    /// After the connection ended by itself: puts the row behind the others that it ended over, if that is known.
+    async fn set_aside(&mut self, fault: &Fault) -> Result<(), StoreError> {
+        let (tried_again, mut others): (BTreeSet<RowId>, BTreeSet<RowId>) =
+            self.in_flight.keys().partition(|row| self.in_flight[*row] == Lane::Refused);
+        if self.last.in_flight {
+            others.insert(self.last.value);
+        }
+        let found = self.course.suspects.ended(&others);
+        let rows = tried_again.iter().map(|row| (*row, Some(Lane::Refused)));
+        for (row, lane) in rows.chain(found.map(|row| (row, None))) {
+            self.put_behind(row, lane, format!("when it was sent, {fault}")).await?;
+        }
+        Ok(())
+    }
+
     fn drained(&self) -> bool {
-        !self.outbox_may_have_more && self.in_flight == 0 && !self.last_due && !self.last.in_flight
+        let shown = !self.last_due && !self.last.in_flight || self.course.suspects.one_by_one();
+        self.nothing_waits() && shown
     }
 
     /// Says `stopped` and disconnects in order, so that the will stays unsaid.
-    async fn leave(mut self) -> Result<(), Broken> {
+    async fn leave(&mut self) -> Result<(), Broken> {
         self.pump.clear_outbox(&mut self.course.acknowledged).await?;
         let backlog = self.pump.store.backlog(&self.pump.origin.station).await?;
+        let left = backlog.depth;
         let stopped = self.pump.status(AgentState::Stopped, Some(Timestamp::now()), backlog);
         self.link.publish(stopped, Sent::Stopped)?;
         let farewell = async {
             loop {
                 match self.link.next().await? {
-                    Report::Acknowledged(Sent::Stopped) => self.link.disconnect()?,
+                    Report::Acknowledged(Sent::Stopped) | Report::Refused(Sent::Stopped, _) => {
+                        self.link.disconnect()?;
+                    }
                     Report::Acknowledged(Sent::Verdict(row)) => self.course.acknowledged.push(row),
                     Report::Closed => return Ok(()),
-                    Report::Acknowledged(_) | Report::Connected => {}
+                    // A row refused now is refused again at the next start.
+                    Report::Acknowledged(_) | Report::Refused(..) | Report::Connected(_) => {}
                 }
             }
         };
         let limit = self.pump.timing.farewell_limit;
         let unheard = Err(Broken::Broker(Fault::NoAnswer("the last status was not acknowledged in time")));
         tokio::time::timeout(limit, farewell).await.unwrap_or(unheard)?;
-        tracing::info!(station = &*self.pump.origin.station, left = backlog.depth, "left the broker");
+        tracing::info!(station = &*self.pump.origin.station, left, "left the broker");
         Ok(())
-    }
-
-    /// The message as this connection sends it.
-    fn dated(&self, row: RowId, text: String) -> String {
-        if row <= self.before { wire::as_historical(&text) } else { text }
     }
 }
 

@@ -263,6 +263,8 @@ struct StatusMessage<'a> {
 struct OutboxMessage {
     depth: u64,
     oldest_captured_at: Option<String>,
+    refused: u64,
+    refusal: Option<String>,
 }
 
 /// The `status` message. `since` is `None` in the Last Will: nobody can know beforehand when it is sent.
@@ -280,7 +282,12 @@ pub fn status(
         since: since.map(time),
         version: env!("CARGO_PKG_VERSION"),
         snapshot,
-        outbox: OutboxMessage { depth: backlog.depth, oldest_captured_at: backlog.oldest.map(time) },
+        outbox: OutboxMessage {
+            depth: backlog.depth,
+            oldest_captured_at: backlog.oldest.map(time),
+            refused: backlog.refused,
+            refusal: backlog.refusal,
+        },
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the broker has not acknowledged yet, as the pump asks for it.
 //!
-//! Guarantees: a row leaves through [`Store::acknowledged`] and in no other way.
+//! Guarantees: a row leaves through [`Store::acknowledged`] and in no other way; a row that the broker refused stays,
+//! apart from the others, with the reason.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
@@ -15,11 +16,27 @@ pub struct Message {
 }
 
 /// What still waits for the broker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backlog {
+    /// All rows, those refused among them.
     pub depth: u64,
     /// When the oldest waiting part was captured.
     pub oldest: Option<Timestamp>,
+    /// Rows that the broker did not take when they were sent; they are tried again later.
+    pub refused: u64,
+    /// Why the newest of these was refused.
+    pub refusal: Option<String>,
+}
+
+impl RowId {
+    /// After every row.
+    pub const END: Self = Self(i64::MAX);
+
+    /// A row made up for a test.
+    #[cfg(test)]
+    pub(crate) fn numbered(id: i64) -> Self {
+        Self(id)
+    }
 }
 
 impl Store {
@@ -34,30 +51,61 @@ impl Store {
         })
     }
 
-    /// The station's oldest unacknowledged messages after `after`, at most `limit`, in order of commitment.
-    pub fn outbox_after(
+    /// Notes that the broker did not take this row, and why. Nothing happens to one that is acknowledged.
+    pub fn refused(&mut self, row: RowId, at: Timestamp, why: &str) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE outbox SET refused_at_us = ?2, refusal = ?3 WHERE inspection_id = ?1",
+                )?
+                .execute(params![row.0, at.as_microsecond(), why])?;
+            Ok(())
+        })
+    }
+
+    /// The station's oldest messages after `after` and up to `until` that are neither acknowledged nor refused,
+    /// at most `limit`, in order of commitment.
+    pub fn outbox_between(
         &self,
         station: &str,
         after: RowId,
+        until: RowId,
         limit: usize,
     ) -> Result<Vec<Message>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached(
                     "SELECT id, message FROM outbox JOIN inspection ON id = inspection_id
-                     WHERE outbox.station = ?1 AND inspection_id > ?2 ORDER BY inspection_id LIMIT ?3",
+                     WHERE outbox.station = ?1 AND inspection_id > ?2 AND inspection_id <= ?3
+                       AND refused_at_us IS NULL
+                     ORDER BY inspection_id LIMIT ?4",
                 )?
-                .query_map(params![station, after.0, limit as i64], message)?
+                .query_map(params![station, after.0, until.0, limit as i64], message)?
                 .collect()
         })
     }
 
-    /// The station's newest inspection, acknowledged or not.
+    /// The message whose refusal is the longest ago.
+    pub fn longest_refused(&self, station: &str) -> Result<Option<Message>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, message FROM outbox JOIN inspection ON id = inspection_id
+                     WHERE outbox.station = ?1 AND refused_at_us IS NOT NULL
+                     ORDER BY refused_at_us, inspection_id LIMIT 1",
+                )?
+                .query_row([station], message)
+                .optional()
+        })
+    }
+
+    /// The station's newest inspection, acknowledged or not, but for one that the broker refused.
     pub fn newest_message(&self, station: &str) -> Result<Option<Message>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT id, message FROM inspection WHERE station = ?1 ORDER BY id DESC LIMIT 1",
+                    "SELECT id, message FROM inspection LEFT JOIN outbox ON inspection_id = id
+                     WHERE id = (SELECT max(id) FROM inspection WHERE station = ?1) AND refused_at_us IS NULL",
                 )?
                 .query_row([station], message)
                 .optional()
@@ -69,8 +117,12 @@ impl Store {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT count(*), (SELECT captured_at_us FROM outbox JOIN inspection ON id = inspection_id
-                                       WHERE outbox.station = ?1 ORDER BY inspection_id LIMIT 1)
+                    "SELECT count(*),
+                            (SELECT captured_at_us FROM outbox JOIN inspection ON id = inspection_id
+                             WHERE outbox.station = ?1 ORDER BY inspection_id LIMIT 1),
+                            (SELECT count(*) FROM outbox WHERE station = ?1 AND refused_at_us IS NOT NULL),
+                            (SELECT refusal FROM outbox WHERE station = ?1 AND refused_at_us IS NOT NULL
+                             ORDER BY refused_at_us DESC, inspection_id DESC LIMIT 1)
                      FROM outbox WHERE station = ?1",
                 )?
                 .query_row([station], |row| {
@@ -78,6 +130,8 @@ impl Store {
                     Ok(Backlog {
                         depth: row.get::<_, u32>(0)?.into(),
                         oldest: oldest.and_then(|at| Timestamp::from_microsecond(at).ok()),
+                        refused: row.get::<_, u32>(2)?.into(),
+                        refusal: row.get(3)?,
                     })
                 })
         })

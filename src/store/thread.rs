@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Backlog, Committed, Forgotten, Holding, Kept, Message, Origin, RowId, Store, StoreError};
@@ -119,15 +120,27 @@ impl StoreHandle {
         self.ask(move |store| store.acknowledged(&rows)).await
     }
 
-    /// See [`Store::outbox_after`].
-    pub async fn outbox_after(
+    /// See [`Store::refused`].
+    pub async fn refused(&self, row: RowId, at: Timestamp, why: String) -> Result<(), StoreError> {
+        self.ask(move |store| store.refused(row, at, &why)).await
+    }
+
+    /// See [`Store::outbox_between`].
+    pub async fn outbox_between(
         &self,
         station: &Arc<str>,
         after: RowId,
+        until: RowId,
         limit: usize,
     ) -> Result<Vec<Message>, StoreError> {
         let station = Arc::clone(station);
-        self.ask(move |store| store.outbox_after(&station, after, limit)).await
+        self.ask(move |store| store.outbox_between(&station, after, until, limit)).await
+    }
+
+    /// See [`Store::longest_refused`].
+    pub async fn longest_refused(&self, station: &Arc<str>) -> Result<Option<Message>, StoreError> {
+        let station = Arc::clone(station);
+        self.ask(move |store| store.longest_refused(&station)).await
     }
 
     /// See [`Store::newest_message`].

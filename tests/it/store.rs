@@ -164,7 +164,12 @@ fn the_outbox_gives_rows_in_order_until_they_are_acknowledged() {
         })
         .collect();
     let waiting = |store: &Store, after, limit| -> Vec<RowId> {
-        store.outbox_after("a", after, limit).unwrap().iter().map(|message| message.row).collect()
+        store
+            .outbox_between("a", after, RowId::END, limit)
+            .unwrap()
+            .iter()
+            .map(|message| message.row)
+            .collect()
     };
     assert_eq!(waiting(&store, RowId::START, 4), rows[..4]);
     assert_eq!(waiting(&store, rows[3], 4), rows[4..]);

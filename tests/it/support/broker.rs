@@ -32,6 +32,48 @@ impl Broker {
         Self::configured("allow_anonymous true")
     }
 
+    /// A running broker with these lines added to its configuration.
+    pub(crate) fn with(lines: &str) -> Self {
+        let mut broker = Self::absent();
+        broker.add(lines);
+        broker.come_up();
+        broker
+    }
+
+    /// A running broker that writes down what it keeps, as often as it can.
+    pub(crate) fn with_persistence() -> Self {
+        let mut broker = Self::configured_with("allow_anonymous true", |folder| {
+            let folder = folder.display();
+            format!(
+                "persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1"
+            )
+        });
+        broker.come_up();
+        broker
+    }
+
+    /// A running broker with an access list, in mosquitto's words.
+    pub(crate) fn with_access_list(access: &str) -> Self {
+        let mut broker = Self::absent();
+        broker.add(&format!("acl_file {}", broker.access_list().display()));
+        std::fs::write(broker.access_list(), access).unwrap();
+        broker.come_up();
+        broker
+    }
+
+    /// Replaces the access list while the broker runs.
+    pub(crate) fn change_access_list(&self, access: &str) {
+        std::fs::write(self.access_list(), access).unwrap();
+        let process = self.process.as_ref().expect("the broker runs");
+        // The shell's own kill: a bare Debian has no program of that name.
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -HUP {}", process.id())).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn access_list(&self) -> std::path::PathBuf {
+        self.folder.path().join("access")
+    }
+
     /// A running broker that only lets [`USER`] in, with [`PASSWORD`].
     pub(crate) fn with_password() -> Self {
         let mut broker = Self::configured("allow_anonymous false");
@@ -49,11 +91,17 @@ impl Broker {
     }
 
     fn configured(access: &str) -> Self {
+        Self::configured_with(access, |_| "persistence false".to_owned())
+    }
+
+    fn configured_with(access: &str, persistence: impl FnOnce(&Path) -> String) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let broker = Self { port, folder: TempDir::new().unwrap(), process: None };
-        // Unlimited windows: what the broker acknowledged is on its way to the subscriber when it is killed.
+        // Wide windows: what the broker acknowledged is on its way to the subscriber when it is killed. No limit at
+        // all for queued messages makes mosquitto 2.0.11 close the connection after a refusal.
+        let persistence = persistence(broker.folder.path());
         broker.add(&format!(
-            "listener {port} 127.0.0.1\n{access}\nuser root\npersistence false\nmax_inflight_messages 0\nmax_queued_messages 0"
+            "listener {port} 127.0.0.1\n{access}\nuser root\n{persistence}\nmax_inflight_messages 0\nmax_queued_messages 100000"
         ));
         broker
     }

@@ -6,6 +6,7 @@ pub(crate) mod faulty;
 pub(crate) mod inspections;
 pub(crate) mod line;
 pub(crate) mod metrics;
+pub(crate) mod packets;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod station;
@@ -17,10 +18,15 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `state` holds; a state that never comes fails the test by its name.
-pub(crate) fn wait_until(what: &str, mut state: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn wait_until(what: &str, state: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, state);
+}
+
+/// The same for a state that may take longer.
+pub(crate) fn wait_within(limit: Duration, what: &str, mut state: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !state() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        assert!(Instant::now() < deadline, "waited {limit:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,19 +1,42 @@
-//! A TCP proxy before the broker that can cut a link, or leave it standing with nothing coming through.
+//! A TCP proxy before the broker. It can cut a link, leave it standing with nothing coming through, or hold it up; and
+//! it reads what passes, so that there is a record, apart from the agent's own, of what the broker acknowledged.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+
+use super::packets::{self, Conversation};
+use super::subscriber::Key;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Open,
     /// Every connection is cut, also those that come.
     Closed,
-    /// Connections stand, nothing passes in either direction.
+    /// Connections stand, nothing passes in either direction and nobody is told (half-open).
     Silent,
     /// What the broker says is swallowed.
     Deaf,
+    /// Nothing passes for now; nothing is lost.
+    Stalled,
+}
+
+/// A verdict's PUBACK as it came from the broker, whether or not it reached the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) key: Key,
+    /// MQTT 5's reason code; 0 with 3.1.1.
+    pub(crate) reason: u8,
+    /// Which of the broker's lives it came from: see [`Proxy::broker_died`].
+    pub(crate) life: usize,
+}
+
+impl Answer {
+    /// Success, also if nobody had subscribed.
+    pub(crate) fn is_acknowledgement(&self) -> bool {
+        matches!(self.reason, 0 | 0x10)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,12 +47,22 @@ enum Direction {
 
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Shared>,
 }
 
 struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
     mode: Mode,
     sockets: Vec<TcpStream>,
+    connections: usize,
+    answers: Vec<Answer>,
+    life: usize,
+    /// PUBACKs of verdicts that will not be passed on.
+    to_swallow: usize,
     ended: bool,
 }
 
@@ -37,11 +70,20 @@ impl Proxy {
     pub(crate) fn before(broker_port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Mutex::new(Shared { mode: Mode::Open, sockets: Vec::new(), ended: false }));
+        let state = State {
+            mode: Mode::Open,
+            sockets: Vec::new(),
+            connections: 0,
+            answers: Vec::new(),
+            life: 0,
+            to_swallow: 0,
+            ended: false,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let seen = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let mut state = seen.lock().unwrap();
+                let mut state = seen.state();
                 if state.ended {
                     return;
                 }
@@ -51,9 +93,12 @@ impl Proxy {
                 if state.mode == Mode::Closed {
                     continue;
                 }
+                state.connections += 1;
                 state.sockets.extend([client.try_clone().unwrap(), broker.try_clone().unwrap()]);
-                forward(&client, &broker, Direction::ToBroker, &seen);
-                forward(&broker, &client, Direction::FromBroker, &seen);
+                let life = state.life;
+                let conversation = Arc::default();
+                forward(&client, &broker, Direction::ToBroker, life, &conversation, &seen);
+                forward(&broker, &client, Direction::FromBroker, life, &conversation, &seen);
             }
         });
         Self { port, shared }
@@ -61,26 +106,65 @@ impl Proxy {
 
     /// Connections that lost bytes are cut when the way is opened again.
     pub(crate) fn set(&self, mode: Mode) {
-        let mut state = self.shared.lock().unwrap();
-        if mode == Mode::Closed || (mode == Mode::Open && state.mode != Mode::Open) {
+        let mut state = self.shared.state();
+        let lost_bytes = matches!(state.mode, Mode::Silent | Mode::Deaf);
+        if mode == Mode::Closed || mode == Mode::Open && lost_bytes {
             cut(&mut state.sockets);
         }
         state.mode = mode;
+        self.shared.changed.notify_all();
     }
 
     /// Cuts what stands and lets the next connection through.
     pub(crate) fn cut(&self) {
-        cut(&mut self.shared.lock().unwrap().sockets);
+        cut(&mut self.shared.state().sockets);
+    }
+
+    /// The next PUBACK of a verdict is not passed on.
+    pub(crate) fn swallow_an_acknowledgement(&self) {
+        self.shared.state().to_swallow += 1;
+    }
+
+    /// Whether such a PUBACK has come.
+    pub(crate) fn has_swallowed(&self) -> bool {
+        self.shared.state().to_swallow == 0
+    }
+
+    /// Connections that reached the broker so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.state().connections
+    }
+
+    /// What comes from connections made from now on comes from the broker's next life.
+    pub(crate) fn broker_died(&self) {
+        self.shared.state().life += 1;
+    }
+
+    /// The life that the broker is in, from 0.
+    pub(crate) fn life(&self) -> usize {
+        self.shared.state().life
+    }
+
+    /// Every answer of the broker to a verdict, in order.
+    pub(crate) fn answers(&self) -> Vec<Answer> {
+        self.shared.state().answers.clone()
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let mut state = self.shared.lock().unwrap();
+        let mut state = self.shared.state();
         state.ended = true;
         cut(&mut state.sockets);
         drop(state);
+        self.shared.changed.notify_all();
         let _ = TcpStream::connect(("127.0.0.1", self.port)); // wakes the listener, which ends
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
     }
 }
 
@@ -90,16 +174,42 @@ fn cut(sockets: &mut Vec<TcpStream>) {
     }
 }
 
-fn forward(from: &TcpStream, to: &TcpStream, direction: Direction, shared: &Arc<Mutex<Shared>>) {
-    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-    let shared = Arc::clone(shared);
+fn forward(
+    from: &TcpStream,
+    to: &TcpStream,
+    direction: Direction,
+    life: usize,
+    conversation: &Arc<Mutex<Conversation>>,
+    shared: &Arc<Shared>,
+) {
+    let (mut from, mut to) = (BufReader::new(from.try_clone().unwrap()), to.try_clone().unwrap());
+    let (conversation, shared) = (Arc::clone(conversation), Arc::clone(shared));
     thread::spawn(move || {
-        let mut buffer = [0; 16 * 1024];
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            let mode = shared.lock().unwrap().mode;
-            let swallowed =
-                mode == Mode::Silent || (mode == Mode::Deaf && direction == Direction::FromBroker);
-            if !swallowed && to.write_all(&buffer[..count]).is_err() {
+        while let Ok(Some(packet)) = packets::read(&mut from) {
+            let mut state = shared.state();
+            if direction == Direction::FromBroker
+                && let Some((key, reason)) = conversation.lock().unwrap().answered(&packet)
+            {
+                state.answers.push(Answer { key, reason, life });
+                if state.to_swallow > 0 {
+                    state.to_swallow -= 1;
+                    continue;
+                }
+            }
+            let state = shared
+                .changed
+                .wait_while(state, |state| state.mode == Mode::Stalled && !state.ended)
+                .unwrap();
+            let swallowed = state.mode == Mode::Silent
+                || (state.mode == Mode::Deaf && direction == Direction::FromBroker);
+            drop(state);
+            if swallowed {
+                continue;
+            }
+            if direction == Direction::ToBroker {
+                conversation.lock().unwrap().said(&packet);
+            }
+            if to.write_all(&packet).is_err() {
                 break;
             }
         }

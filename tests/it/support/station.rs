@@ -8,7 +8,7 @@ use std::time::Duration;
 use certiscope::health::Pulse;
 use certiscope::inspection::Parameters;
 use certiscope::publish::wire::{Clock, Condition, Provider, Snapshot, Source, SourceState};
-use certiscope::publish::{BrokerSettings, Connection, Credentials, Pump, Timing, Topics};
+use certiscope::publish::{BrokerSettings, Connection, Credentials, Protocol, Pump, Timing, Topics};
 use certiscope::store::{Backlog, Boot, Origin, Store, StoreError, StoreHandle, StoreThread};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -32,8 +32,17 @@ pub(crate) struct Station {
     made: u64,
 }
 
+/// Each version of MQTT that the agent speaks.
+pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::V5, Protocol::V3];
+
+/// A broker that is asked in one of these versions.
+pub(crate) fn broker_in(protocol: Protocol, port: u16) -> BrokerSettings {
+    BrokerSettings { protocol, ..broker_at(port, None) }
+}
+
 pub(crate) fn broker_at(port: u16, credentials: Option<(&str, &str)>) -> BrokerSettings {
     BrokerSettings {
+        protocol: Protocol::V5,
         host: "127.0.0.1".to_owned(),
         port,
         credentials: credentials.map(|(username, password)| Credentials {
@@ -42,11 +51,12 @@ pub(crate) fn broker_at(port: u16, credentials: Option<(&str, &str)>) -> BrokerS
         }),
         client_id: "certiscope-st1".to_owned(),
         keep_alive_secs: 30,
+        backlog_per_second: 10_000,
     }
 }
 
 /// Short waits, so that a test sees many attempts.
-fn timing() -> Timing {
+pub(crate) fn timing() -> Timing {
     Timing {
         connect_limit: Duration::from_secs(1),
         acknowledge_limit: Duration::from_secs(2),
@@ -54,6 +64,8 @@ fn timing() -> Timing {
         farewell_limit: Duration::from_secs(20),
         first_wait: Duration::from_millis(20),
         longest_wait: Duration::from_millis(100),
+        first_retry: Duration::from_millis(200),
+        longest_retry: Duration::from_millis(800),
     }
 }
 
@@ -84,6 +96,10 @@ fn snapshot() -> Snapshot {
 impl Station {
     /// Starts with the log in `folder`, as a new boot.
     pub(crate) fn start(folder: &Path, broker: BrokerSettings) -> Self {
+        Self::start_with(folder, broker, timing())
+    }
+
+    pub(crate) fn start_with(folder: &Path, broker: BrokerSettings, timing: Timing) -> Self {
         let parameters = Arc::new(parameters());
         let origin = Origin { boot_id: Uuid::new_v4(), station: "st1".into() };
         let mut store = Store::open(&folder.join("log.sqlite")).unwrap();
@@ -105,7 +121,7 @@ impl Station {
             broker,
             topics: Topics::new("certiscope", "site", "line", "st1").unwrap(),
             origin: origin.clone(),
-            timing: timing(),
+            timing,
             store: store.clone(),
             snapshot: snapshots,
             connection: connections,
@@ -118,15 +134,20 @@ impl Station {
 
     /// Inspects `count` parts, as fast as they can be committed; returns what their reader must see.
     pub(crate) fn inspect(&mut self, count: u64) -> Vec<Key> {
-        let first = self.made;
-        self.made += count;
-        (first..self.made)
-            .map(|n| {
-                let committed =
-                    self.store.commit(&self.origin, Arc::new(inspection(n, &self.parameters))).unwrap();
-                (self.origin.boot_id.to_string(), committed.seq)
-            })
-            .collect()
+        (0..count).map(|_| self.inspect_named(None)).collect()
+    }
+
+    /// Inspects a part whose name makes the message longer than any other.
+    pub(crate) fn inspect_long_name(&mut self, characters: usize) -> Key {
+        self.inspect_named(Some("x".repeat(characters)))
+    }
+
+    fn inspect_named(&mut self, name: Option<String>) -> Key {
+        let mut inspection = inspection(self.made, &self.parameters);
+        inspection.part_id = name.or(inspection.part_id);
+        self.made += 1;
+        let committed = self.store.commit(&self.origin, Arc::new(inspection)).unwrap();
+        (self.origin.boot_id.to_string(), committed.seq)
     }
 
     pub(crate) fn connection(&self) -> Connection {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS};
 use serde_json::Value;
@@ -25,6 +25,7 @@ pub(crate) struct Heard {
     /// Kept by the broker from before we subscribed.
     pub(crate) retained: bool,
     pub(crate) message: Value,
+    pub(crate) at: Instant,
 }
 
 /// What identifies a verdict for its reader.
@@ -58,6 +59,7 @@ impl Subscriber {
                         leaf: publish.topic.rsplit('/').next().unwrap().to_owned(),
                         retained: publish.retain,
                         message: serde_json::from_slice(&publish.payload).expect("every message is JSON"),
+                        at: Instant::now(),
                     }),
                     Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
                     Err(_) if leaving.load(Ordering::SeqCst) => return,
@@ -72,7 +74,12 @@ impl Subscriber {
 
     /// Waits until the subscription has been confirmed for the `times`-th time.
     pub(crate) fn wait_subscribed(&self, times: usize) {
-        wait_until("the reader is subscribed", || self.subscriptions.load(Ordering::SeqCst) >= times);
+        wait_until("the reader is subscribed", || self.subscribed() >= times);
+    }
+
+    /// How often the subscription has been confirmed.
+    pub(crate) fn subscribed(&self) -> usize {
+        self.subscriptions.load(Ordering::SeqCst)
     }
 
     pub(crate) fn log(&self) -> Vec<Heard> {

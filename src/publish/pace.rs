@@ -1,0 +1,94 @@
+//! How fast the backlog may go: so many messages a second, on average and nearly at any moment.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What may be sent at once after a pause, as a share of what a second allows.
+const BURST: f64 = 0.1;
+
+/// A token bucket; time is given.
+pub(super) struct Pace {
+    per_second: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Pace {
+    pub(super) fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second: per_second.into(), tokens: 1.0, at: now }
+    }
+
+    /// How many may go now.
+    pub(super) fn allowed(&mut self, now: Instant) -> usize {
+        let gained = now.duration_since(self.at).as_secs_f64() * self.per_second;
+        self.tokens = (self.tokens + gained).min((self.per_second * BURST).max(1.0));
+        self.at = now;
+        self.tokens as usize
+    }
+
+    /// They went.
+    pub(super) fn spend(&mut self, count: usize) {
+        self.tokens -= count as f64;
+    }
+
+    /// When one more may go.
+    pub(super) fn next(&self) -> Instant {
+        let lacking = (1.0 - self.tokens).max(0.0);
+        // A little more than lacks, so that rounding does not wake anybody too early.
+        self.at + Duration::from_secs_f64(lacking / self.per_second) + Duration::from_micros(100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends whatever is allowed, asking every `step`; how many went by each whole second.
+    fn sent(pace: &mut Pace, start: Instant, step: Duration, seconds: u64) -> Vec<usize> {
+        let mut total = 0;
+        let mut now = start;
+        (1..=seconds)
+            .map(|second| {
+                while now < start + Duration::from_secs(second) {
+                    let allowed = pace.allowed(now);
+                    pace.spend(allowed);
+                    total += allowed;
+                    now += step;
+                }
+                total
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_rate_is_held_however_often_it_is_asked() {
+        let start = Instant::now();
+        for (per_second, step_ms) in [(50, 1), (50, 7), (50, 90), (1, 3), (10_000, 1)] {
+            let mut pace = Pace::new(per_second, start);
+            for (second, total) in (1..).zip(sent(&mut pace, start, Duration::from_millis(step_ms), 5)) {
+                let expected = f64::from(per_second * second);
+                assert!((total as f64 - expected).abs() <= expected * 0.1 + 1.0, "{per_second}: {total}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pause_is_not_made_up_for() {
+        let start = Instant::now();
+        let mut pace = Pace::new(50, start);
+        assert_eq!(pace.allowed(start + Duration::from_secs(60)), 5);
+    }
+
+    #[test]
+    fn at_the_announced_moment_one_may_go() {
+        let start = Instant::now();
+        for per_second in [1, 3, 50, 9_999] {
+            let mut pace = Pace::new(per_second, start);
+            pace.spend(1);
+            assert_eq!(pace.allowed(start), 0);
+            let next = pace.next();
+            assert_eq!(pace.allowed(next), 1, "{per_second} a second");
+        }
+    }
+}
