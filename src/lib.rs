@@ -26,7 +26,8 @@
 //!
 //! Beside the way: [`bundle`] (model with everything that belongs to it), [`detector`] (bundle, model and
 //! score as one), [`inspection`] (the record of one part), [`calibration`] and [`evaluation`] (statistics of
-//! many parts), [`config`], [`agent`] (threads), [`machine`] (what the system says of itself), [`cli`].
+//! many parts), [`verification`] (a stored verdict computed again), [`config`], [`agent`] (threads), [`machine`]
+//! (what the system says of itself), [`cli`].
 //!
 //! # Invariants
 //!
@@ -71,6 +72,7 @@ pub mod store;
 
 pub mod calibration;
 pub mod evaluation;
+pub mod verification;
 
 pub mod agent;
 pub mod cli;
