@@ -27,9 +27,9 @@
 //!
 //! Beside the way: [`bundle`] (model with everything that belongs to it), [`detector`] (bundle, model and
 //! score as one), [`inspection`] (the record of one part), [`calibration`] and [`evaluation`] (statistics of
-//! many parts), [`config`], [`agent`] (threads, and the
-//! `supervisor` that watches them), [`health`] (the pulse of a stage), [`metrics`], [`machine`] (what the system says
-//! of itself), [`cli`].
+//! many parts), [`verification`] (a stored verdict computed again), [`config`], [`agent`] (threads, and the
+//! `supervisor` that watches them), [`health`] (the pulse of a stage), [`metrics`], [`machine`] (what the system
+//! says of itself), [`cli`].
 //!
 //! # Invariants
 //!
@@ -77,6 +77,7 @@ pub mod store;
 
 pub mod calibration;
 pub mod evaluation;
+pub mod verification;
 
 pub mod agent;
 pub mod cli;

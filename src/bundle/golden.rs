@@ -196,16 +196,20 @@ pub fn self_test(
     Ok(SelfTest { worst: differences.iter().fold(0.0, |worst, (_, d)| worst.max(*d)), tolerance })
 }
 
-/// Largest difference as a share of the spread, or of the stored score where that is larger: golden inputs may
-/// be far from normal, and on a score of 200 spreads 24 bits of precision are 1e-5 spreads. NaN as soon as one
-/// value is.
+/// Largest difference; NaN as soon as one value is.
 fn worst_difference<D: ndarray::Dimension>(
     scores: &ndarray::Array<f32, D>,
     stored: &ndarray::Array<f32, D>,
     spread: f64,
 ) -> f64 {
-    scores.iter().zip(stored).fold(0.0, |worst, (score, stored)| {
-        let difference = f64::from((score - stored).abs()) / spread.max(f64::from(*stored));
+    scores.iter().zip(stored).fold(0.0, |worst, (&score, &stored)| {
+        let difference = difference(score, stored, spread);
         if difference.is_nan() || difference > worst { difference } else { worst }
     })
+}
+
+/// Difference as a share of the spread, or of the stored score where that is larger: golden inputs and defects may
+/// be far from normal, and on a score of 200 spreads 24 bits of precision are 1e-5 spreads. NaN where a score is.
+pub(crate) fn difference(score: f32, stored: f32, spread: f64) -> f64 {
+    f64::from((score - stored).abs()) / spread.max(f64::from(stored))
 }

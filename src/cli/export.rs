@@ -9,14 +9,17 @@ use super::Failure;
 use super::log::{StoreArgs, refused, written};
 use crate::publish::wire;
 
+const PIPE: &str = "\
+To the broker again (the topic is that of the station's verdicts):
+  certiscope export --store S --boot ID --from 17 --to 40 | mosquitto_pub -l -q 1 -t TOPIC";
+
 /// Write committed verdict messages again, one a line, marked historical: closes a gap that a reader found.
 ///
-/// Every reader recognises what it has by (boot_id, seq), so a range may be sent again as a whole:
-///   certiscope export --store STATE --boot ID --from 17 --to 40 | mosquitto_pub -l -q 1 -t PREFIX/SITE/LINE/STATION/verdict
-/// Exit code 1, with the numbers named on standard error, where rows of the range are gone (retention) or were
-/// never given; those that are there are written all the same.
+/// Every reader recognises what it has by (boot_id, seq), so a range may be sent again as a whole. Exit code 1,
+/// with the numbers named on standard error, where rows of the range are gone (retention) or were never given;
+/// those that are there are written all the same.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = PIPE)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     store: StoreArgs,

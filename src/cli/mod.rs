@@ -16,6 +16,7 @@ mod inspections;
 mod log;
 mod run;
 mod simulate;
+mod verify;
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -39,6 +40,11 @@ From nothing to a running station (B is a bundle, such as models/bundles/magneti
   certiscope calibrate --bundle B --normal DIR --out B2    threshold for your parts
   certiscope check --config station.toml            what is right, what is wrong, what to do
   certiscope run --config station.toml              inspect, log, publish
+
+A defect escaped (S is the station's state folder):
+  certiscope inspections list --store S --part 'lot-7/*' --from 1d     what was decided
+  certiscope inspections show ID --store S --pictures .     why, in plain words, and the pictures
+  certiscope verify ID --store S                    computed again, does it hold?
 
 Training and exporting a model for your own parts: see models/README.md.
 Exit codes: 0 done, 1 stopped by a fault, 2 wrong usage, 75 not reachable now, 78 refused to start.
@@ -69,6 +75,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Inspections(inspections::InspectionsArgs),
     Export(export::ExportArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// How a command failed: what its exit code says.
@@ -105,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Inspections(args) => inspections::inspections(&args),
         Command::Export(args) => export::export(&args),
+        Command::Verify(args) => verify::verify(&args),
     };
     let (code, error) = match result {
         Ok(code) => return code,
@@ -173,15 +181,21 @@ enum ProviderName {
     Tensorrt,
 }
 
+impl From<ProviderName> for Provider {
+    fn from(name: ProviderName) -> Self {
+        match name {
+            ProviderName::Cpu => Self::Cpu,
+            ProviderName::Cuda => Self::Cuda,
+            ProviderName::Tensorrt => Self::TensorRt,
+        }
+    }
+}
+
 impl ModelArgs {
     /// Loads the runtime and opens the bundle's model, self-tested; a fallback is told on standard error.
     fn open(&self, bundle: &Bundle) -> Result<(Detector, Opened, Runtime), Failure> {
         let settings = SessionSettings {
-            provider: match self.provider {
-                ProviderName::Cpu => Provider::Cpu,
-                ProviderName::Cuda => Provider::Cuda,
-                ProviderName::Tensorrt => Provider::TensorRt,
-            },
+            provider: self.provider.into(),
             on_unavailable: if self.or_cpu { OnUnavailable::Cpu } else { OnUnavailable::Refuse },
             threads: self.threads.unwrap_or_else(all_cores),
         };

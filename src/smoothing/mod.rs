@@ -38,6 +38,12 @@ impl CertifiedScore {
     pub fn value(self) -> f32 {
         self.0
     }
+
+    /// What a draw scored when it was inspected. For [`crate::verification`] alone, which follows a decision that was
+    /// made on these scores; nothing is decided by it.
+    pub(crate) fn stored(score: f32) -> Self {
+        Self(score)
+    }
 }
 
 /// The side of the threshold that is certified.

@@ -1,0 +1,252 @@
+//! `certiscope verify`: is the stored verdict what its evidence gives? In words, and in an exit code.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::log::{OneArgs, StoreArgs, printable, written};
+use super::{Failure, ProviderName};
+use crate::bundle::Bundle;
+use crate::config::all_cores;
+use crate::detector::{Detector, Opened};
+use crate::diffusion::onnx::{OnUnavailable, Runtime, SessionSettings};
+use crate::evidence;
+use crate::smoothing::State;
+use crate::store::Record;
+use crate::verification::{self, Circumstance, Ending, Finding, Model, Outcome, Report, Step};
+
+/// Recompute a stored verdict from its evidence, and say which of its steps hold.
+///
+/// What differs from then (library, provider, processor, threads, version) is named first. On the same machine
+/// with the same bundle every score comes out bit for bit; elsewhere within the bundle's stored tolerance.
+/// Exit code 0: all holds. 1: something differs. 75: evidence is gone, and what is left of it holds. 78: it cannot
+/// be recomputed (no such inspection, another bundle, the model does not run).
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Folder of the bundle that decided [default: where it lay then]
+    #[arg(long)]
+    bundle: Option<PathBuf>,
+    /// Execution provider [default: the one that decided]
+    #[arg(long, value_enum)]
+    provider: Option<ProviderName>,
+    /// Threads of one model call, 1 to 256 [default: as many as then]
+    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
+    threads: Option<usize>,
+    /// ONNX Runtime's library [default: $ORT_DYLIB_PATH, or where `make setup` puts it]
+    #[arg(long)]
+    onnxruntime: Option<PathBuf>,
+    /// Print the result as a JSON object instead of words
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    let state = args.store.open()?;
+    let record = args.one.find(&state.log)?;
+    let files = state.evidence(&record).and_then(|folder| evidence::files(&folder).ok());
+    let inspection = &record.inspection;
+    let (circumstances, report) = if verification::needs_model(inspection, files.as_ref()) {
+        let bundle = bundle_of(&record, args)?;
+        let (mut detector, opened) = open(&bundle, &record, args)?;
+        let circumstances = verification::circumstances(&record, Some((&bundle, &opened.provider)));
+        announce(&circumstances, args);
+        let model = Model::new(&bundle, &mut detector).map_err(Failure::refused)?;
+        (circumstances, verification::verify(inspection, files.as_ref(), Some(model)))
+    } else {
+        let circumstances = verification::circumstances(&record, None);
+        announce(&circumstances, args);
+        (circumstances, verification::verify(inspection, files.as_ref(), None))
+    };
+    let text = if args.json {
+        format!("{:#}", as_json(&record, &circumstances, &report))
+    } else {
+        in_words(&record, &report)
+    };
+    written(writeln!(io::stdout().lock(), "{text}"))?;
+    Ok(match report.outcome() {
+        Outcome::Bits | Outcome::Tolerance => ExitCode::SUCCESS,
+        Outcome::Gone => ExitCode::from(75),
+        Outcome::Different => ExitCode::from(1),
+    })
+}
+
+/// The very bundle that decided: another one would give another verdict rightly.
+fn bundle_of(record: &Record, args: &VerifyArgs) -> Result<Bundle, Failure> {
+    let parameters = &record.inspection.parameters;
+    let folder = args.bundle.as_ref().unwrap_or(&record.bundle_folder);
+    let wanted = || {
+        format!(
+            "{} with a bundle.toml of sha256 {} is needed; looked in {}; give its folder by --bundle",
+            parameters.model,
+            if parameters.bundle_sha256.is_empty() { "(not recorded)" } else { &parameters.bundle_sha256 },
+            folder.display()
+        )
+    };
+    let bundle = Bundle::load(folder).with_context(wanted).map_err(Failure::Refused)?;
+    // A log of the first version knows the hash of the model only.
+    let same_bundle = parameters.bundle_sha256.is_empty() || parameters.bundle_sha256 == bundle.sha256;
+    if same_bundle && parameters.model_sha256 == bundle.manifest.model.sha256 {
+        return Ok(bundle);
+    }
+    Err(Failure::Refused(
+        anyhow!("{} is another bundle, of sha256 {}", bundle.label(), bundle.sha256).context(wanted()),
+    ))
+}
+
+/// The model as it ran then, as far as it runs here.
+fn open(bundle: &Bundle, record: &Record, args: &VerifyArgs) -> Result<(Detector, Opened), Failure> {
+    let inspection = &record.inspection;
+    let parameters = &inspection.parameters;
+    let provider = match args.provider {
+        Some(provider) => provider,
+        None => ProviderName::from_str(&parameters.provider, true).map_err(|_| {
+            Failure::refused(anyhow!("provider {}: unknown; give one by --provider", parameters.provider))
+        })?,
+    };
+    let stored_threads = (parameters.threads > 0).then_some(parameters.threads);
+    let settings = SessionSettings {
+        provider: provider.into(),
+        on_unavailable: OnUnavailable::Refuse,
+        threads: args.threads.or(stored_threads).unwrap_or_else(all_cores),
+    };
+    let runtime = Runtime::load(args.onnxruntime.as_deref()).map_err(Failure::refused)?;
+    let largest_call = inspection.batches.iter().copied().max().unwrap_or(1);
+    Detector::open(bundle, &runtime, &settings, largest_call)
+        .with_context(|| {
+            format!("provider {}; --provider chooses another, which is then named", parameters.provider)
+        })
+        .map_err(Failure::Refused)
+}
+
+/// Differences are named before anything is compared.
+fn announce(circumstances: &[Circumstance], args: &VerifyArgs) {
+    if args.json {
+        return;
+    }
+    for Circumstance { what, stored, here } in circumstances {
+        let stored = if stored.is_empty() { "not recorded" } else { stored };
+        // To standard error, so that it stands there even where the model then fails.
+        eprintln!("certiscope: not as it was: {what}: {stored} then, {here} now");
+    }
+}
+
+fn in_words(record: &Record, report: &Report) -> String {
+    let inspection = &record.inspection;
+    let reason =
+        inspection.verdict.reason().map(|reason| format!(" ({})", reason.word())).unwrap_or_default();
+    let part = inspection.part_id.as_deref().map_or("a part without a name".to_owned(), printable);
+    let mut words = format!("{}: {}{reason}, {part}\n", record.result_id(), inspection.verdict.word());
+    for (step, finding) in &report.steps {
+        let (word, more) = found(finding);
+        words += &format!("  {:28}  {word:16}  {more}", step_words(*step));
+        words.truncate(words.trim_end().len());
+        words.push('\n');
+    }
+    if let Some(ending) = report.ending {
+        words += &format!("{}\n", ending_words(ending, record));
+    }
+    words
+        + match report.outcome() {
+            Outcome::Bits => "The verdict holds: recomputed bit for bit.",
+            Outcome::Tolerance => "The verdict holds: recomputed within the stored tolerance.",
+            Outcome::Gone => "Evidence is gone; what is left of it holds.",
+            Outcome::Different => {
+                "The verdict does NOT hold as stored: log, evidence or machine is not what it was."
+            }
+        }
+}
+
+fn step_words(step: Step) -> &'static str {
+    match step {
+        Step::Parameters => "parameters of the bundle",
+        Step::FrameToInput => "frame to input",
+        Step::FrameToFault => "frame to fault",
+        Step::InputToScores => "input to scores",
+        Step::StoredScoresToVerdict => "stored scores to verdict",
+        Step::RecomputedScoresToVerdict => "recomputed scores to verdict",
+    }
+}
+
+/// The word of the table, and what stands behind it.
+fn found(finding: &Finding) -> (&'static str, String) {
+    match finding {
+        Finding::Equal => ("ok", String::new()),
+        Finding::Within { worst, tolerance } => {
+            ("within tolerance", format!("differs by up to {worst:.1e}; {tolerance:.0e} is allowed"))
+        }
+        Finding::Gone(what) => ("gone", what.clone()),
+        Finding::Different(what) => ("DIFFERENT", what.clone()),
+    }
+}
+
+fn ending_words(ending: Ending, record: &Record) -> String {
+    let inspection = &record.inspection;
+    let draws = inspection.scores.len();
+    let fault = inspection.fault.as_deref().unwrap_or("unknown");
+    match ending {
+        Ending::BadFrame => "No draw was made: the picture cannot be inspected.".to_owned(),
+        Ending::Rule(State::Settled) => {
+            format!("Drawing ended after {draws} draws: the target radius was reached.")
+        }
+        Ending::Rule(State::Hopeless) => {
+            format!("Drawing ended after {draws} draws: the target radius was out of reach.")
+        }
+        Ending::Rule(_) => format!("Drawing ended after {draws} draws: all that are allowed."),
+        Ending::Deadline => format!(
+            "Drawing ended after {draws} draws at the deadline of {} ms, which no recomputation can repeat; what is stored is what these draws certify.",
+            super::or_dash(inspection.parameters.deadline_ms)
+        ),
+        Ending::NotANumber => {
+            format!(
+                "Drawing ended after {draws} draws with scores that are not numbers; nothing is certified then."
+            )
+        }
+        Ending::CallFailed => format!(
+            "Drawing ended after {draws} draws by a fault of the model that a recomputation need not repeat ({fault}); nothing is certified then."
+        ),
+    }
+}
+
+fn as_json(record: &Record, circumstances: &[Circumstance], report: &Report) -> serde_json::Value {
+    let inspection = &record.inspection;
+    let steps: Vec<_> = report
+        .steps
+        .iter()
+        .map(|(step, finding)| {
+            let (worst, tolerance) = match finding {
+                Finding::Within { worst, tolerance } => (Some(worst), Some(tolerance)),
+                _ => (None, None),
+            };
+            let (word, more) = found(finding);
+            json!({ "step": step_words(*step), "finding": word, "words": more, "worst": worst, "tolerance": tolerance })
+        })
+        .collect();
+    let circumstances: Vec<_> = circumstances
+        .iter()
+        .map(|Circumstance { what, stored, here }| json!({ "what": what, "stored": stored, "here": here }))
+        .collect();
+    json!({
+        "result_id": record.result_id(),
+        "station": record.station,
+        "verdict": inspection.verdict.word(),
+        "reason": inspection.verdict.reason().map(|reason| reason.word()),
+        "not_as_it_was": circumstances,
+        "steps": steps,
+        "ending": report.ending.map(|ending| ending_words(ending, record)),
+        "outcome": match report.outcome() {
+            Outcome::Bits => "bits",
+            Outcome::Tolerance => "tolerance",
+            Outcome::Gone => "gone",
+            Outcome::Different => "different",
+        },
+    })
+}

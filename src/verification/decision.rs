@@ -1,0 +1,156 @@
+//! From scores to the verdict once more: the sequential rule of the stored parameters over draws in issue order.
+
+use super::{Finding, Yardstick};
+use crate::detector::call_size;
+use crate::inspection::Inspection;
+use crate::smoothing::{Certificate, CertifiedScore, Prior, SequentialRule, SequentialRun, Settings, State};
+use crate::verdict::{Reason, Verdict};
+
+/// What the logarithms of two machines may make of one radius, in units of sigma.
+const RADIUS_ROUNDING: f64 = 1e-9;
+
+/// Why no more draws were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The picture allowed none.
+    BadFrame,
+    /// The target radius was reached, could not be reached any more, or the draws were spent.
+    Rule(State),
+    /// The clock said so: taken from the log.
+    Deadline,
+    /// Scores that are not numbers.
+    NotANumber,
+    /// A model call failed, or did not come back: taken from the log.
+    CallFailed,
+}
+
+/// What the rule makes of a list of scores.
+pub(super) struct Followed {
+    certificate: Certificate,
+    verdict: Verdict,
+    pub(super) ending: Ending,
+}
+
+/// Counts `scores` in the stored model calls; an error where the rule would have made others, or no more.
+pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Result<Followed, String> {
+    let parameters = &*inspection.parameters;
+    let prior = Prior::new(&parameters.prior).map_err(|error| error.to_string())?;
+    let rule = SequentialRule::new(Settings {
+        alpha: parameters.alpha,
+        threshold: parameters.threshold,
+        sigma: parameters.sigma,
+        target_radius: parameters.target_radius,
+        max_draws: parameters.max_draws,
+        prior,
+    })
+    .map_err(|error| error.to_string())?;
+    let mut run = SequentialRun::new(&rule);
+    let mut rest = scores;
+    for &draws in &inspection.batches {
+        let done = run.draws();
+        let not_a_number = scores[..done as usize].iter().any(|score| score.value().is_nan());
+        if run.state() != State::Continue || not_a_number {
+            return Err(format!("the rule stops after {done} draws; the log holds {}", scores.len()));
+        }
+        // A log of the first version does not know the size of a call.
+        let expected = call_size(parameters.batch, parameters.max_draws - done);
+        if parameters.batch > 0 && draws != expected {
+            return Err(format!(
+                "a model call of {draws} draws after {done}; the rule makes one of {expected}"
+            ));
+        }
+        let (call, after) = rest
+            .split_at_checked(draws as usize)
+            .ok_or_else(|| format!("{} scores are fewer than the draws of the model calls", scores.len()))?;
+        call.iter().for_each(|score| run.push(*score));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(format!("{} scores are more than the draws of the model calls", scores.len()));
+    }
+    let ending = if scores.iter().any(|score| score.value().is_nan()) {
+        Ending::NotANumber
+    } else if inspection.verdict == Verdict::Abstain(Reason::ModelFault) {
+        Ending::CallFailed
+    } else if run.state() != State::Continue {
+        Ending::Rule(run.state())
+    } else if parameters.deadline_ms.is_some() {
+        Ending::Deadline
+    } else {
+        return Err(format!("the rule goes on after {} draws, and there was no deadline", run.draws()));
+    };
+    let mut certificate = run.certificate();
+    let otherwise = match ending {
+        Ending::Rule(_) => Reason::Undecided,
+        Ending::Deadline => Reason::Deadline,
+        Ending::BadFrame => Reason::BadFrame,
+        Ending::NotANumber | Ending::CallFailed => {
+            certificate.withdraw();
+            Reason::ModelFault
+        }
+    };
+    let verdict = Verdict::from_certificate(&certificate, otherwise);
+    Ok(Followed { certificate, verdict, ending })
+}
+
+/// Compares with what is stored; `norm`: of the map from the frame to the input, where the frame is there.
+pub(super) fn same(
+    inspection: &Inspection,
+    followed: &Result<Followed, String>,
+    norm: Option<f64>,
+    yardstick: Yardstick,
+) -> Finding {
+    let Followed { certificate: here, verdict, .. } = match followed {
+        Ok(followed) => followed,
+        Err(why) => return Finding::Different(why.clone()),
+    };
+    let apart = |what: &str, stored: &dyn std::fmt::Debug, here: &dyn std::fmt::Debug| {
+        Finding::Different(format!("{what}: {stored:?} in the log, {here:?} here"))
+    };
+    if *verdict != inspection.verdict {
+        return apart("verdict", &inspection.verdict, verdict);
+    }
+    let Some(stored) = &inspection.certificate else {
+        // Before the first draw nothing is certified.
+        return if here.draws == 0 { Finding::Equal } else { apart("draws", &0, &here.draws) };
+    };
+    if stored.side != here.side {
+        return apart("side", &stored.side, &here.side);
+    }
+    let counts = |it: &Certificate| [it.draws, it.above, it.not_a_number];
+    if counts(stored) != counts(here) {
+        return apart("draws, those above the threshold, those not a number", &counts(stored), &counts(here));
+    }
+    let mut worst = Finding::Equal;
+    let sigma = inspection.parameters.sigma;
+    let frame_radius = norm.and_then(|norm| Some((inspection.frame_radius?, here.radius / norm)));
+    for (what, (stored, here)) in
+        [("radius", Some((stored.radius, here.radius))), ("frame_radius", frame_radius)]
+            .into_iter()
+            .filter_map(|(what, pair)| Some((what, pair?)))
+    {
+        let difference = (stored - here).abs() / sigma;
+        if stored.to_bits() == here.to_bits() {
+            continue;
+        }
+        if difference.is_nan() || difference > RADIUS_ROUNDING {
+            return apart(what, &stored, &here);
+        }
+        worst = Finding::Within { worst: difference, tolerance: RADIUS_ROUNDING };
+    }
+    let mut largest = 0.0;
+    for (what, stored, here) in [
+        ("score", stored.score, here.score),
+        ("score_lower", stored.score_lower, here.score_lower),
+        ("score_upper", stored.score_upper, here.score_upper),
+    ] {
+        match (stored, here) {
+            (None, None) => {}
+            (Some(value), Some(other)) if yardstick.allows(yardstick.difference(other, value)) => {
+                largest = yardstick.difference(other, value).max(largest);
+            }
+            _ => return apart(what, &stored, &here),
+        }
+    }
+    if largest > 0.0 { yardstick.finding(largest) } else { worst }
+}
