@@ -5,6 +5,7 @@ mod bad_input;
 mod capture;
 mod commands;
 mod delivery;
+mod faults;
 mod method;
 mod preprocess;
 mod store;

@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod bundles;
+pub(crate) mod faulty;
 pub(crate) mod inspections;
 pub(crate) mod program;
 pub(crate) mod proxy;
