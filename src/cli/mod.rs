@@ -4,6 +4,7 @@
 //! not reachable right now; 78 refused to start (wrong configuration, bundle or library: starting again
 //! cannot help).
 
+mod bench;
 mod calibrate;
 mod check;
 #[cfg(feature = "demo")]
@@ -64,6 +65,7 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Check(check::CheckArgs),
     Simulate(simulate::SimulateArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// How a command failed: what its exit code says.
@@ -98,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Check(args) => check::check(&args),
         Command::Simulate(args) => simulate::simulate(&args),
+        Command::Bench(args) => bench::bench(&args),
     };
     let (code, error) = match result {
         Ok(code) => return code,
@@ -159,7 +162,19 @@ enum ProviderName {
 impl ModelArgs {
     /// Loads the runtime and opens the bundle's model, self-tested; a fallback is told on standard error.
     fn open(&self, bundle: &Bundle) -> Result<(Detector, Opened, Runtime), Failure> {
-        let settings = SessionSettings {
+        let runtime = self.runtime()?;
+        let (detector, opened) =
+            Detector::open(bundle, &runtime, &self.settings(), self.batch).map_err(Failure::refused)?;
+        warn_of_fallback(&opened);
+        Ok((detector, opened, runtime))
+    }
+
+    fn runtime(&self) -> Result<Runtime, Failure> {
+        Runtime::load(self.onnxruntime.as_deref()).map_err(Failure::refused)
+    }
+
+    fn settings(&self) -> SessionSettings {
+        SessionSettings {
             provider: match self.provider {
                 ProviderName::Cpu => Provider::Cpu,
                 ProviderName::Cuda => Provider::Cuda,
@@ -167,12 +182,7 @@ impl ModelArgs {
             },
             on_unavailable: if self.or_cpu { OnUnavailable::Cpu } else { OnUnavailable::Refuse },
             threads: self.threads.unwrap_or_else(all_cores),
-        };
-        let runtime = Runtime::load(self.onnxruntime.as_deref()).map_err(Failure::refused)?;
-        let (detector, opened) =
-            Detector::open(bundle, &runtime, &settings, self.batch).map_err(Failure::refused)?;
-        warn_of_fallback(&opened);
-        Ok((detector, opened, runtime))
+        }
     }
 }
 

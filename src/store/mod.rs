@@ -7,6 +7,7 @@
 //! Leaves out: clocks (every time is given), retention, and two agents on one file, which nothing here
 //! prevents. Costs: one sync of the disk per commit.
 
+mod commit_trial;
 mod error;
 mod outbox;
 mod record;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use crate::inspection::{Inspection, Parameters};
 use crate::publish::wire;
 
+pub use commit_trial::CommitTrial;
 pub use error::StoreError;
 pub use outbox::{Backlog, Message};
 pub use thread::{StoreHandle, StoreThread};

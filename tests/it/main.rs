@@ -2,6 +2,7 @@
 
 mod agent;
 mod bad_input;
+mod bench;
 mod capture;
 mod commands;
 mod delivery;
