@@ -4,6 +4,7 @@
 //! not reachable right now; 78 refused to start (wrong configuration, bundle or library: starting again
 //! cannot help).
 
+mod bench;
 mod calibrate;
 mod check;
 #[cfg(feature = "demo")]
@@ -76,6 +77,7 @@ enum Command {
     Inspections(inspections::InspectionsArgs),
     Export(export::ExportArgs),
     Verify(verify::VerifyArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// How a command failed: what its exit code says.
@@ -113,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Inspections(args) => inspections::inspections(&args),
         Command::Export(args) => export::export(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::Bench(args) => bench::bench(&args),
     };
     let (code, error) = match result {
         Ok(code) => return code,
@@ -194,16 +197,23 @@ impl From<ProviderName> for Provider {
 impl ModelArgs {
     /// Loads the runtime and opens the bundle's model, self-tested; a fallback is told on standard error.
     fn open(&self, bundle: &Bundle) -> Result<(Detector, Opened, Runtime), Failure> {
-        let settings = SessionSettings {
+        let runtime = self.runtime()?;
+        let (detector, opened) =
+            Detector::open(bundle, &runtime, &self.settings(), self.batch).map_err(Failure::refused)?;
+        warn_of_fallback(&opened);
+        Ok((detector, opened, runtime))
+    }
+
+    fn runtime(&self) -> Result<Runtime, Failure> {
+        Runtime::load(self.onnxruntime.as_deref()).map_err(Failure::refused)
+    }
+
+    fn settings(&self) -> SessionSettings {
+        SessionSettings {
             provider: self.provider.into(),
             on_unavailable: if self.or_cpu { OnUnavailable::Cpu } else { OnUnavailable::Refuse },
             threads: self.threads.unwrap_or_else(all_cores),
-        };
-        let runtime = Runtime::load(self.onnxruntime.as_deref()).map_err(Failure::refused)?;
-        let (detector, opened) =
-            Detector::open(bundle, &runtime, &settings, self.batch).map_err(Failure::refused)?;
-        warn_of_fallback(&opened);
-        Ok((detector, opened, runtime))
+        }
     }
 }
 

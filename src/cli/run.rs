@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{Failure, or_dash, rounded_down};
 use crate::agent::{self, AgentError, Recorded, Stop, Summary};
+use crate::capture::FrameSource;
 use crate::config::Config;
 
 /// Run a station: capture, inspect, log and publish until told to stop.
@@ -36,10 +37,24 @@ pub(super) fn run_agent(
     stop: &Stop,
     observe: impl FnMut(&Recorded<'_>) + Send,
 ) -> Result<Summary, Failure> {
-    agent::run(config, stop, observe).map_err(|error| match error {
+    agent::run(config, stop, observe).map_err(failure)
+}
+
+/// The same on a source of the caller's.
+pub(super) fn run_agent_on(
+    config: &Config,
+    source: Box<dyn FrameSource>,
+    stop: &Stop,
+    observe: impl FnMut(&Recorded<'_>) + Send,
+) -> Result<Summary, Failure> {
+    agent::run_on(config, source, stop, observe).map_err(failure)
+}
+
+fn failure(error: AgentError) -> Failure {
+    match error {
         AgentError::Refused(error) => Failure::Refused(error),
         AgentError::Stopped(error) => Failure::Stopped(error),
-    })
+    }
 }
 
 /// The first SIGINT or SIGTERM asks for an ordered stop, the second ends at once.

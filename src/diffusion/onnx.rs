@@ -7,6 +7,7 @@
 //! Threads: a session belongs to the thread that owns the [`OnnxDenoiser`] (`&mut`).
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array1, Array4, ArrayView4, Ix4};
 use ort::environment::Environment;
@@ -27,6 +28,9 @@ pub struct Runtime {
     environment: Environment,
     library: PathBuf,
 }
+
+/// The one that was loaded: the library allows a single environment in the life of a process.
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// Why the U-Net cannot be run at all.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,10 @@ impl Runtime {
     /// Loads the library from, in this order: `configured`, `ORT_DYLIB_PATH`, the cache that set-up fills,
     /// the system's own search path.
     pub fn load(configured: Option<&Path>) -> Result<Self, OnnxError> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*loaded {
+            return Ok(runtime.clone());
+        }
         let library = configured
             .map(Path::to_path_buf)
             .or_else(|| std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from))
@@ -61,7 +69,7 @@ impl Runtime {
             .with_name("certiscope")
             .build()
             .map_err(|e| refused(e.to_string()))?;
-        Ok(Self { environment, library })
+        Ok(loaded.insert(Self { environment, library }).clone())
     }
 
     pub fn library(&self) -> &Path {

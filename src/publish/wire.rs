@@ -1,7 +1,7 @@
 //! The words of the wire: what `verdict`, `status` and `heartbeat` say, field by field.
 //!
-//! Guarantees: field names, order and types are those of the contract (`verdict.schema.json`, checked
-//! against every message in the tests); a key never changes its type, absent values are `null`; radii are
+//! Guarantees: field names, order and types are those of the contract (`verdict.schema.json`, `status.schema.json`,
+//! checked against every message in the tests); a key never changes its type, absent values are `null`; radii are
 //! rounded down to six digits, so that what is claimed on the wire is never more than what
 //! was certified; no number is NaN or infinite.
 //! Leaves out: topics and delivery (see `topics`, `pump`).
@@ -19,6 +19,9 @@ use crate::verdict::Verdict;
 
 /// The JSON Schema (2020-12) of a `verdict` and a `last` message.
 pub const VERDICT_SCHEMA: &str = include_str!("verdict.schema.json");
+
+/// The JSON Schema (2020-12) of a `status` message.
+pub const STATUS_SCHEMA: &str = include_str!("status.schema.json");
 
 /// Decimal digits of a radius on the wire.
 const RADIUS_DIGITS: i32 = 6;

@@ -7,6 +7,7 @@
 //! One agent at a time writes a log (a lock beside the file), others may read it. Leaves out: clocks (every time
 //! is given). Costs: one sync of the disk per commit (`certiscope bench` measures it).
 
+mod commit_trial;
 mod error;
 mod log;
 mod outbox;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 use crate::inspection::{Inspection, Parameters};
 use crate::publish::wire;
 
+pub use commit_trial::CommitTrial;
 pub use error::{Cause, StoreError};
 pub use log::{Delivery, Filter, Keeping, Log, LogError, Order, Record, Records, Start};
 pub use outbox::{Backlog, Message};

@@ -2,10 +2,13 @@
 
 mod agent;
 mod bad_input;
+mod bench;
 mod capture;
 mod commands;
 mod delivery;
+mod faulty_model;
 mod injected;
+
 mod method;
 mod preprocess;
 mod status;

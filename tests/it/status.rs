@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
+use certiscope::publish::wire::STATUS_SCHEMA;
 use serde_json::Value;
 
 use crate::support::line::Line;
@@ -16,6 +17,8 @@ fn status_and_metrics_say_the_same() {
     line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
     let agent = line.start();
     let status = line.wait_status("some verdicts", |status| status["verdicts"]["normal"].as_u64() > Some(5));
+    let schema: Value = serde_json::from_str(STATUS_SCHEMA).unwrap();
+    let schema = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
     for stage in ["capture", "inference", "record", "store", "publish", "retention"] {
         let turns = &status["stages"][stage]["turns"];
         assert!(turns.as_u64().unwrap() > 0, "{stage}: {status}");
@@ -47,8 +50,17 @@ fn status_and_metrics_say_the_same() {
     wait_until("the stages turn", || turns(&get(port, "/metrics")) > turns(&answer));
     assert!(get(port, "/").starts_with("HTTP/1.1 404"));
     agent.stop();
-    let last: Value = line.wait_status("stopped", |status| status["state"] == "stopped");
-    assert_eq!(last["outbox"]["depth"], 0);
+    let stopped: Value = line.wait_status("stopped", |status| status["state"] == "stopped");
+    assert_eq!(stopped["outbox"]["depth"], 0);
+    for heard in line.reader.heard("status") {
+        let refused: Vec<String> = schema.iter_errors(&heard.message).map(|error| error.to_string()).collect();
+        assert!(refused.is_empty(), "{refused:?} in {}", heard.message);
+        for key in stopped.as_object().unwrap().keys() {
+            let mut without = heard.message.clone();
+            without.as_object_mut().unwrap().remove(key);
+            assert!(!schema.is_valid(&without), "accepted without {key}");
+        }
+    }
 }
 
 #[test]

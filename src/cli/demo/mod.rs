@@ -94,7 +94,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn unpack_bundle(folder: &Path) -> anyhow::Result<()> {
+pub(super) fn unpack_bundle(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| {
         format!("{}: cannot be made; give a writable folder with --state", folder.display())
     })?;

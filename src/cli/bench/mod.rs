@@ -1,0 +1,229 @@
+//! `certiscope bench`: what this machine does with a bundle, in figures to hold against another machine's.
+//!
+//! Three parts: throughput (the agent against a bare loop of model calls, in turns), what a commit costs
+//! with and without its sync, and starts of the program itself (time to the first verdict, memory).
+//! Guarantees: the agent is the real one, with its capture, evidence and log on the disk of the scratch folder;
+//! every figure that was measured more than once comes with its least and its largest value; whatever it wrote is
+//! removed again, also after Ctrl-C.
+//! Leaves out: the broker (a port where nobody listens: verdicts stay in the outbox, as in an outage) and the
+//! camera (frames lie decoded in memory).
+
+mod report;
+mod startup;
+mod throughput;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use indicatif::ProgressBar;
+use tempfile::TempDir;
+
+use super::run::stop_on_signals;
+use super::{Failure, ModelArgs, load_bundle, progress_bar};
+use crate::agent::Stop;
+use crate::bundle::Bundle;
+use crate::config::Config;
+use crate::diffusion::onnx::{Runtime, SessionSettings};
+use crate::inspection::Inspection;
+use crate::store::CommitTrial;
+use report::{CommitTimes, Report};
+
+/// Measure this machine: model evaluations a second, memory, time to the first verdict.
+///
+/// The agent inspects simulated parts from memory and takes turns with a bare loop of model calls of the same
+/// batch, threads and session settings: their ratio is what everything around the model leaves of it. Then
+/// commits with and without a sync, and starts of the program itself. Nobody listens as a broker.
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// Folder of a calibrated bundle [default: the demo's, where it is built in]
+    #[arg(long, required = cfg!(not(feature = "demo")))]
+    bundle: Option<PathBuf>,
+    /// Seconds of throughput to measure, half of them bare; everything else takes about a third on top
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Folder on the disk to measure; what is written there is removed again [default: the system's
+    /// temporary folder, which may be memory]
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
+    /// Print the figures as JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// Starts of the program: a single one says little.
+const STARTS: u64 = 3;
+/// Pairs of commits at most, and the share of the time they may take on a slow disk.
+const COMMITS: u64 = 300;
+const COMMITS_SHARE: f64 = 1.0 / 6.0;
+
+/// What is measured: the same for the agent, the bare loop and the program.
+struct Subject {
+    bundle: Bundle,
+    runtime: Runtime,
+    settings: SessionSettings,
+    batch: u32,
+    /// Of a station that inspects simulated parts with them as fast as it goes.
+    configuration: String,
+}
+
+pub(super) fn bench(args: &BenchArgs) -> Result<ExitCode, Failure> {
+    let interrupted = Stop::default();
+    stop_on_signals(&interrupted)?;
+    let scratch = scratch(args.scratch.as_deref()).map_err(Failure::refused)?;
+    let subject = subject(args, scratch.path())?;
+    let load_before = report::load();
+    let length = Duration::from_secs(args.seconds);
+    let turns = throughput::Turns::within(length);
+    let bar = progress_bar(2 * turns.rounds + COMMITS + STARTS, "");
+    let watch = Watch { interrupted: &interrupted, bar: &bar };
+
+    let throughput = throughput::measure(&subject, scratch.path(), turns, &watch)?;
+    let limit = length.mul_f64(COMMITS_SHARE);
+    let commits = time_commits(scratch.path(), &throughput.sample, limit, &watch)?;
+    bar.set_message("starts");
+    bar.set_message("starts");
+    let starts = (1..=STARTS)
+        .map(|start| {
+            let lasting = if start == STARTS { length / 3 } else { Duration::ZERO };
+            let folder = scratch.path().join(format!("start-{start}"));
+            let started = startup::measure(&subject, &folder, lasting, &watch);
+            bar.inc(1);
+            started
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    bar.finish_and_clear();
+
+    let report =
+        Report { subject: &subject, load_before, scratch: scratch.path(), throughput, commits, starts };
+    if args.json {
+        println!("{:#}", report.as_json());
+    } else {
+        print!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everybody who measures looks at it: shows how far it is, and ends the measuring when the user does.
+struct Watch<'a> {
+    interrupted: &'a Stop,
+    bar: &'a ProgressBar,
+}
+
+impl Watch<'_> {
+    fn go_on(&self) -> Result<(), Failure> {
+        if self.interrupted.requested() {
+            return Err(Failure::stopped(anyhow!("bench: interrupted; there are no figures")));
+        }
+        Ok(())
+    }
+}
+
+fn scratch(folder: Option<&Path>) -> anyhow::Result<TempDir> {
+    let folder = folder.map_or_else(std::env::temp_dir, Path::to_path_buf);
+    tempfile::Builder::new()
+        .prefix("certiscope-bench-")
+        .tempdir_in(&folder)
+        .with_context(|| format!("{}: give a writable folder with --scratch", folder.display()))
+}
+
+fn subject(args: &BenchArgs, scratch: &Path) -> Result<Subject, Failure> {
+    let folder = match &args.bundle {
+        Some(folder) => std::path::absolute(folder).map_err(Failure::refused)?,
+        None => embedded_bundle(scratch)?,
+    };
+    let bundle = load_bundle(&folder)?;
+    Ok(Subject {
+        runtime: args.model.runtime()?,
+        settings: args.model.settings(),
+        batch: args.model.batch,
+        configuration: configuration(&bundle, &args.model),
+        bundle,
+    })
+}
+
+#[cfg(feature = "demo")]
+fn embedded_bundle(scratch: &Path) -> Result<PathBuf, Failure> {
+    let folder = scratch.join("bundle");
+    super::demo::unpack_bundle(&folder).map_err(Failure::stopped)?;
+    Ok(folder)
+}
+
+#[cfg(not(feature = "demo"))]
+fn embedded_bundle(_: &Path) -> Result<PathBuf, Failure> {
+    unreachable!("--bundle is required where none is built in")
+}
+
+/// A station on the line simulator. Port 1 refuses at once on any ordinary machine, which costs the agent nothing.
+fn configuration(bundle: &Bundle, model: &ModelArgs) -> String {
+    let quoted = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned()).to_string();
+    let library = model.onnxruntime.as_deref().map_or_else(String::new, |library| {
+        let library = std::path::absolute(library).unwrap_or_else(|_| library.to_path_buf());
+        format!("[onnxruntime]\nlibrary = {}\n", quoted(&library))
+    });
+    let SessionSettings { provider, threads, .. } = model.settings();
+    format!(
+        r#"{library}
+[store]
+folder = "state"
+[broker]
+host = "127.0.0.1"
+port = 1
+[[station]]
+name = "bench"
+bundle = {bundle}
+[station.source]
+kind = "simulator"
+delivery = "every"
+[station.smoothing]
+target_radius = {target_radius:?}
+max_draws = {max_draws}
+batch = {batch}
+[station.model]
+provider = "{provider}"
+on_unavailable = "{on_unavailable}"
+threads = {threads}
+"#,
+        bundle = quoted(&bundle.folder),
+        target_radius = bundle.level.sigma() / 2.0,
+        max_draws = model.batch.max(200),
+        batch = model.batch,
+        provider = provider.word(),
+        on_unavailable = if model.or_cpu { "cpu" } else { "refuse" },
+    )
+}
+
+impl Subject {
+    /// The configuration for a station whose files lie in `folder`.
+    fn config(&self, folder: &Path) -> Result<Config, Failure> {
+        Config::parse(&self.configuration, &folder.join("station.toml")).map_err(Failure::refused)
+    }
+}
+
+/// Commits like that of `sample`, in pairs with and without a sync.
+fn time_commits(
+    scratch: &Path,
+    sample: &Inspection,
+    limit: Duration,
+    watch: &Watch<'_>,
+) -> Result<CommitTimes, Failure> {
+    watch.bar.set_message("commits");
+    let mut trial = CommitTrial::open(scratch, sample).map_err(Failure::stopped)?;
+    let mut times = CommitTimes::default();
+    let begun = Instant::now();
+    for _ in 0..COMMITS {
+        watch.go_on()?;
+        let (synced, unsynced) = trial.commit_both().map_err(Failure::stopped)?;
+        times.synced.push(synced);
+        times.unsynced.push(unsynced);
+        watch.bar.inc(1);
+        if begun.elapsed() > limit {
+            break;
+        }
+    }
+    Ok(times)
+}

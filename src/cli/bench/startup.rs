@@ -1,0 +1,157 @@
+//! Starts of `certiscope run` itself: how long until its first verdict is on the disk, and the memory it takes.
+//!
+//! Guarantees: the program that is started is this very file; it is told to stop as systemd would tell it, and killed
+//! only if that takes too long or the measuring fails. The first verdict is seen in its log, which it writes after
+//! the commit. Leaves out: a cold disk; library and model are in the page cache by now.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Subject, Watch};
+use crate::cli::Failure;
+
+/// Beyond any start or end on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a wait looks up.
+const GLANCE: Duration = Duration::from_millis(100);
+/// Lines of the program's log to show when it fails.
+const LAST_LINES: usize = 5;
+
+/// One start.
+pub(super) struct Start {
+    pub(super) first_verdict: Duration,
+    pub(super) verdicts: u64,
+    /// Resident after these verdicts, and at the most until then; bytes. `None` where the system does not tell.
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) peak_bytes: Option<u64>,
+}
+
+/// Starts the station in the new `folder`, lets it inspect for `lasting` after its first verdict, ends it.
+pub(super) fn measure(
+    subject: &Subject,
+    folder: &Path,
+    lasting: Duration,
+    watch: &Watch<'_>,
+) -> Result<Start, Failure> {
+    let mut program = Program::start(subject, folder).map_err(Failure::stopped)?;
+    let first = program
+        .next_verdict(Instant::now() + PATIENCE, watch)?
+        .ok_or_else(|| program.failed("gave no verdict"))?;
+    let first_verdict = first - program.begun;
+    let mut verdicts = 1;
+    while program.next_verdict(first + lasting, watch)?.is_some() {
+        verdicts += 1;
+    }
+    let resident_bytes = program.memory("VmRSS:");
+    let peak_bytes = program.memory("VmHWM:");
+    program.stop(watch)?;
+    Ok(Start { first_verdict, verdicts, resident_bytes, peak_bytes })
+}
+
+/// A running `certiscope run`, killed when dropped.
+struct Program {
+    process: Child,
+    begun: Instant,
+    /// Its log, line by line as it is written; ends with the program.
+    log: Receiver<(Instant, String)>,
+    last_lines: VecDeque<String>,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // an error means that it has ended
+        let _ = self.process.wait();
+    }
+}
+
+impl Program {
+    fn start(subject: &Subject, folder: &Path) -> anyhow::Result<Self> {
+        let configuration = folder.join("station.toml");
+        std::fs::create_dir(folder)
+            .and_then(|()| std::fs::write(&configuration, &subject.configuration))
+            .with_context(|| configuration.display().to_string())?;
+        let file = std::env::current_exe().context("where this program lies")?;
+        let begun = Instant::now();
+        let mut process = Command::new(&file)
+            .arg("run")
+            .arg("--config")
+            .arg(&configuration)
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{}: cannot be started", file.display()))?;
+        let lines = BufReader::new(process.stderr.take().expect("it is piped")).lines();
+        let (out, log) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if out.send((Instant::now(), line)).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { process, begun, log, last_lines: VecDeque::new() })
+    }
+
+    /// When the next verdict was logged; `None` if there is none until `end`.
+    fn next_verdict(&mut self, end: Instant, watch: &Watch<'_>) -> Result<Option<Instant>, Failure> {
+        while let Some((at, line)) = self.next_line(end, watch)? {
+            if line.contains(" seq=") {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next line of the log; `None` at its end, and if there is none until `end`.
+    fn next_line(&mut self, end: Instant, watch: &Watch<'_>) -> Result<Option<(Instant, String)>, Failure> {
+        while Instant::now() < end {
+            watch.go_on()?;
+            match self.log.recv_timeout(GLANCE) {
+                Ok((at, line)) => {
+                    self.last_lines.truncate(LAST_LINES - 1);
+                    self.last_lines.push_front(line.clone());
+                    return Ok(Some((at, line)));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// A value of /proc/PID/status, in bytes.
+    fn memory(&self, key: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
+        let kib = status.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?;
+        Some(kib.parse::<u64>().ok()? * 1024)
+    }
+
+    /// Tells it to stop and waits until it has.
+    fn stop(&mut self, watch: &Watch<'_>) -> Result<(), Failure> {
+        kill_process(Pid::from_child(&self.process), Signal::TERM)
+            .context("stopping the started program")
+            .map_err(Failure::stopped)?;
+        let end = Instant::now() + PATIENCE;
+        while self.next_line(end, watch)?.is_some() {}
+        if Instant::now() >= end {
+            return Err(self.failed("did not stop when it was told to"));
+        }
+        // Its log has ended, so it is ending.
+        let status = self.process.wait().map_err(Failure::stopped)?;
+        if status.success() { Ok(()) } else { Err(self.failed(&format!("ended with {status}"))) }
+    }
+
+    fn failed(&self, how: &str) -> Failure {
+        let log: Vec<&str> = self.last_lines.iter().rev().map(String::as_str).collect();
+        Failure::stopped(anyhow!("bench: the started program {how}; its last words:\n{}", log.join("\n")))
+    }
+}

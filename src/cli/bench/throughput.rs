@@ -1,0 +1,334 @@
+//! The agent's pipeline against a bare loop of model calls, in turns, in one process.
+//!
+//! Guarantees: only one of them works at a time: the pipeline has committed everything it was given before the
+//! bare loop begins. The pipeline's evaluations are counted from what it committed, between the first and the last
+//! commit of its turn. Rounds change who is first (ABBA), so that a machine that gets slower harms neither.
+//! Leaves out: the difference that a camera makes; frames lie decoded in memory and are copied once.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use ndarray::{Array3, Array4};
+
+use super::{Subject, Watch};
+use crate::agent::{Recorded, Stop};
+use crate::capture::simulator::{Simulator, SimulatorSettings};
+use crate::capture::{CaptureError, Frame, FrameSource, Next, Picture, Stamp};
+use crate::cli::Failure;
+use crate::cli::run::run_agent_on;
+use crate::diffusion::denoiser::Denoiser;
+use crate::diffusion::noise::NoisyDraw;
+use crate::diffusion::onnx::{OnnxDenoiser, ProviderReport};
+use crate::diffusion::schedule::Timestep;
+use crate::inspection::{FrameSeed, Inspection};
+use crate::preprocess::Input;
+use crate::verdict::Verdict;
+
+/// Simulated parts, over and over: more than the model or a cache could get used to.
+const PICTURES: u64 = 64;
+/// How long a turn is meant to last: some frames on a small machine, and many turns a minute.
+const TURN: Duration = Duration::from_secs(2);
+/// A rate is taken between commits: without this many, a turn goes on.
+const LEAST_COMMITS: usize = 3;
+/// How often a wait for the pipeline looks up.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// How the time is divided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turns {
+    /// Each is one turn of the pipeline and one of the bare loop. Even: as many begin with the one as the other.
+    pub(super) rounds: u64,
+    pub(super) length: Duration,
+}
+
+impl Turns {
+    pub(super) fn within(time: Duration) -> Self {
+        let pairs = time.div_duration_f64(4 * TURN).round().max(1.0);
+        let rounds = 2 * pairs as u64;
+        Self { rounds, length: time / (2 * rounds as u32) }
+    }
+}
+
+/// What was measured.
+pub(super) struct Throughput {
+    pub(super) turns: Turns,
+    pub(super) rounds: Vec<Round>,
+    pub(super) provider: ProviderReport,
+    /// Of all inspections.
+    pub(super) verdicts: Verdicts,
+    /// One of the inspections, as they come.
+    pub(super) sample: Inspection,
+}
+
+pub(super) struct Round {
+    pub(super) pipeline: Rate,
+    /// Model evaluations a second.
+    pub(super) bare: f64,
+}
+
+/// Of one turn of the pipeline, per second.
+pub(super) struct Rate {
+    pub(super) evaluations: f64,
+    pub(super) frames: f64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Verdicts {
+    pub(super) normal: u64,
+    pub(super) anomalous: u64,
+    pub(super) abstain: u64,
+}
+
+/// Runs the station on frames from memory, in turns with the bare loop.
+pub(super) fn measure(
+    subject: &Subject,
+    scratch: &Path,
+    turns: Turns,
+    watch: &Watch<'_>,
+) -> Result<Throughput, Failure> {
+    watch.bar.set_message("evaluations");
+    let mut bare = BareLoop::open(subject)?;
+    let gate = Arc::new(Gate::default());
+    let source = Box::new(FromMemory::new(Arc::clone(&gate))?);
+    let config = subject.config(scratch)?;
+    let (out, commits) = channel();
+    std::thread::scope(|scope| {
+        let agent = scope.spawn(move || {
+            run_agent_on(&config, source, &Stop::default(), |recorded| {
+                let _ = out.send(Commit::of(recorded)); // nobody listens to the last ones after an interruption
+            })
+        });
+        let mut pipeline =
+            Pipeline { gate: &gate, commits, watch, verdicts: Verdicts::default(), sample: None };
+        let rounds = take_turns(&mut pipeline, &mut bare, turns, watch);
+        gate.turn_to(Turn::Over);
+        let Pipeline { verdicts, sample, .. } = pipeline;
+        // What ended the agent says more than that it has ended.
+        agent.join().map_err(|_| Failure::stopped(anyhow!("bench: the agent panicked")))??;
+        let rounds = rounds?;
+        let sample = sample.expect("each round committed some");
+        Ok(Throughput { turns, rounds, provider: bare.model.provider().clone(), verdicts, sample })
+    })
+}
+
+fn take_turns(
+    pipeline: &mut Pipeline<'_>,
+    bare: &mut BareLoop,
+    turns: Turns,
+    watch: &Watch<'_>,
+) -> Result<Vec<Round>, Failure> {
+    // Warm: the first calls of a session take memory and choose kernels.
+    pipeline.turn(Duration::ZERO)?;
+    bare.turn(Duration::ZERO, watch)?;
+    (0..turns.rounds)
+        .map(|round| {
+            let pipeline_first = round % 2 == 0;
+            let earlier = if pipeline_first { None } else { Some(bare.turn(turns.length, watch)?) };
+            watch.bar.inc(u64::from(earlier.is_some()));
+            let pipeline = pipeline.turn(turns.length)?;
+            watch.bar.inc(1);
+            let bare = match earlier {
+                Some(rate) => rate,
+                None => bare.turn(turns.length, watch)?,
+            };
+            watch.bar.inc(u64::from(pipeline_first));
+            Ok(Round { pipeline, bare })
+        })
+        .collect()
+}
+
+/// A session of its own with the same settings, fed the same batch again and again.
+struct BareLoop {
+    model: OnnxDenoiser,
+    x_k: Array4<f32>,
+    k: Timestep,
+}
+
+impl BareLoop {
+    fn open(subject: &Subject) -> Result<Self, Failure> {
+        let Subject { bundle, runtime, settings, batch, .. } = subject;
+        let input = bundle.manifest.input_shape();
+        let model =
+            OnnxDenoiser::open(runtime, &bundle.model_file(), input, settings).map_err(Failure::refused)?;
+        let [channels, height, width] = input;
+        let grey = Input::from_unit_range(Array3::from_elem((channels, height, width), 0.5))
+            .expect("grey is in the unit range");
+        let mut x_k = Array4::zeros((*batch as usize, channels, height, width));
+        for (index, mut slot) in x_k.outer_iter_mut().enumerate() {
+            slot.assign(&NoisyDraw::of(&grey, bundle.level, FrameSeed([0; 32]), index as u32).x_k());
+        }
+        Ok(Self { model, x_k, k: bundle.level.k() })
+    }
+
+    /// Model evaluations a second.
+    fn turn(&mut self, length: Duration, watch: &Watch<'_>) -> Result<f64, Failure> {
+        let begun = Instant::now();
+        let mut evaluations = 0;
+        while evaluations == 0 || begun.elapsed() < length {
+            watch.go_on()?;
+            self.model.predict_noise(self.x_k.view(), self.k).map_err(Failure::stopped)?;
+            evaluations += self.x_k.len_of(ndarray::Axis(0));
+        }
+        Ok(evaluations as f64 / begun.elapsed().as_secs_f64())
+    }
+}
+
+/// The running agent, from outside.
+struct Pipeline<'a> {
+    gate: &'a Gate,
+    commits: Receiver<Commit>,
+    watch: &'a Watch<'a>,
+    verdicts: Verdicts,
+    sample: Option<Inspection>,
+}
+
+/// One inspection that is on the disk.
+struct Commit {
+    at: Instant,
+    inspection: Inspection,
+}
+
+impl Commit {
+    fn of(recorded: &Recorded<'_>) -> Self {
+        Self { at: Instant::now(), inspection: recorded.inspection.clone() }
+    }
+
+    fn evaluations(&self) -> usize {
+        self.inspection.scores.len()
+    }
+}
+
+impl Pipeline<'_> {
+    /// Lets frames in for as long as the turn lasts and waits until all of them are committed.
+    fn turn(&mut self, length: Duration) -> Result<Rate, Failure> {
+        let served_before = self.gate.turn_to(Turn::Pipeline);
+        let end = Instant::now() + length;
+        let mut commits = Vec::new();
+        while commits.len() < LEAST_COMMITS || Instant::now() < end {
+            commits.extend(self.next_commit()?);
+        }
+        let served = self.gate.turn_to(Turn::Bare) - served_before;
+        while (commits.len() as u64) < served {
+            commits.extend(self.next_commit()?);
+        }
+        let (first, rest) = commits.split_first().expect("there are LEAST_COMMITS");
+        let last = rest.last().expect("there are LEAST_COMMITS");
+        let seconds = (last.at - first.at).as_secs_f64();
+        let evaluations: usize = rest.iter().map(Commit::evaluations).sum();
+        let rate = Rate { evaluations: evaluations as f64 / seconds, frames: rest.len() as f64 / seconds };
+        self.sample = commits.pop().map(|commit| commit.inspection);
+        Ok(rate)
+    }
+
+    /// The next commit, or none within a glance.
+    fn next_commit(&mut self) -> Result<Option<Commit>, Failure> {
+        self.watch.go_on()?;
+        match self.commits.recv_timeout(GLANCE) {
+            Ok(commit) => {
+                match commit.inspection.verdict {
+                    Verdict::Normal => self.verdicts.normal += 1,
+                    Verdict::Anomalous => self.verdicts.anomalous += 1,
+                    Verdict::Abstain(_) => self.verdicts.abstain += 1,
+                }
+                Ok(Some(commit))
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Failure::stopped(anyhow!("bench: the agent ended before its frames did")))
+            }
+        }
+    }
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    #[default]
+    Bare,
+    Pipeline,
+    Over,
+}
+
+/// Lets frames through while it is the pipeline's turn.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    turn: Turn,
+    /// Frames that were let through.
+    served: u64,
+}
+
+impl Gate {
+    /// Changes whose turn it is; returns the frames let through so far.
+    fn turn_to(&self, turn: Turn) -> u64 {
+        let mut state = self.lock();
+        state.turn = turn;
+        self.changed.notify_all();
+        state.served
+    }
+
+    /// A changed state is whole, whoever died while holding the lock.
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Simulated parts as a camera would give them that costs nothing.
+struct FromMemory {
+    pictures: Vec<Picture>,
+    gate: Arc<Gate>,
+}
+
+impl FromMemory {
+    fn new(gate: Arc<Gate>) -> Result<Self, Failure> {
+        let settings = SimulatorSettings {
+            parts_per_second: None,
+            count: Some(PICTURES),
+            ..SimulatorSettings::default()
+        };
+        let mut simulator = Simulator::new(settings).map_err(Failure::stopped)?;
+        let mut pictures = Vec::new();
+        while let Next::Frame(frame) = simulator.next(Duration::ZERO).map_err(Failure::stopped)? {
+            pictures.push(frame.picture.map_err(Failure::stopped)?);
+        }
+        Ok(Self { pictures, gate })
+    }
+}
+
+impl FrameSource for FromMemory {
+    fn next(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+        let (mut state, _) = self
+            .gate
+            .changed
+            .wait_timeout_while(self.gate.lock(), wait, |state| state.turn == Turn::Bare)
+            .unwrap_or_else(PoisonError::into_inner);
+        match state.turn {
+            Turn::Bare => return Ok(Next::NotYet),
+            Turn::Over => return Ok(Next::End),
+            Turn::Pipeline => state.served += 1,
+        }
+        let source_seq = state.served;
+        drop(state);
+        let picture = &self.pictures[source_seq as usize % self.pictures.len()];
+        Ok(Next::Frame(Box::new(Frame {
+            source_seq,
+            captured_at: Stamp::now(),
+            part_id: None,
+            picture: Ok(picture.clone()),
+            encoded: None,
+            truth: None,
+        })))
+    }
+
+    fn describe(&self) -> String {
+        format!("{} simulated parts from memory, over and over", self.pictures.len())
+    }
+}

@@ -1,0 +1,83 @@
+//! A model that goes wrong: what becomes of the picture it went wrong on, and of the next.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::faulty::{Part, faulty};
+use crate::support::program::{certiscope, run};
+
+/// One `inspect` of these parts in one call of the model each, with its results.
+fn inspect(parts: &[Part]) -> Vec<Value> {
+    let folder = TempDir::new().unwrap();
+    let pictures = parts.iter().enumerate().map(|(at, part)| part.write(folder.path(), &format!("{at}.png")));
+    let ran = run(certiscope("inspect")
+        .args(["--json", "--batch", "32", "--bundle"])
+        .arg(faulty())
+        .arg("--heat-maps")
+        .arg(folder.path())
+        .args(pictures));
+    ran.succeeded().json().as_array().unwrap().clone()
+}
+
+#[test]
+fn a_model_that_goes_wrong_abstains_on_that_picture_only() {
+    let results = inspect(&[Part::Normal, Part::NotANumber, Part::Error, Part::Defect, Part::Normal]);
+    let verdicts: Vec<_> = results.iter().map(|result| result["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["normal", "abstain", "abstain", "anomalous", "normal"]);
+    for (result, fault) in [(&results[1], "not numbers"), (&results[2], "out of data bounds")] {
+        assert_eq!((&result["reason"], &result["radius"]), (&"model_fault".into(), &Value::Null), "{result}");
+        assert!(result["fault"].as_str().unwrap().contains(fault), "{result}");
+    }
+    for certified in [0, 3, 4] {
+        assert!(results[certified]["radius"].as_f64().unwrap() >= 0.02, "{}", results[certified]);
+    }
+}
+
+#[test]
+fn a_slow_model_gives_right_results_late() {
+    let [normal, slow] = inspect(&[Part::Normal, Part::Slow]).try_into().unwrap();
+    assert_eq!((&normal["verdict"], &slow["verdict"]), (&"normal".into(), &"normal".into()));
+    let ms = |result: &Value| result["infer_ms"].as_f64().unwrap();
+    assert!(ms(&slow) > 300.0 && ms(&slow) > 10.0 * ms(&normal), "{} and {} ms", ms(&slow), ms(&normal));
+}
+
+/// What the fixture is for; `inspect` itself knows no limit.
+#[test]
+fn a_call_that_hangs_gives_no_result() {
+    let folder = TempDir::new().unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_certiscope"))
+        .args(["inspect", "--bundle"])
+        .arg(faulty())
+        .arg("--heat-maps")
+        .arg(folder.path())
+        .args([Part::Normal.write(folder.path(), "one.png"), Part::Hang.write(folder.path(), "two.png")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(program.stdout.take().unwrap());
+    let (said, results) = channel();
+    let reader = std::thread::spawn(move || {
+        for line in output.lines() {
+            let _ = said.send(line.unwrap());
+        }
+    });
+    let next = |limit| loop {
+        match results.recv_timeout(limit) {
+            Ok(line) if line.contains(".png: ") => break Ok(line),
+            Ok(_) => {}
+            Err(reason) => break Err(reason),
+        }
+    };
+    let first = next(Duration::from_secs(30)).unwrap();
+    let second = next(Duration::from_secs(1));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    reader.join().unwrap();
+    assert!(first.contains("one.png: normal"), "{first}");
+    assert_eq!(second, Err(RecvTimeoutError::Timeout));
+}
