@@ -8,4 +8,5 @@ mod delivery;
 mod method;
 mod preprocess;
 mod store;
+mod storm;
 mod support;
