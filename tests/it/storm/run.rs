@@ -176,17 +176,17 @@ impl Storm {
             .unwrap()
     }
 
-    /// Nothing happens any more: what waited gets through, then the agent is stopped in order.
+    /// Nothing happens any more: what waited gets through and something new after it, so that the agent is seen to be
+    /// connected when it is stopped in order.
     fn calm(&mut self) {
         let database = database(self.folder.path());
         let newest: i64 = database.query_row("SELECT max(id) FROM inspection", [], |row| row.get(0)).unwrap();
-        wait_within(CALM, "what waited when the storm ended is acknowledged", || {
-            let waiting: i64 = database
-                .query_row("SELECT count(*) FROM outbox WHERE inspection_id <= ?1", [newest], |row| {
-                    row.get(0)
-                })
-                .unwrap();
-            waiting == 0
+        let count = |query| -> i64 { database.query_row(query, [newest], |row| row.get(0)).unwrap() };
+        wait_within(CALM, "what waited when the storm ended is acknowledged, and the next", || {
+            let older = count("SELECT count(*) FROM outbox WHERE inspection_id <= ?1");
+            let newer_in_all = count("SELECT count(*) FROM inspection WHERE id > ?1");
+            let newer = count("SELECT count(*) FROM outbox WHERE inspection_id > ?1");
+            older == 0 && newer < newer_in_all
         });
         self.agent.stop();
     }
