@@ -13,5 +13,6 @@ mod method;
 mod preprocess;
 mod status;
 mod store;
+mod storm;
 mod support;
 mod year;

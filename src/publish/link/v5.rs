@@ -8,13 +8,12 @@
 
 use std::time::Duration;
 
-use rumqttc::NetworkOptions;
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions, StateError};
+use rumqttc::{NetworkOptions, Outgoing};
 
 use super::{Class, Client, Event, EventLoop, Letter, Limits, MAX_PACKET_BYTES, REQUESTS};
 use crate::publish::{BrokerSettings, Fault};
@@ -108,6 +107,10 @@ fn fault(error: ConnectionError) -> Fault {
             StateError::AwaitPingResp => Fault::NoAnswer("no answer to a ping"),
             StateError::ConnectionAborted | StateError::Io(_) => Fault::Closed,
             StateError::Deserialization(Error::Io(_)) => Fault::Closed,
+            // Of a PUBACK too, whatever its name says.
+            StateError::Deserialization(Error::InvalidConnectReturnCode(0x95)) => {
+                Fault::Protocol("reason code 0x95 (packet too large) where it has no place".to_owned())
+            }
             StateError::ServerDisconnect { reason_code, .. } => Fault::Dismissed(farewell(reason_code)),
             other => Fault::Protocol(other.to_string()),
         },

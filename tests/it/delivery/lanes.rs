@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use certiscope::publish::{BrokerSettings, Protocol};
+use certiscope::publish::{BrokerSettings, Protocol, Timing};
 use tempfile::TempDir;
 
-use super::{exactly_once, historical};
+use super::{exactly_once, historical, unacknowledged};
 use crate::support::broker::Broker;
 use crate::support::proxy::{Mode, Proxy};
-use crate::support::station::{Station, broker_in};
+use crate::support::station::{Station, broker_in, timing};
 use crate::support::subscriber::{Heard, Key, Subscriber, key};
 
 const BACKLOG: u64 = 300;
@@ -59,6 +59,20 @@ fn live_verdicts_go_before_the_backlog_with_mqtt_3() {
     lanes_are_kept(Protocol::V3);
 }
 
+/// A broker that takes two messages at a time (Receive Maximum) would end the connection over a third.
+#[test]
+fn no_more_is_in_flight_than_the_broker_takes() {
+    let (broker, folder) = (Broker::with("max_inflight_messages 2"), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let proxy = Proxy::before(broker.port);
+    let mut station = Station::start(folder.path(), broker_in(Protocol::V5, proxy.port));
+    station.wait_connected();
+    let keys = station.inspect(100);
+    reader.wait_verdicts(&keys);
+    station.stop();
+    assert_eq!((reader.verdicts(), proxy.connections()), (exactly_once(&keys), 1));
+}
+
 /// A station that stops does not stay for its backlog; what is left goes at the next start.
 #[test]
 fn a_stop_drains_no_faster_than_the_rate() {
@@ -66,10 +80,7 @@ fn a_stop_drains_no_faster_than_the_rate() {
     let proxy = Proxy::before(broker.port);
     proxy.set(Mode::Closed);
     let settings = BrokerSettings { backlog_per_second: 1, ..broker_in(Protocol::V5, proxy.port) };
-    let timing = certiscope::publish::Timing {
-        drain_limit: Duration::from_secs(1),
-        ..crate::support::station::timing()
-    };
+    let timing = Timing { drain_limit: Duration::from_secs(1), ..timing() };
     let mut station = Station::start_with(folder.path(), settings, timing);
     station.inspect(50);
     proxy.set(Mode::Open);
@@ -77,12 +88,11 @@ fn a_stop_drains_no_faster_than_the_rate() {
     let live = station.inspect(5);
     let reader = Subscriber::at(broker.port);
     station.stop();
-    let left = super::unacknowledged(&folder);
+    let left = unacknowledged(&folder);
     assert!((40..50).contains(&left.len()), "{} rows are left", left.len());
     assert!(live.iter().all(|key| !left.contains(key)), "a live verdict was left");
-    let mut station = Station::start(folder.path(), broker_in(Protocol::V5, broker.port));
+    let station = Station::start(folder.path(), broker_in(Protocol::V5, broker.port));
     station.wait_outbox_empty();
     reader.wait_verdicts(&left);
-    station.inspect(1);
     station.stop();
 }

@@ -1,11 +1,14 @@
 //! What the broker does not take stays, is seen, and stops nothing else.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use certiscope::publish::{Fault, Protocol};
 use tempfile::TempDir;
 
 use super::{historical, unacknowledged};
 use crate::support::broker::Broker;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Mode, Proxy};
 use crate::support::station::{PROTOCOLS, Station, broker_in};
 use crate::support::subscriber::Subscriber;
 use crate::support::wait_until;
@@ -73,12 +76,12 @@ fn one_is_too_large(broker: &Broker, protocol: Protocol) -> (Station, TempDir, P
     let folder = TempDir::new().unwrap();
     let reader = Subscriber::at(broker.port);
     let proxy = Proxy::before(broker.port);
-    proxy.set(crate::support::proxy::Mode::Closed);
+    proxy.set(Mode::Closed);
     let mut station = Station::start(folder.path(), broker_in(protocol, proxy.port));
     let mut keys = station.inspect(20);
     let large = station.inspect_long_name(5000);
     keys.extend(station.inspect(40));
-    proxy.set(crate::support::proxy::Mode::Open);
+    proxy.set(Mode::Open);
     reader.wait_verdicts(&keys);
     wait_until("only the large one is left", || station.backlog().depth == 1);
     wait_until("it is known as refused", || station.backlog().refused == 1);
@@ -116,6 +119,8 @@ fn a_verdict_that_ends_every_connection_is_found_and_stops_no_other() {
 fn an_answer_that_cannot_be_read_is_found_in_the_same_way() {
     let broker = Broker::with("message_size_limit 3000");
     let (station, _folder, _) = one_is_too_large(&broker, Protocol::V5);
+    let refusal = station.backlog().refusal.unwrap();
+    assert!(refusal.contains("0x95 (packet too large)"), "{refusal}");
     station.stop();
 }
 
@@ -138,8 +143,7 @@ fn a_large_verdict_that_is_the_newest_is_not_shown_either() {
 /// A broker of the old kind: it answers a CONNECT of a version that it does not know with return code 1.
 #[test]
 fn a_broker_that_only_speaks_mqtt_3_is_told_apart() {
-    use std::io::{Read, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {

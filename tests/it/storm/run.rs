@@ -1,0 +1,307 @@
+//! One run: what will happen, by the seed, and making it happen.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use certiscope::capture::simulator::{SimulatorSettings, simulate};
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::witnesses::{self, Findings};
+use crate::support::broker::Broker;
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::subscriber::Subscriber;
+use crate::support::{wait_until, wait_within};
+
+/// Long enough for a row that was refused once (see `publish::Timing::first_retry`).
+const CALM: Duration = Duration::from_secs(150);
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blow {
+    KillAgent,
+    KillBroker,
+    Cut,
+    Stall,
+    Deafen,
+    Silence,
+}
+
+impl Blow {
+    pub(super) const ALL: [Self; 6] =
+        [Self::KillAgent, Self::KillBroker, Self::Cut, Self::Stall, Self::Deafen, Self::Silence];
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::KillAgent => "SIGKILL of the agent",
+            Self::KillBroker => "SIGKILL of the broker",
+            Self::Cut => "link cut",
+            Self::Stall => "link stalled",
+            Self::Deafen => "link deaf (the agent hears nothing)",
+            Self::Silence => "link silent (half-open)",
+        }
+    }
+}
+
+/// A blow, after a pause, for a while.
+#[derive(Debug)]
+struct Step {
+    pause: Duration,
+    blow: Blow,
+    lasts: Duration,
+}
+
+/// What a seed means.
+#[derive(Debug)]
+pub(super) struct Plan {
+    seed: u64,
+    protocol: &'static str,
+    persistent: bool,
+    steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Both protocols and both kinds of broker take turns; each blow falls at least once, in any order.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut blows = Blow::ALL.to_vec();
+        for _ in 0..random.random_range(0..3) {
+            blows.extend(Blow::ALL.choose(&mut random));
+        }
+        blows.shuffle(&mut random);
+        let mut milliseconds = |range| Duration::from_millis(random.random_range(range));
+        let steps = blows
+            .into_iter()
+            .map(|blow| Step { pause: milliseconds(50..700), blow, lasts: milliseconds(20..500) })
+            .collect();
+        let protocol = if seed.is_multiple_of(2) { "3.1.1" } else { "5" };
+        Self { seed, protocol, persistent: (seed / 2).is_multiple_of(2), steps }
+    }
+
+    pub(super) fn times(&self, blow: Blow) -> usize {
+        self.steps.iter().filter(|step| step.blow == blow).count()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = if self.persistent { "persistent" } else { "forgetful" };
+        write!(f, "seed {}: mqtt {}, {kept} broker; kills: ", self.seed, self.protocol)?;
+        write!(f, "agent {}, broker {}; ", self.times(Blow::KillAgent), self.times(Blow::KillBroker))?;
+        let links = [Blow::Cut, Blow::Stall, Blow::Deafen, Blow::Silence];
+        write!(f, "links {}", links.iter().map(|blow| self.times(*blow)).sum::<usize>())
+    }
+}
+
+/// Everything that is running.
+struct Storm {
+    agent: Agent,
+    reader: Subscriber,
+    proxy: Proxy,
+    broker: Broker,
+    folder: Kept,
+}
+
+/// From the first verdict to what the witnesses say.
+pub(super) fn run(plan: &Plan) -> Findings {
+    let broker = if plan.persistent { Broker::with_persistence() } else { Broker::start() };
+    let reader = Subscriber::at(broker.port);
+    let proxy = Proxy::before(broker.port);
+    let folder = Kept::new(plan.seed);
+    configure(folder.path(), plan.protocol, proxy.port);
+    let agent = Agent::start(folder.path());
+    let mut storm = Storm { agent, reader, proxy, broker, folder };
+    wait_until("the first verdict is heard", || {
+        storm.agent.assert_running();
+        !storm.reader.heard("verdict").is_empty()
+    });
+    for step in &plan.steps {
+        sleep(step.pause);
+        storm.strike(step);
+    }
+    storm.calm();
+    let Storm { reader, proxy, folder, .. } = storm;
+    witnesses::compare(&database(folder.path()), &proxy, &reader)
+}
+
+impl Storm {
+    /// Afterwards everything is up again and nothing holds it back.
+    fn strike(&mut self, step: &Step) {
+        match step.blow {
+            Blow::KillAgent => {
+                self.agent.kill();
+                sleep(step.lasts);
+                let boots = self.boots();
+                self.agent = Agent::start(self.folder.path());
+                wait_until("the agent inspects again", || self.boots() > boots);
+            }
+            Blow::KillBroker => self.kill_broker(step.lasts),
+            Blow::Cut => self.proxy.cut(),
+            Blow::Stall => self.link(Mode::Stalled, step.lasts),
+            Blow::Deafen => self.link(Mode::Deaf, step.lasts),
+            Blow::Silence => self.link(Mode::Silent, step.lasts),
+        }
+    }
+
+    fn link(&self, mode: Mode, lasts: Duration) {
+        self.proxy.set(mode);
+        sleep(lasts);
+        self.proxy.set(Mode::Open);
+    }
+
+    /// The agent may come back only after the reader has subscribed again: else nobody could hear what the broker
+    /// acknowledges first, which is no fault of the agent.
+    fn kill_broker(&mut self, lasts: Duration) {
+        let subscribed = self.reader.subscribed();
+        self.broker.kill();
+        self.proxy.broker_died();
+        self.proxy.set(Mode::Closed);
+        sleep(lasts);
+        self.broker.come_up();
+        self.reader.wait_subscribed(subscribed + 1);
+        self.proxy.set(Mode::Open);
+    }
+
+    /// Starts that have committed at least one row.
+    fn boots(&self) -> i64 {
+        database(self.folder.path())
+            .query_row("SELECT count(DISTINCT boot_id) FROM inspection", [], |row| row.get(0))
+            .unwrap()
+    }
+
+    /// Nothing happens any more: what waited gets through and something new after it, so that the agent is seen to be
+    /// connected when it is stopped in order.
+    fn calm(&mut self) {
+        let database = database(self.folder.path());
+        let newest: i64 = database.query_row("SELECT max(id) FROM inspection", [], |row| row.get(0)).unwrap();
+        let count = |query| -> i64 { database.query_row(query, [newest], |row| row.get(0)).unwrap() };
+        wait_within(CALM, "what waited when the storm ended is acknowledged, and the next", || {
+            let older = count("SELECT count(*) FROM outbox WHERE inspection_id <= ?1");
+            let newer_in_all = count("SELECT count(*) FROM inspection WHERE id > ?1");
+            let newer = count("SELECT count(*) FROM outbox WHERE inspection_id > ?1");
+            older == 0 && newer < newer_in_all
+        });
+        self.agent.stop();
+    }
+}
+
+/// One picture and many files that are none: verdicts come as fast as the rate says.
+fn configure(folder: &Path, protocol: &str, port: u16) {
+    let settings = SimulatorSettings { width: 64, height: 64, ..SimulatorSettings::default() };
+    simulate(&folder.join("pictures"), settings, 1, 1, &mut |_, _| {}).unwrap();
+    for n in 0..40 {
+        std::fs::write(folder.join(format!("pictures/test/good/empty-{n}.png")), []).unwrap();
+    }
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/demo-line");
+    let text = format!(
+        r#"
+        [store]
+        folder = "state"
+        [broker]
+        host = "127.0.0.1"
+        port = {port}
+        protocol = "{protocol}"
+        keep_alive_secs = 5
+        backlog_per_second = 1000
+        [[station]]
+        name = "storm"
+        bundle = {bundle:?}
+        [station.source]
+        kind = "folder"
+        path = "pictures/test/good"
+        repeat = true
+        frames_per_second = 60.0
+        [station.smoothing]
+        alpha = 0.1
+        target_radius = 0.0
+        max_draws = 8
+        batch = 8
+        [station.model]
+        threads = 1
+        "#
+    );
+    std::fs::write(folder.join("station.toml"), text).unwrap();
+}
+
+/// Beside the agent, as a person with `sqlite3`.
+fn database(folder: &Path) -> Connection {
+    let database = Connection::open(folder.join("state/certiscope.db")).unwrap();
+    database.busy_timeout(Duration::from_secs(10)).unwrap();
+    database
+}
+
+/// The program, with its log in a file.
+struct Agent(Child);
+
+impl Agent {
+    fn start(folder: &Path) -> Self {
+        let log = File::options().create(true).append(true).open(folder.join("agent.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_certiscope"))
+            .args(["run", "--config"])
+            .arg(folder.join("station.toml"))
+            .env("RUST_LOG", "certiscope=info")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    fn assert_running(&mut self) {
+        assert_eq!(self.0.try_wait().unwrap(), None, "the agent ended by itself");
+    }
+
+    fn kill(&mut self) {
+        self.assert_running();
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    fn stop(&mut self) {
+        // The shell's own kill: a bare Debian has no program of that name.
+        let term = format!("kill -TERM {}", self.0.id());
+        assert!(Command::new("sh").arg("-c").arg(term).status().unwrap().success());
+        let ended = self.0.wait().unwrap();
+        assert!(ended.success(), "the agent ended with {ended}");
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // has ended, but in a run that failed
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder that stays where its run failed.
+struct Kept {
+    seed: u64,
+    folder: Option<TempDir>,
+}
+
+impl Kept {
+    fn new(seed: u64) -> Self {
+        Self { seed, folder: Some(tempfile::Builder::new().prefix("storm-").tempdir().unwrap()) }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.as_ref().expect("until it is dropped").path()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let left: Option<PathBuf> = self.folder.take().map(TempDir::keep);
+            super::say(&format!("seed {} failed and left {}", self.seed, left.unwrap_or_default().display()));
+        }
+    }
+}

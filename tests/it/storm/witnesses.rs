@@ -1,0 +1,117 @@
+//! What the log, the proxy and the reader saw, compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::support::proxy::Proxy;
+use crate::support::subscriber::{Key, Subscriber, key, verdict_schema};
+
+/// What a run came to.
+#[derive(Debug)]
+pub(super) struct Findings {
+    pub(super) boots: usize,
+    pub(super) committed: usize,
+    pub(super) acknowledged: usize,
+    pub(super) heard: usize,
+    pub(super) duplicates: usize,
+    pub(super) left: usize,
+    /// Acknowledged in a life of the broker that ended by SIGKILL, and never heard: the broker's loss.
+    pub(super) forgotten: Vec<Key>,
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { boots, committed, acknowledged, heard, duplicates, left, forgotten } = self;
+        write!(f, "starts {boots}; committed {committed}, acknowledged {acknowledged}, heard {heard}, ")?;
+        write!(f, "duplicates {duplicates}, left {left}, broker's loss {}", forgotten.len())?;
+        for (boot, seq) in forgotten {
+            write!(f, " {}:{seq}", &boot[..8])?;
+        }
+        Ok(())
+    }
+}
+
+/// After the agent was stopped in order.
+pub(super) fn compare(log: &Connection, proxy: &Proxy, reader: &Subscriber) -> Findings {
+    let committed = committed(log);
+    let boots = assert_no_gap(committed.keys());
+    let left: u32 = log.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap();
+
+    // (a)
+    assert_eq!(left, 0, "rows left in the outbox after an orderly stop");
+    let answers = proxy.answers();
+    let acknowledged: BTreeSet<&Key> =
+        answers.iter().filter(|answer| answer.is_acknowledgement()).map(|answer| &answer.key).collect();
+    assert_eq!(acknowledged, committed.keys().collect(), "committed, but for those with a PUBACK");
+
+    // (b) What was acknowledged in the life that did not end: the reader was there, so it has them.
+    let lasting: Vec<Key> = answers
+        .iter()
+        .filter(|answer| answer.is_acknowledgement() && answer.life == proxy.life())
+        .map(|answer| answer.key.clone())
+        .collect();
+    reader.wait_verdicts(&lasting);
+    let heard = heard(reader, &committed);
+    let forgotten: Vec<Key> = committed.keys().filter(|key| !heard.contains_key(*key)).cloned().collect();
+
+    // (c) follows from (a) and (b): what is missing was acknowledged, and in no life but one that ended.
+    for key in &forgotten {
+        assert!(!lasting.contains(key), "{key:?}: acknowledged by a broker that lived on, and not heard");
+        assert!(acknowledged.contains(key), "{key:?}: never acknowledged, and not heard");
+    }
+
+    Findings {
+        boots,
+        committed: committed.len(),
+        acknowledged: acknowledged.len(),
+        heard: heard.len(),
+        duplicates: heard.values().map(|times| times - 1).sum(),
+        left: left as usize,
+        forgotten,
+    }
+}
+
+/// Every row of the log with its message.
+fn committed(log: &Connection) -> BTreeMap<Key, Value> {
+    log.prepare("SELECT boot_id, seq, message FROM inspection")
+        .unwrap()
+        .query_map([], |row| {
+            let message: String = row.get(2)?;
+            let seq: u32 = row.get(1)?;
+            Ok(((row.get(0)?, seq.into()), serde_json::from_str(&message).expect("a message is JSON")))
+        })
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+}
+
+/// (d) Each boot counts 1, 2, 3; returns how many boots there were.
+fn assert_no_gap<'a>(keys: impl Iterator<Item = &'a Key>) -> usize {
+    let mut boots: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for (boot, seq) in keys {
+        boots.entry(boot).or_default().push(*seq);
+    }
+    for (boot, numbers) in &boots {
+        let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
+        assert_eq!(numbers, &expected, "boot {boot} has a gap");
+    }
+    boots.len()
+}
+
+/// (d) How often each verdict was heard; each time as it was committed, but for `historical`.
+fn heard(reader: &Subscriber, committed: &BTreeMap<Key, Value>) -> BTreeMap<Key, usize> {
+    let schema = verdict_schema();
+    let mut times = BTreeMap::new();
+    for heard in reader.heard("verdict") {
+        schema.validate(&heard.message).unwrap_or_else(|error| panic!("{error}: {}", heard.message));
+        let key = key(&heard.message);
+        let mut message = heard.message;
+        message["historical"] = false.into();
+        assert_eq!(Some(&message), committed.get(&key), "not as it was committed");
+        *times.entry(key).or_default() += 1;
+    }
+    times
+}
