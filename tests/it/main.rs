@@ -5,6 +5,7 @@ mod bad_input;
 mod capture;
 mod commands;
 mod delivery;
+mod explain;
 mod method;
 mod preprocess;
 mod store;
