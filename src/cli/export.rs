@@ -6,16 +6,16 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use super::log::{StoreArgs, refused, written};
+use super::log::{StoreArgs, written};
 use crate::publish::wire;
 
 const PIPE: &str = "\
 To the broker again (the topic is that of the station's verdicts):
   certiscope export --store S --boot ID --from 17 --to 40 | mosquitto_pub -l -q 1 -t TOPIC";
 
-/// Write committed verdict messages again, one a line, marked historical: closes a gap that a reader found.
+/// Write verdict messages again, marked historical, to close a reader's gap.
 ///
-/// Every reader recognises what it has by (boot_id, seq), so a range may be sent again as a whole. Exit code 1,
+/// One a line, as committed and as on the wire but for that mark. Every reader recognises what it has by (boot_id, seq), so a range may be sent again as a whole. Exit code 1,
 /// with the numbers named on standard error, where rows of the range are gone (retention) or were never given;
 /// those that are there are written all the same.
 #[derive(Debug, Args)]
@@ -39,12 +39,12 @@ pub(super) struct ExportArgs {
 
 pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let state = args.store.open()?;
-    let start = state.log.start(&args.boot, args.station.as_deref()).map_err(refused)?;
+    let start = state.log.start(&args.boot, args.station.as_deref()).map_err(Failure::refused)?;
     let to = args.to.unwrap_or(start.last_seq.max(args.from));
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut next, mut count, mut missing) = (args.from, 0_u64, Vec::new());
     loop {
-        let page = state.log.messages(&start, next, to).map_err(refused)?;
+        let page = state.log.messages(&start, next, to).map_err(Failure::refused)?;
         if page.is_empty() {
             break;
         }

@@ -12,7 +12,7 @@ use jiff::{Span, Timestamp, civil};
 
 use super::Failure;
 use crate::config::Config;
-use crate::store::{Filter, Log, LogError, Record};
+use crate::store::{Filter, Log, Record};
 use crate::verdict::Reason;
 
 /// Where the log lies: one of the two.
@@ -68,25 +68,16 @@ pub(super) struct OneArgs {
 
 impl OneArgs {
     pub(super) fn find(&self, log: &Log) -> Result<Record, Failure> {
-        let (boot, seq) = match (self.seq, self.boot.rsplit_once('-')) {
-            (Some(seq), _) => (self.boot.as_str(), seq),
-            (None, Some((boot, seq))) if !boot.is_empty() && seq.parse::<u64>().is_ok() => {
-                (boot, seq.parse().expect("it was seen to be a number"))
-            }
-            (None, _) => {
-                return Err(Failure::refused(anyhow!(
-                    "{}: no inspection; give BOOT and SEQ, or a result_id (BOOT-SEQ)",
-                    self.boot
-                )));
-            }
+        let result_id = || {
+            let (boot, seq) = self.boot.rsplit_once('-')?;
+            Some((boot, seq.parse().ok()?))
         };
-        log.one(boot, self.station.as_deref(), seq).map_err(refused)
+        let (boot, seq) = self.seq.map(|seq| (&*self.boot, seq)).or_else(result_id).ok_or_else(|| {
+            let words = "no inspection; give BOOT and SEQ, or a result_id (BOOT-SEQ)";
+            Failure::refused(anyhow!("{}: {words}", self.boot))
+        })?;
+        log.one(boot, self.station.as_deref(), seq).map_err(Failure::refused)
     }
-}
-
-/// Nothing that a log says of itself gets better by trying again.
-pub(super) fn refused(error: LogError) -> Failure {
-    Failure::refused(error)
 }
 
 /// Which inspections; what is not given restricts nothing.
@@ -110,11 +101,14 @@ pub(super) struct FilterArgs {
     /// Only this station
     #[arg(long)]
     station: Option<String>,
+    /// Only this start of the agent (its boot_id; the first characters are enough)
+    #[arg(long, value_name = "ID")]
+    boot: Option<String>,
 }
 
 impl FilterArgs {
     pub(super) fn filter(&self) -> Filter {
-        let Self { from, to, verdict, reason, part, station } = self;
+        let Self { from, to, verdict, reason, part, station, boot } = self;
         Filter {
             from: *from,
             to: *to,
@@ -122,7 +116,7 @@ impl FilterArgs {
             reason: reason.clone(),
             part: part.clone(),
             station: station.clone(),
-            boot: None,
+            boot: boot.clone(),
         }
     }
 }

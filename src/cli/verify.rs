@@ -122,7 +122,8 @@ fn open(bundle: &Bundle, record: &Record, args: &VerifyArgs) -> Result<(Detector
     let largest_call = inspection.batches.iter().copied().max().unwrap_or(1);
     Detector::open(bundle, &runtime, &settings, largest_call)
         .with_context(|| {
-            format!("provider {}; --provider chooses another, which is then named", parameters.provider)
+            let provider = settings.provider.word();
+            format!("provider {provider}: does not run here; --provider chooses another, which is then named")
         })
         .map_err(Failure::Refused)
 }
@@ -158,7 +159,7 @@ fn in_words(record: &Record, report: &Report) -> String {
         + match report.outcome() {
             Outcome::Bits => "The verdict holds: recomputed bit for bit.",
             Outcome::Tolerance => "The verdict holds: recomputed within the stored tolerance.",
-            Outcome::Gone => "Evidence is gone; what is left of it holds.",
+            Outcome::Gone => "Evidence is missing; what is there holds.",
             Outcome::Different => {
                 "The verdict does NOT hold as stored: log, evidence or machine is not what it was."
             }
@@ -183,15 +184,15 @@ fn found(finding: &Finding) -> (&'static str, String) {
         Finding::Within { worst, tolerance } => {
             ("within tolerance", format!("differs by up to {worst:.1e}; {tolerance:.0e} is allowed"))
         }
-        Finding::Gone(what) => ("gone", what.clone()),
-        Finding::Different(what) => ("DIFFERENT", what.clone()),
+        Finding::Gone(what) => ("gone", printable(what)),
+        Finding::Different(what) => ("DIFFERENT", printable(what)),
     }
 }
 
 fn ending_words(ending: Ending, record: &Record) -> String {
     let inspection = &record.inspection;
     let draws = inspection.scores.len();
-    let fault = inspection.fault.as_deref().unwrap_or("unknown");
+    let fault = inspection.fault.as_deref().map_or("unknown".to_owned(), printable);
     match ending {
         Ending::BadFrame => "No draw was made: the picture cannot be inspected.".to_owned(),
         Ending::Rule(State::Settled) => {

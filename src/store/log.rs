@@ -63,7 +63,8 @@ pub struct Filter {
     /// A part's name; each `*` stands for any run of characters.
     pub part: Option<String>,
     pub station: Option<String>,
-    pub boot: Option<Uuid>,
+    /// The first characters of a boot id, or all of it.
+    pub boot: Option<String>,
 }
 
 /// By the time of capture.
@@ -348,7 +349,8 @@ impl Records<'_> {
         only("verdict = :verdict", ":verdict", verdict.clone().map(Value::from));
         only("reason = :reason", ":reason", reason.clone().map(Value::from));
         only("+inspection.station = :station", ":station", station.clone().map(Value::from));
-        only("+inspection.boot_id = :boot", ":boot", boot.map(|boot| boot.to_string().into()));
+        let boot = boot.as_deref().map(|boot| format!("{}*", glob(&boot.to_lowercase())));
+        only("+inspection.boot_id GLOB :boot", ":boot", boot.map(Value::from));
         match part {
             Some(part) if part.contains('*') => only("+part_id GLOB :part", ":part", Some(glob(part).into())),
             part => only("part_id = :part", ":part", part.clone().map(Value::from)),

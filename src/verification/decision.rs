@@ -1,5 +1,7 @@
 //! From scores to the verdict once more: the sequential rule of the stored parameters over draws in issue order.
 
+use std::fmt::Debug;
+
 use super::{Finding, Yardstick};
 use crate::detector::call_size;
 use crate::inspection::Inspection;
@@ -104,37 +106,33 @@ pub(super) fn same(
         Ok(followed) => followed,
         Err(why) => return Finding::Different(why.clone()),
     };
-    let apart = |what: &str, stored: &dyn std::fmt::Debug, here: &dyn std::fmt::Debug| {
-        Finding::Different(format!("{what}: {stored:?} in the log, {here:?} here"))
-    };
     if *verdict != inspection.verdict {
-        return apart("verdict", &inspection.verdict, verdict);
+        return apart("verdict", Some(inspection.verdict), Some(*verdict));
     }
     let Some(stored) = &inspection.certificate else {
         // Before the first draw nothing is certified.
-        return if here.draws == 0 { Finding::Equal } else { apart("draws", &0, &here.draws) };
+        return if here.draws == 0 { Finding::Equal } else { apart("draws", Some(0), Some(here.draws)) };
     };
     if stored.side != here.side {
-        return apart("side", &stored.side, &here.side);
+        return apart("side", stored.side, here.side);
     }
     let counts = |it: &Certificate| [it.draws, it.above, it.not_a_number];
     if counts(stored) != counts(here) {
-        return apart("draws, those above the threshold, those not a number", &counts(stored), &counts(here));
+        return apart("[draws, above the threshold, not a number]", Some(counts(stored)), Some(counts(here)));
+    }
+    let mut radii = vec![("radius", Some(stored.radius), Some(here.radius))];
+    if let Some(norm) = norm {
+        radii.push(("frame_radius", inspection.frame_radius, here.side.map(|_| here.radius / norm)));
     }
     let mut worst = Finding::Equal;
-    let sigma = inspection.parameters.sigma;
-    let frame_radius = norm.and_then(|norm| Some((inspection.frame_radius?, here.radius / norm)));
-    for (what, (stored, here)) in
-        [("radius", Some((stored.radius, here.radius))), ("frame_radius", frame_radius)]
-            .into_iter()
-            .filter_map(|(what, pair)| Some((what, pair?)))
-    {
-        let difference = (stored - here).abs() / sigma;
-        if stored.to_bits() == here.to_bits() {
-            continue;
-        }
+    for (what, stored, here) in radii {
+        let difference = match (stored, here) {
+            _ if stored.map(f64::to_bits) == here.map(f64::to_bits) => continue,
+            (Some(stored), Some(here)) => (stored - here).abs() / inspection.parameters.sigma,
+            _ => f64::INFINITY,
+        };
         if difference.is_nan() || difference > RADIUS_ROUNDING {
-            return apart(what, &stored, &here);
+            return apart(what, stored, here);
         }
         worst = Finding::Within { worst: difference, tolerance: RADIUS_ROUNDING };
     }
@@ -149,8 +147,13 @@ pub(super) fn same(
             (Some(value), Some(other)) if yardstick.allows(yardstick.difference(other, value)) => {
                 largest = yardstick.difference(other, value).max(largest);
             }
-            _ => return apart(what, &stored, &here),
+            _ => return apart(what, stored, here),
         }
     }
     if largest > 0.0 { yardstick.finding(largest) } else { worst }
+}
+
+fn apart<T: Debug>(what: &str, stored: Option<T>, here: Option<T>) -> Finding {
+    let shown = |value: Option<T>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:?}"));
+    Finding::Different(format!("{what}: {} in the log, {} here", shown(stored), shown(here)))
 }

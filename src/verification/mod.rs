@@ -233,6 +233,9 @@ fn prepared(path: &Path, parameters: &Parameters) -> Result<Prepared, NoInput> {
 
 fn same_fault(inspection: &Inspection, picture: &Result<Prepared, NoInput>) -> Finding {
     let fault = inspection.fault.as_deref().unwrap_or_default();
+    if inspection.certificate.is_some() || !inspection.scores.is_empty() {
+        return Finding::Different("a frame that cannot be inspected has draws in the log".to_owned());
+    }
     match picture {
         Err(NoInput::Bad(why)) if fault.ends_with(why.as_str()) => Finding::Equal,
         Err(NoInput::Bad(why)) => Finding::Different(format!("the log says `{fault}`, here `{why}`")),
@@ -324,23 +327,21 @@ fn same_scores(stored: &[f32], drawn: &Result<Vec<CertifiedScore>, String>, yard
         }
         Ok(drawn) => drawn,
     };
-    let mut worst = 0.0;
-    let mut apart = None;
-    for (at, (score, &stored)) in drawn.iter().zip(stored).enumerate() {
-        let difference = yardstick.difference(score.value(), stored);
-        if !yardstick.allows(difference) && apart.is_none() {
-            apart = Some(format!("draw {}: {stored} in the log, {} here", at + 1, score.value()));
-        }
-        worst = difference.max(worst);
-    }
-    match apart {
-        Some(first) => {
-            let count = drawn
-                .iter()
-                .zip(stored)
-                .filter(|(score, stored)| !yardstick.allows(yardstick.difference(score.value(), **stored)));
-            Finding::Different(format!("{} of {} scores, first {first}", count.count(), stored.len()))
-        }
-        None => yardstick.finding(worst),
+    let differences: Vec<f64> = drawn
+        .iter()
+        .zip(stored)
+        .map(|(score, &stored)| yardstick.difference(score.value(), stored))
+        .collect();
+    let mut apart = (0..stored.len()).filter(|&at| !yardstick.allows(differences[at]));
+    match apart.next() {
+        None => yardstick.finding(differences.into_iter().fold(0.0, f64::max)),
+        Some(at) => Finding::Different(format!(
+            "{} of {} scores, first draw {}: {} in the log, {} here",
+            1 + apart.count(),
+            stored.len(),
+            at + 1,
+            stored[at],
+            drawn[at].value()
+        )),
     }
 }

@@ -12,7 +12,7 @@ use crate::support::bundles::{BundleCopy, demo_line};
 use crate::support::program::{Ran, certiscope, run};
 
 /// Every command with words of its help that say more than its name.
-const TAUGHT: [(&str, &[&str]); 8] = [
+const TAUGHT: [(&str, &[&str]); 11] = [
     ("run", &["SIGTERM", "A second signal", "see config/"]),
     ("demo", &["no camera, no broker", "evidence", "0 runs until Ctrl-C"]),
     ("inspect", &["cannot be read abstains", "half the bundle's sigma", "or-cpu"]),
@@ -21,6 +21,9 @@ const TAUGHT: [(&str, &[&str]); 8] = [
     ("check", &["78", "75", "not reachable now"]),
     ("bench", &["bare loop", "their ratio", "removed again"]),
     ("simulate", &["test/<kind of defect>", "same seed writes the same pictures"]),
+    ("inspections", &["in plain words", "beside the running agent"]),
+    ("export", &["mosquitto_pub", "marked historical", "retention"]),
+    ("verify", &["75: evidence is gone", "bit for bit", "named first"]),
 ];
 
 #[test]

@@ -6,9 +6,9 @@ mod bench;
 mod capture;
 mod commands;
 mod delivery;
+mod explain;
 mod faulty_model;
 mod injected;
-
 mod method;
 mod preprocess;
 mod status;

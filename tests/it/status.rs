@@ -53,7 +53,8 @@ fn status_and_metrics_say_the_same() {
     let stopped: Value = line.wait_status("stopped", |status| status["state"] == "stopped");
     assert_eq!(stopped["outbox"]["depth"], 0);
     for heard in line.reader.heard("status") {
-        let refused: Vec<String> = schema.iter_errors(&heard.message).map(|error| error.to_string()).collect();
+        let refused: Vec<String> =
+            schema.iter_errors(&heard.message).map(|error| error.to_string()).collect();
         assert!(refused.is_empty(), "{refused:?} in {}", heard.message);
         for key in stopped.as_object().unwrap().keys() {
             let mut without = heard.message.clone();

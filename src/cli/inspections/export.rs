@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::row::Row;
 use crate::cli::Failure;
-use crate::cli::log::{FilterArgs, StoreArgs, refused, written};
+use crate::cli::log::{FilterArgs, StoreArgs, written};
 use crate::store::{LogError, Order};
 
 /// Write inspections to a file or to standard output, oldest first, all columns.
@@ -67,7 +67,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     };
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(Broken::Log(error)) => Err(refused(error)),
+        Err(Broken::Log(error)) => Err(Failure::refused(error)),
         Err(Broken::Output(error)) => written(Err(error)),
     }
 }

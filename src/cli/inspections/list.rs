@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::row::Row;
-use crate::cli::log::{FilterArgs, StoreArgs, local, printable, refused, written};
+use crate::cli::log::{FilterArgs, StoreArgs, local, printable, written};
 use crate::cli::{Failure, or_dash, rounded_down};
 use crate::store::{Delivery, Keeping, Order, Record};
 
@@ -32,7 +32,7 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let state = args.store.open()?;
     let mut records = state.log.records(args.filter.filter(), Order::NewestFirst);
     let shown: Vec<Record> =
-        records.by_ref().take(args.limit as usize).collect::<Result<_, _>>().map_err(refused)?;
+        records.by_ref().take(args.limit as usize).collect::<Result<_, _>>().map_err(Failure::refused)?;
     let more = records.next().is_some();
     let out = BufWriter::new(io::stdout().lock());
     let code = written(if args.json { as_json(out, &shown) } else { as_table(out, &shown) })?;

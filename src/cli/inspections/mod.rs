@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 
 use super::Failure;
 
-/// Read the log of inspections: list them, show one in plain words, write them to a file.
+/// Read the log: list inspections, show one in plain words, export them.
 ///
 /// Reads the database beside the running agent and changes nothing.
 #[derive(Debug, Args)]

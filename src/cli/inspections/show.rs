@@ -60,7 +60,7 @@ fn heading(record: &Record) -> String {
 /// The verdict, why, and what its radius means.
 fn decision(inspection: &Inspection) -> String {
     let parameters = &inspection.parameters;
-    let fault = inspection.fault.as_deref().unwrap_or("no more is known");
+    let fault = inspection.fault.as_deref().map_or("no more is known".to_owned(), printable);
     let Verdict::Abstain(reason) = inspection.verdict else {
         return certified(inspection);
     };
