@@ -84,6 +84,8 @@ pub struct Committed {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Of all evidence together: summed up once, since that takes a look at every row that has some.
+    evidence_bytes: u64,
     /// Held as long as the log is open; the system lets go of it whatever ends the process.
     _lock: File,
 }
@@ -97,9 +99,10 @@ impl Store {
         }
         let lock = lock(path)?;
         let connection = Connection::open(path).map_err(|error| StoreError::new(path, &error))?;
-        let mut store = Self { connection, path: path.to_owned(), _lock: lock };
+        let mut store = Self { connection, path: path.to_owned(), evidence_bytes: 0, _lock: lock };
         store.make_durable()?;
         store.migrate()?;
+        store.evidence_bytes = store.sum_evidence()?;
         Ok(store)
     }
 
@@ -186,7 +189,7 @@ impl Store {
 
     /// Commits one inspection: numbered, worded for the wire and put into the outbox, or nothing of it.
     pub fn commit(&mut self, origin: &Origin, inspection: &Inspection) -> Result<Committed, StoreError> {
-        self.in_transaction(|transaction| {
+        let committed = self.in_transaction(|transaction| {
             let parameters_id = record::parameters_row(transaction, &inspection.parameters)?;
             let seq: i64 = transaction
                 .prepare_cached(
@@ -200,7 +203,9 @@ impl Store {
                 .prepare_cached("INSERT INTO outbox (inspection_id, station) VALUES (?1, ?2)")?
                 .execute(params![row, &*origin.station])?;
             Ok(Committed { row: RowId(row), seq: seq as u64 })
-        })
+        })?;
+        self.evidence_bytes += inspection.evidence.as_ref().map_or(0, |evidence| evidence.bytes);
+        Ok(committed)
     }
 
     /// The newest row of any station; [`RowId::START`] in an empty log.

@@ -48,18 +48,17 @@ impl Store {
         self.read(|connection| {
             let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).map(u64::from);
             let pages = pragma("page_count")? - pragma("freelist_count")?;
-            let (oldest_row, evidence_bytes, oldest_evidence): (Option<i64>, i64, Option<i64>) = connection
+            let (oldest_row, oldest_evidence): (Option<i64>, Option<i64>) = connection
                 .prepare_cached(
                     "SELECT (SELECT captured_at_us FROM inspection ORDER BY id LIMIT 1),
-                            (SELECT coalesce(sum(evidence_bytes), 0) FROM inspection WHERE evidence IS NOT NULL),
                             (SELECT captured_at_us FROM inspection WHERE evidence IS NOT NULL ORDER BY id LIMIT 1)",
                 )?
-                .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let time = |at: Option<i64>| at.and_then(|at| Timestamp::from_microsecond(at).ok());
             Ok(Holding {
                 rows_bytes: pages * pragma("page_size")?,
                 oldest_row: time(oldest_row),
-                evidence_bytes: evidence_bytes as u64,
+                evidence_bytes: self.evidence_bytes,
                 oldest_evidence: time(oldest_evidence),
             })
         })
@@ -82,13 +81,29 @@ impl Store {
     /// Notes that the evidence of these rows is gone. A row whose evidence was removed keeps `evidence_bytes` = 0,
     /// one that never had any has NULL.
     pub fn evidence_removed(&mut self, rows: &[RowId]) -> Result<(), StoreError> {
-        self.in_transaction(|transaction| {
+        let bytes = self.in_transaction(|transaction| {
+            let mut size =
+                transaction.prepare_cached("SELECT evidence_bytes FROM inspection WHERE id = ?1")?;
             let mut note = transaction
                 .prepare_cached("UPDATE inspection SET evidence = NULL, evidence_bytes = 0 WHERE id = ?1")?;
+            let mut bytes = 0;
             for row in rows {
+                bytes += size.query_row([row.0], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0);
                 note.execute([row.0])?;
             }
-            Ok(())
+            Ok(bytes)
+        })?;
+        self.evidence_bytes = self.evidence_bytes.saturating_sub(bytes as u64);
+        Ok(())
+    }
+
+    pub(super) fn sum_evidence(&self) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            connection.query_row(
+                "SELECT coalesce(sum(evidence_bytes), 0) FROM inspection WHERE evidence IS NOT NULL",
+                [],
+                |row| row.get::<_, i64>(0).map(|bytes| bytes as u64),
+            )
         })
     }
 

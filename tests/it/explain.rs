@@ -37,6 +37,8 @@ impl Inspected {
                 r#"
                 [store]
                 folder = "state"
+                [evidence]
+                keep = "flagged"
                 [broker]
                 host = "127.0.0.1"
                 port = {}

@@ -158,6 +158,8 @@ fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
     let folder = station.end();
     let on_disk = bytes_below(&folder.path().join("evidence"));
     assert_eq!(on_disk, held.evidence_bytes, "files and log agree");
+    let again = StoreThread::start(Store::open(&folder.path().join("certiscope.db")).unwrap()).unwrap().1;
+    assert_eq!(again.holding().unwrap().evidence_bytes, on_disk, "summed up again");
     // One log, one write-ahead log that is cut back, the evidence.
     assert!(
         largest <= 2 * limits.rows.bytes + (20 << 20) + limits.evidence.bytes,
