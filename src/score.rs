@@ -10,7 +10,7 @@
 //! training mean in training standard deviations, pixel by pixel; the largest values are the score
 //! (AdvRAD's multiscale score, with the division added).
 
-use ndarray::{Array2, ArrayView3, Axis, Slice, Zip};
+use ndarray::{Array2, ArrayView3, Axis, Zip};
 
 use crate::diffusion::reconstruct::Reconstruction;
 use crate::preprocess::Input;
@@ -113,6 +113,11 @@ fn error_map(a: ArrayView3<'_, f32>, b: ArrayView3<'_, f32>, parameters: &ScoreP
 fn add_block_error(difference: ArrayView3<'_, f32>, block_px: usize, sum: &mut Array2<f32>) {
     let channels = difference.len_of(Axis(0)) as f32;
     for channel in difference.outer_iter() {
+        if block_px == 1 {
+            // Each pixel is its own block: the same numbers, without a view for each of them.
+            Zip::from(&mut *sum).and(channel).for_each(|out, &pixel| *out += pixel * pixel / channels);
+            continue;
+        }
         let blocks = channel.exact_chunks((block_px, block_px));
         Zip::from(sum.exact_chunks_mut((block_px, block_px))).and(blocks).for_each(|mut out, block| {
             let mean = block.sum() / (block_px * block_px) as f32;
@@ -121,24 +126,29 @@ fn add_block_error(difference: ArrayView3<'_, f32>, block_px: usize, sum: &mut A
     }
 }
 
-/// Mean over the part of the `side` x `side` window that lies inside the map.
+/// Mean over the part of the `side` x `side` window that lies inside the map. That part is a rectangle, so a mean
+/// of means along its rows is its mean.
 fn mean_filter(map: &Array2<f32>, side: usize) -> Array2<f32> {
     let half = side / 2;
-    let along_rows = window_means(map, half);
-    window_means(&along_rows.reversed_axes(), half).reversed_axes()
+    let along_rows = window_means(&transposed(map), half);
+    window_means(&transposed(&along_rows), half)
 }
 
-/// Means along each row over `half` pixels to either side, fewer at the edges. The window inside the
-/// map is a rectangle, so a mean of row means is the mean of the window.
+fn transposed(map: &Array2<f32>) -> Array2<f32> {
+    map.t().as_standard_layout().into_owned()
+}
+
+/// Means down each column over `half` pixels to either side, fewer at the edges: whole rows are added, which a
+/// processor does many pixels at a time.
 fn window_means(map: &Array2<f32>, half: usize) -> Array2<f32> {
-    let width = map.ncols();
+    let height = map.nrows();
     let mut out = Array2::zeros(map.raw_dim());
-    for (row, mut out) in map.rows().into_iter().zip(out.rows_mut()) {
-        for (x, out) in out.iter_mut().enumerate() {
-            let window = x.saturating_sub(half)..(x + half + 1).min(width);
-            let count = window.len() as f32;
-            *out = row.slice_axis(Axis(0), Slice::from(window)).sum() / count;
+    for (y, mut out) in out.rows_mut().into_iter().enumerate() {
+        let window = y.saturating_sub(half)..(y + half + 1).min(height);
+        for near in window.clone() {
+            out += &map.row(near);
         }
+        out /= window.len() as f32;
     }
     out
 }

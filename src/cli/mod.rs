@@ -80,6 +80,17 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+impl Command {
+    /// What is logged unless RUST_LOG says otherwise. The demo's embedded broker tells of itself what only its own
+    /// developers can use, at every level; a measurement has no broker and needs none.
+    fn log(&self) -> &'static str {
+        match self {
+            Self::Bench(_) => "warn,certiscope::publish=off",
+            _ => "info,ort=warn,rumqttd=off",
+        }
+    }
+}
+
 /// How a command failed: what its exit code says.
 #[derive(Debug)]
 enum Failure {
@@ -102,7 +113,7 @@ impl Failure {
 /// Parses the arguments, runs the command, tells the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log();
+    start_log(cli.command.log());
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "demo")]
@@ -126,14 +137,10 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// What is logged unless RUST_LOG says otherwise. The demo's embedded broker tells of itself what only its own
-/// developers can use, at every level.
-const LOG: &str = "info,ort=warn,rumqttd=off";
-
 /// Logs to standard error.
-fn start_log() {
+fn start_log(log: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
