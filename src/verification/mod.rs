@@ -285,7 +285,7 @@ fn same_parameters(bundle: &Bundle, parameters: &Parameters) -> Finding {
     let apart = [
         (
             "threshold",
-            format!("{}", parameters.threshold),
+            parameters.threshold.to_string(),
             threshold.map_or_else(String::new, |it| it.to_string()),
         ),
         ("sigma", parameters.sigma.to_string(), bundle.level.sigma().to_string()),
