@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use crate::support::broker::Broker;
 use crate::support::bundles::{BundleCopy, simulated};
+use crate::support::faulty::Part;
+use crate::support::line::Line;
 use crate::support::program::{Ran, certiscope, run};
 
 /// A station that has inspected parts of several kinds, and stopped.
@@ -177,6 +179,25 @@ fn every_kept_verdict_comes_out_again_bit_for_bit() {
     let other = state.verify(&id, &[]).succeeded();
     assert!(other.stderr.contains("processor: abacus then"), "{other:?}");
     assert!(other.stderr.contains("ONNX Runtime: not recorded then"), "{other:?}");
+}
+
+/// An escape is always about a normal: with `keep = "all"` every one can be computed again, one whose model call hung
+/// can be followed.
+#[test]
+fn normals_that_were_kept_and_a_call_that_hung_are_explained() {
+    let mut line = Line::new();
+    line.model = "call_limit_ms = 1000".to_owned();
+    let agent = line.start();
+    line.show(Part::Hang);
+    agent.end();
+    let verdicts = line.reader.heard("verdict");
+    let (normal, hung) = (&verdicts[0].message, &verdicts.last().unwrap().message);
+    assert_eq!((&normal["verdict"], &hung["reason"]), (&"normal".into(), &"model_fault".into()));
+    for (verdict, said) in [(normal, "recomputed bit for bit"), (hung, "a call has not returned")] {
+        let id = verdict["result_id"].as_str().unwrap();
+        let ran = run(certiscope("verify").arg(id).arg("--store").arg(&line.state)).succeeded();
+        assert!(ran.stdout.contains(said), "{ran:?}");
+    }
 }
 
 /// What somebody changed: in the row, in the evidence, in the bundle.
