@@ -28,6 +28,8 @@ const CALM: Duration = Duration::from_secs(150);
 pub(super) enum Blow {
     KillAgent,
     KillBroker,
+    /// The same while the reader is away, so that the broker holds what it acknowledged and nobody has heard.
+    KillLadenBroker,
     Cut,
     Stall,
     Deafen,
@@ -35,13 +37,21 @@ pub(super) enum Blow {
 }
 
 impl Blow {
-    pub(super) const ALL: [Self; 6] =
-        [Self::KillAgent, Self::KillBroker, Self::Cut, Self::Stall, Self::Deafen, Self::Silence];
+    pub(super) const ALL: [Self; 7] = [
+        Self::KillAgent,
+        Self::KillBroker,
+        Self::KillLadenBroker,
+        Self::Cut,
+        Self::Stall,
+        Self::Deafen,
+        Self::Silence,
+    ];
 
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::KillAgent => "SIGKILL of the agent",
             Self::KillBroker => "SIGKILL of the broker",
+            Self::KillLadenBroker => "SIGKILL of the broker while its reader was away",
             Self::Cut => "link cut",
             Self::Stall => "link stalled",
             Self::Deafen => "link deaf (the agent hears nothing)",
@@ -94,7 +104,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kept = if self.persistent { "persistent" } else { "forgetful" };
         write!(f, "seed {}: mqtt {}, {kept} broker; kills: ", self.seed, self.protocol)?;
-        write!(f, "agent {}, broker {}; ", self.times(Blow::KillAgent), self.times(Blow::KillBroker))?;
+        let broker = self.times(Blow::KillBroker) + self.times(Blow::KillLadenBroker);
+        write!(f, "agent {}, broker {broker}; ", self.times(Blow::KillAgent))?;
         let links = [Blow::Cut, Blow::Stall, Blow::Deafen, Blow::Silence];
         write!(f, "links {}", links.iter().map(|blow| self.times(*blow)).sum::<usize>())
     }
@@ -104,6 +115,9 @@ impl fmt::Display for Plan {
 struct Storm {
     agent: Agent,
     reader: Subscriber,
+    /// Between broker and reader.
+    readers_link: Proxy,
+    /// Between agent and broker.
     proxy: Proxy,
     broker: Broker,
     folder: Kept,
@@ -112,12 +126,13 @@ struct Storm {
 /// From the first verdict to what the witnesses say.
 pub(super) fn run(plan: &Plan) -> Findings {
     let broker = if plan.persistent { Broker::with_persistence() } else { Broker::start() };
-    let reader = Subscriber::at(broker.port);
+    let readers_link = Proxy::before(broker.port);
+    let reader = Subscriber::at(readers_link.port);
     let proxy = Proxy::before(broker.port);
     let folder = Kept::new(plan.seed);
     configure(folder.path(), plan.protocol, proxy.port);
     let agent = Agent::start(folder.path());
-    let mut storm = Storm { agent, reader, proxy, broker, folder };
+    let mut storm = Storm { agent, reader, readers_link, proxy, broker, folder };
     wait_until("the first verdict is heard", || {
         storm.agent.assert_running();
         !storm.reader.heard("verdict").is_empty()
@@ -143,6 +158,14 @@ impl Storm {
                 wait_until("the agent inspects again", || self.boots() > boots);
             }
             Blow::KillBroker => self.kill_broker(step.lasts),
+            Blow::KillLadenBroker => {
+                let acknowledged = self.proxy.answers().len();
+                self.readers_link.set(Mode::Closed);
+                wait_until("the broker has something to forget", || {
+                    self.proxy.answers().len() > acknowledged
+                });
+                self.kill_broker(step.lasts);
+            }
             Blow::Cut => self.proxy.cut(),
             Blow::Stall => self.link(Mode::Stalled, step.lasts),
             Blow::Deafen => self.link(Mode::Deaf, step.lasts),
@@ -165,6 +188,7 @@ impl Storm {
         self.proxy.set(Mode::Closed);
         sleep(lasts);
         self.broker.come_up();
+        self.readers_link.set(Mode::Open);
         self.reader.wait_subscribed(subscribed + 1);
         self.proxy.set(Mode::Open);
     }

@@ -27,8 +27,10 @@ impl fmt::Display for Findings {
         let Self { boots, committed, acknowledged, heard, duplicates, left, forgotten } = self;
         write!(f, "starts {boots}; committed {committed}, acknowledged {acknowledged}, heard {heard}, ")?;
         write!(f, "duplicates {duplicates}, left {left}, broker's loss {}", forgotten.len())?;
-        for (boot, seq) in forgotten {
-            write!(f, " {}:{seq}", &boot[..8])?;
+        let next_to = |(a, b): &Key, (c, d): &Key| a == c && b + 1 == *d;
+        for stretch in forgotten.chunk_by(next_to) {
+            let ((boot, first), (_, last)) = (&stretch[0], &stretch[stretch.len() - 1]);
+            write!(f, " {}:{first}-{last}", &boot[..8])?;
         }
         Ok(())
     }
