@@ -133,7 +133,7 @@ fn check_broker(checks: &mut Checks, config: &Config) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::stopped)?;
     match runtime.block_on(probe(broker, Timing::default().connect_limit)) {
-        Err(error) if !matches!(error.fault, Fault::Refused(_)) => {
+        Err(error) if !matches!(error.fault, Fault::Refused(_) | Fault::OlderProtocol) => {
             checks.unreachable = true;
             println!("not there  {error}; inspection would go on and the outbox would keep its verdicts");
         }

@@ -11,6 +11,7 @@
 //! acknowledges the message and throws it away (mosquitto does; it does the same with a message above its
 //! `message_size_limit`). Use MQTT 5 where an access list stands.
 
+mod lane;
 mod link;
 mod pace;
 mod pump;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::Fault;
+use super::lane::{Lane, Shown, Stretch};
 use super::link::{Class, Letter, Limits, Link, Report};
 use super::pump::{Course, Pump, asked};
 use super::wire::{self, AgentState};
@@ -57,43 +58,6 @@ impl From<Fault> for Broken {
 impl From<StoreError> for Broken {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
-    }
-}
-
-/// The three ways to the broker, in the order of their right of way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    Live,
-    Backlog,
-    Refused,
-}
-
-/// A part of the outbox, and how far it has been sent.
-struct Stretch {
-    sent: RowId,
-    until: RowId,
-    may_have_more: bool,
-}
-
-/// A retained message of which only the newest state counts: one is in flight at a time.
-struct Shown<T> {
-    in_flight: bool,
-    refused: bool,
-    value: T,
-}
-
-impl<T> Shown<T> {
-    fn new(value: T) -> Self {
-        Self { in_flight: false, refused: false, value }
-    }
-
-    /// The broker did not take it: said once, since nothing else shows it.
-    fn refused(&mut self, what: &str, why: &str) {
-        self.in_flight = false;
-        if !self.refused {
-            tracing::warn!("the broker does not take `{what}`: {why}");
-        }
-        self.refused = true;
     }
 }
 
@@ -181,6 +145,9 @@ impl<'a> Session<'a> {
                 _ = seconds.tick() => self.each_second().await?,
                 () = asked(&mut self.pump.shutdown), if deadline.is_none() => {
                     self.leaving = Some(Instant::now() + self.pump.timing.drain_limit);
+                    // Asked after the last commit, but perhaps heard before the news of it.
+                    self.live.may_have_more = true;
+                    self.last_due = true;
                 }
                 () = passed(deadline) => {}
                 () = passed(next) => {}

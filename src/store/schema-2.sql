@@ -22,3 +22,4 @@ CREATE INDEX inspection_with_evidence ON inspection (id, evidence_bytes) WHERE e
 -- A row that the broker does not take stays, and waits behind the others.
 ALTER TABLE outbox ADD COLUMN refused_at_us INTEGER;
 ALTER TABLE outbox ADD COLUMN refusal TEXT;
+CREATE INDEX outbox_by_refusal ON outbox (station, refused_at_us) WHERE refused_at_us IS NOT NULL;

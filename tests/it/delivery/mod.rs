@@ -228,6 +228,19 @@ fn stopping_drains_first() {
     assert_eq!(last.message["outbox"]["depth"], 0);
 }
 
+/// A stop that follows a commit at once may be heard before the news of it.
+#[test]
+fn the_last_verdict_before_a_stop_is_delivered() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    for _ in 0..25 {
+        let mut station = Station::start(folder.path(), broker_at(broker.port, None));
+        station.wait_connected();
+        station.inspect(1);
+        station.stop();
+        assert_eq!(unacknowledged(&folder), []);
+    }
+}
+
 #[test]
 fn the_schema_refuses_what_contradicts_the_contract() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
