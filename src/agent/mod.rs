@@ -2,7 +2,7 @@
 //!
 //! Threads: `capture` (the source), `inference` (owns the model), `store` (owns the database), `retention`,
 //! `supervisor`, and a small tokio runtime for MQTT and metrics; the calling thread records (evidence and commit).
-//! Between them stand bounded queues, beside them [`live::Live`], what the station knows of itself. Guarantees: capture
+//! Between them stand bounded queues, beside them `live`, what the station knows of itself. Guarantees: capture
 //! waits for inference only where every frame must be inspected, inference never waits for the network, nothing is
 //! published that is not committed. A stop ends the stages in the order the data flows, so what was captured is
 //! inspected, committed and, within a limit, delivered; what the broker did not take stays in the outbox for the next

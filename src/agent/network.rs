@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::fault;
 use super::live::{Fault, Live};
+use super::supervise::HasEnded;
 use crate::config::Config;
 use crate::metrics;
 use crate::publish::wire::Snapshot;
@@ -54,7 +55,7 @@ impl Network {
     }
 
     /// Tells whether the pump has ended.
-    pub(super) fn watched(&self) -> Box<dyn Fn() -> bool + Send> {
+    pub(super) fn watched(&self) -> HasEnded {
         let pump = self.pump.abort_handle();
         Box::new(move || pump.is_finished())
     }

@@ -29,6 +29,9 @@ const STUCK: Duration = Duration::from_secs(8);
 /// How often the bundle's folder is looked at.
 const BUNDLE: Duration = Duration::from_secs(5);
 
+/// Asks a thread or task whether it has ended.
+pub(super) type HasEnded = Box<dyn Fn() -> bool + Send>;
+
 /// What is watched.
 pub(super) struct Supervisor {
     pub live: Arc<Live>,
@@ -39,7 +42,7 @@ pub(super) struct Supervisor {
     /// A model call that takes longer does not return any more.
     pub call_limit: Duration,
     /// Threads and tasks that must not end before they are asked to: a name, and whether it has ended.
-    pub others: Vec<(&'static str, Box<dyn Fn() -> bool + Send>)>,
+    pub others: Vec<(&'static str, HasEnded)>,
 }
 
 impl Supervisor {
@@ -106,8 +109,8 @@ impl Supervisor {
     }
 
     fn watch_others(&self) {
-        for (name, ended) in &self.others {
-            if ended() && !self.stop.requested() {
+        for (name, has_ended) in &self.others {
+            if has_ended() && !self.stop.requested() {
                 self.live.fail(Fault::Passing(anyhow!("{name} has ended before it was asked to")));
                 self.end();
             }

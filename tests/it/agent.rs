@@ -1,7 +1,7 @@
 //! The whole agent as its users run it: the program, a configuration file, real pictures, a real mosquitto.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::broker::{Broker, PASSWORD, USER};
 use crate::support::subscriber::{Subscriber, key};
-use crate::support::wait_until;
+use crate::support::{say, wait_until};
 
 /// A station in a temporary folder.
 struct Line {
@@ -153,9 +153,7 @@ fn every_file_gives_exactly_one_verdict() {
 #[test]
 fn real_photographs_are_inspected() {
     let Some(data) = std::env::var_os("CERTISCOPE_SHARED_DATA") else {
-        // Not by `println!`, which the test runner keeps to itself.
-        writeln!(std::io::stderr(), "!!! SKIPPED: no photographs: CERTISCOPE_SHARED_DATA is not set")
-            .unwrap();
+        say("!!! SKIPPED: no photographs: CERTISCOPE_SHARED_DATA is not set");
         return;
     };
     let line = Line { folder: tempfile::tempdir().unwrap() };

@@ -3,7 +3,6 @@
 //! 4 verdicts a second would be 126 million rows; `CERTISCOPE_YEAR_ROWS_A_DAY` (60 if not set) are made of them, and
 //! the limits are as much smaller. An outage longer than the limits is part of it.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::support::inspections::{inspection, parameters};
+use crate::support::say;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -167,16 +167,14 @@ fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
     );
     let (first, last) = (memory[0], *memory.last().unwrap());
     assert!(last < first + (24 << 20), "memory grew from {first} to {last} bytes");
-    writeln!(
-        std::io::stderr(),
+    say(&format!(
         "a year of {} rows: at most {} kB on the disk, evidence {} kB, memory {} to {} MB",
         365 * a_day,
         largest / 1000,
         on_disk / 1000,
         first >> 20,
         last >> 20
-    )
-    .unwrap();
+    ));
 }
 
 #[test]

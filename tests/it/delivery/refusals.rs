@@ -85,7 +85,7 @@ fn one_is_too_large(broker: &Broker, protocol: Protocol) -> (Station, TempDir, P
     reader.wait_verdicts(&keys);
     wait_until("only the large one is left", || station.backlog().depth == 1);
     wait_until("it is known as refused", || station.backlog().refused == 1);
-    assert_eq!(unacknowledged(&folder), [large.clone()]);
+    assert_eq!(unacknowledged(&folder), std::slice::from_ref(&large));
     keys.extend(station.inspect(20));
     reader.wait_verdicts(&keys);
     wait_until("only the large one is left", || station.backlog().depth == 1);

@@ -20,13 +20,14 @@
 mod run;
 mod witnesses;
 
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use run::{Blow, Plan};
 use witnesses::Findings;
+
+use crate::support;
 
 /// Runs side by side: a run mostly waits.
 const AT_ONCE: usize = 3;
@@ -86,9 +87,8 @@ fn summarise(all: &[(Plan, Findings)], failed: &[u64]) {
     }
 }
 
-/// To the terminal: the test runner keeps `println` to itself.
 fn say(line: &str) {
-    writeln!(std::io::stderr(), "storm: {line}").unwrap();
+    support::say(&format!("storm: {line}"));
 }
 
 fn number(variable: &str, default: u64) -> u64 {

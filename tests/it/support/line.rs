@@ -1,6 +1,6 @@
 //! A station as its users run it: the program, a configuration file, pictures in a folder, a broker.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::broker::Broker;
 use super::faulty::{Part, faulty};
 use super::subscriber::{Key, Subscriber, key};
-use super::wait_until;
+use super::{say, wait_until};
 
 /// A station on the faulty bundle: it looks again and again at one picture, which the test exchanges at will.
 pub(crate) struct Line {
@@ -245,5 +245,5 @@ impl Drop for Agent {
 
 /// A line of the table of faults, for people who run the tests with `--nocapture`.
 pub(crate) fn report(fault: &str, words: &str) {
-    writeln!(std::io::stderr(), "fault  {fault:34} {words}").unwrap();
+    say(&format!("fault  {fault:34} {words}"));
 }

@@ -12,6 +12,7 @@ pub(crate) mod proxy;
 pub(crate) mod station;
 pub(crate) mod subscriber;
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Far beyond what any state below needs, also on a busy machine.
@@ -29,4 +30,9 @@ pub(crate) fn wait_within(limit: Duration, what: &str, mut state: impl FnMut() -
         assert!(Instant::now() < deadline, "waited {limit:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A line to the terminal: the test runner keeps what `println` says to itself.
+pub(crate) fn say(line: &str) {
+    std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
