@@ -21,6 +21,9 @@ use crate::publish::wire::{Clock, Condition, Provider, Snapshot, Source, SourceS
 use crate::store::StoreHandle;
 use crate::verdict::Verdict;
 
+/// No evidence is made, since the disk is low.
+pub(super) const PAUSED: &str = "paused";
+
 /// What does not change while the station runs.
 pub(super) struct Fixed {
     pub model: String,
@@ -190,6 +193,14 @@ impl Live {
 
     pub(super) fn committed(&self, verdict: Verdict) {
         *lock(&self.verdicts).entry(verdict.word()).or_default() += 1;
+    }
+
+    /// There is room on the disk: evidence need not wait until the next is wanted to say that it goes on.
+    pub(super) fn resume_evidence(&self) {
+        let evidence = &mut self.states().evidence;
+        if evidence.state == PAUSED {
+            change("evidence", evidence, Condition::ok());
+        }
     }
 
     pub(super) fn evidence_lost(&self) {

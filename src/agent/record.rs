@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::live::Live;
+use super::live::{Live, PAUSED};
 use super::{Recorded, Stop, Summary, WAIT, short};
 use crate::capture::Frame;
 use crate::evidence::{self, Keep};
@@ -101,7 +101,7 @@ impl Recorder {
                 mb(free.unwrap_or_default()),
                 mb(self.min_free_bytes)
             );
-            ("paused", reason)
+            (PAUSED, reason)
         } else {
             let name = folder_name(&self.origin, inspection);
             match evidence::keep(&self.evidence_folder, &name, frame, inspected) {

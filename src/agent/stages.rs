@@ -97,6 +97,9 @@ pub(super) fn retain(retention: &mut Retention, database: &Path, origin: &Origin
             days_count: clock.steps == 0 || clock.synchronised == Some(true),
             free_bytes: live.disk_free_bytes(),
         };
+        if moment.free_bytes.is_none_or(|free| free >= retention.limits.evidence.min_free_bytes) {
+            live.resume_evidence();
+        }
         pause = match retention.step(&moment) {
             Ok(step) if step.did_something() => RETENTION / 20,
             Ok(_) => RETENTION,

@@ -35,7 +35,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 pub(super) fn run_agent(
     config: &Config,
     stop: &Stop,
-    observe: impl FnMut(&Recorded<'_>) + Send,
+    observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, Failure> {
     agent::run(config, stop, observe).map_err(failure)
 }
@@ -45,7 +45,7 @@ pub(super) fn run_agent_on(
     config: &Config,
     source: Box<dyn FrameSource>,
     stop: &Stop,
-    observe: impl FnMut(&Recorded<'_>) + Send,
+    observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, Failure> {
     agent::run_on(config, source, stop, observe).map_err(failure)
 }
