@@ -105,7 +105,7 @@ fn text(station: &str, snapshot: &Snapshot, backlog: Option<Backlog>, now: Times
     gauge(&mut registry, "disk_free_bytes", "Room on the disk of the store", free);
     let memory = snapshot.memory_bytes.map(|bytes| bytes as i64);
     gauge(&mut registry, "memory_bytes", "Resident memory", memory);
-    let synchronised = snapshot.clock.synchronised.map(i64::from);
+    let synchronised = snapshot.clock_synchronised.map(i64::from);
     gauge(&mut registry, "clock_synchronised", "1 while the clock follows a reference", synchronised);
     registry.register("clock_steps", "Jumps of the clock", ConstCounter::new(snapshot.clock.steps));
     let mut text = String::new();

@@ -69,6 +69,7 @@ struct States {
     evidence: Condition,
     clocks: Clocks,
     clock: Clock,
+    clock_synchronised: Option<bool>,
 }
 
 /// The frame that inference works on.
@@ -99,7 +100,8 @@ impl Live {
                 store: Condition::ok(),
                 evidence: Condition::ok(),
                 clocks: Clocks::new(Timestamp::now(), Instant::now()),
-                clock: Clock { synchronised: machine::clock_synchronised(), ..Clock::default() },
+                clock: Clock::default(),
+                clock_synchronised: machine::clock_synchronised(),
             }),
             to_record: AtomicU64::new(0),
             verdicts: Mutex::new(["normal", "anomalous", "abstain"].map(|word| (word, 0)).into()),
@@ -131,6 +133,7 @@ impl Live {
             source: states.source.clone(),
             store: states.store.clone(),
             evidence: states.evidence.clone(),
+            clock_synchronised: states.clock_synchronised,
             clock: states.clock,
             disk_free_bytes: machine::disk_free_bytes(&fixed.state_folder),
             memory_bytes: machine::resident_bytes(),
@@ -207,9 +210,9 @@ impl Live {
         self.evidence_lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The time, and how far it can be trusted: what is read is compared with the monotonic clock first, so that
-    /// nobody acts on a time that has just jumped.
-    pub(super) fn look_at_clock(&self) -> (Timestamp, Clock) {
+    /// The time, and whether ages can be told by it: not after a jump, unless the clock follows a reference. What is
+    /// read is compared with the monotonic clock first, so that nobody acts on a time that has just jumped.
+    pub(super) fn look_at_clock(&self) -> (Timestamp, bool) {
         let mut states = self.states();
         let now = Timestamp::now();
         let step = states.clocks.step(now, Instant::now());
@@ -218,8 +221,8 @@ impl Live {
             states.clock.steps += 1;
             states.clock.last_step_ms = Some(step.as_millis() as i64);
         }
-        states.clock.synchronised = machine::clock_synchronised();
-        (now, states.clock)
+        states.clock_synchronised = machine::clock_synchronised();
+        (now, states.clock.steps == 0 || states.clock_synchronised == Some(true))
     }
 
     pub(super) fn take_in_hand(&self, in_hand: InHand) {

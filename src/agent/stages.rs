@@ -91,12 +91,8 @@ pub(super) fn retain(retention: &mut Retention, database: &Path, origin: &Origin
     let mut pause = Duration::ZERO;
     while !stop.wait(pause) {
         pulse.at_work();
-        let (now, clock) = live.look_at_clock();
-        let moment = Moment {
-            now,
-            days_count: clock.steps == 0 || clock.synchronised == Some(true),
-            free_bytes: live.disk_free_bytes(),
-        };
+        let (now, days_count) = live.look_at_clock();
+        let moment = Moment { now, days_count, free_bytes: live.disk_free_bytes() };
         if moment.free_bytes.is_none_or(|free| free >= retention.limits.evidence.min_free_bytes) {
             live.resume_evidence();
         }

@@ -141,6 +141,6 @@ impl Supervisor {
 
 /// What is told at once when it changes.
 fn conditions(snapshot: &Snapshot) -> impl PartialEq + use<> {
-    let Snapshot { bundle, source, store, evidence, clock, .. } = snapshot;
-    (bundle.clone(), source.state, store.clone(), evidence.clone(), *clock)
+    let Snapshot { bundle, source, store, evidence, clock_synchronised, clock, .. } = snapshot;
+    (bundle.clone(), source.state, store.clone(), evidence.clone(), *clock_synchronised, *clock)
 }

@@ -167,7 +167,14 @@ impl Pump {
     pub(super) fn status(&self, state: AgentState, since: Option<Timestamp>, backlog: Backlog) -> Letter {
         Letter {
             topic: self.topics.status(),
-            payload: wire::status(self.origin.boot_id, state, since, &self.snapshot.borrow(), backlog),
+            payload: wire::status(
+                self.origin.boot_id,
+                state,
+                since,
+                Timestamp::now(),
+                &self.snapshot.borrow(),
+                backlog,
+            ),
             class: Class::Retained,
         }
     }

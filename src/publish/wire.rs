@@ -138,6 +138,9 @@ pub struct Snapshot {
     pub store: Condition,
     /// `ok`; `paused`: the disk is low; `failing`: it could not be written. Verdicts go on without it.
     pub evidence: Condition,
+    /// Does the clock follow a reference (NTP, PTP)? `None` where the system does not tell. Times in the messages
+    /// can be trusted so far; no verdict depends on them.
+    pub clock_synchronised: Option<bool>,
     pub clock: Clock,
     /// Room on the disk of the store; `None` where the system does not tell, as of memory.
     pub disk_free_bytes: Option<u64>,
@@ -166,12 +169,9 @@ impl Condition {
     }
 }
 
-/// How far the times in the messages can be trusted. No verdict depends on them.
+/// Jumps of the wall clock since the agent started, and how far the last one went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Clock {
-    /// Follows a reference (NTP, PTP); `None` where the system does not tell.
-    pub synchronised: Option<bool>,
-    /// Times that it jumped since the agent started, and how far the last time.
     pub steps: u64,
     pub last_step_ms: Option<i64>,
 }
@@ -266,6 +266,7 @@ struct StatusMessage<'a> {
 struct OutboxMessage {
     depth: u64,
     oldest_captured_at: Option<String>,
+    age_secs: Option<u64>,
     refused: u64,
     refusal: Option<String>,
 }
@@ -275,6 +276,7 @@ pub fn status(
     boot_id: Uuid,
     state: AgentState,
     since: Option<Timestamp>,
+    now: Timestamp,
     snapshot: &Snapshot,
     backlog: Backlog,
 ) -> String {
@@ -288,6 +290,7 @@ pub fn status(
         outbox: OutboxMessage {
             depth: backlog.depth,
             oldest_captured_at: backlog.oldest.map(time),
+            age_secs: backlog.oldest.map(|oldest| now.duration_since(oldest).as_secs().max(0) as u64),
             refused: backlog.refused,
             refusal: backlog.refusal,
         },

@@ -82,6 +82,7 @@ fn snapshot() -> Snapshot {
         bundle: Condition::ok(),
         store: Condition::ok(),
         evidence: Condition::ok(),
+        clock_synchronised: None,
         clock: Clock::default(),
         disk_free_bytes: Some(1 << 30),
         memory_bytes: None,
