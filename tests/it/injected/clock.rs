@@ -1,13 +1,20 @@
 //! A wall clock that steps forth and back under the running agent (libfaketime stands between it and the system).
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::line::{Line, report};
+use crate::support::metrics::{get, metric};
+use crate::support::wait_until;
+
+const RETENTION_TURNS: &str = r#"certiscope_stage_turns_total{station="station1",stage="retention"}"#;
 
 #[test]
 fn a_clock_that_steps_changes_no_verdict_and_deletes_nothing() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut line = Line::new();
+    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
     line.evidence = "keep = \"all\"\nmin_free_mb = 0\ndays = 1".to_owned();
     let shown = line.path().join("clock");
     std::fs::write(&shown, "+0").unwrap();
@@ -25,6 +32,9 @@ fn a_clock_that_steps_changes_no_verdict_and_deletes_nothing() {
         let status = line.wait_status("the clock has stepped", |status| status["clock"]["steps"] == steps);
         let stepped = status["clock"]["last_step_ms"].as_i64().unwrap();
         assert!((stepped - hours * 3_600_000).abs() < 60_000, "{stepped} ms for {hours} h");
+        let turns = || metric(&get(port, "/metrics"), RETENTION_TURNS);
+        let before = turns();
+        wait_until("retention has looked at the new time", || turns() >= before + 6.0); // two beats a look
         let verdict = line.wait_verdict("verdicts go on", |_| true);
         assert_eq!(verdict["verdict"], "normal", "{verdict}");
         let total = verdict["latency_ms"]["total"].as_f64().unwrap();
