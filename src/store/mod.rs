@@ -84,6 +84,8 @@ pub struct Committed {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Boots that began through this store; the others have ended, since one agent at a time has it open.
+    running: Vec<String>,
     /// Of all evidence together: summed up once, since that takes a look at every row that has some.
     evidence_bytes: u64,
     /// Held as long as the log is open; the system lets go of it whatever ends the process.
@@ -99,7 +101,8 @@ impl Store {
         }
         let lock = lock(path)?;
         let connection = Connection::open(path).map_err(|error| StoreError::new(path, &error))?;
-        let mut store = Self { connection, path: path.to_owned(), evidence_bytes: 0, _lock: lock };
+        let mut store =
+            Self { connection, path: path.to_owned(), running: Vec::new(), evidence_bytes: 0, _lock: lock };
         store.make_durable()?;
         store.migrate()?;
         store.evidence_bytes = store.sum_evidence()?;
@@ -184,7 +187,9 @@ impl Store {
                 ],
             )?;
             Ok(())
-        })
+        })?;
+        self.running.push(origin.boot_id.to_string());
+        Ok(())
     }
 
     /// Commits one inspection: numbered, worded for the wire and put into the outbox, or nothing of it.

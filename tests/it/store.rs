@@ -259,6 +259,24 @@ fn a_log_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(last, 2);
 }
 
+/// Its rows may all be gone, and a clock that was wrong may say that it began before others that have ended.
+#[test]
+fn the_running_start_is_never_forgotten() {
+    let log = Log::new();
+    let mut store = log.open();
+    let earlier = log.boot(&mut store, "a");
+    drop(store);
+    let future = i64::from(i32::MAX) * 1_000_000;
+    log.sql().execute("UPDATE boot SET started_at_us = ?1", [future]).unwrap();
+    let mut store = log.open();
+    let running = log.boot(&mut store, "a");
+    let first = log.commit(&mut store, &running, 0).unwrap();
+    store.acknowledged(&[first.row]).unwrap();
+    assert_eq!(store.forget_rows(RowId::START, 10).unwrap().rows, 1);
+    assert_eq!((log.count("inspection"), log.count("boot")), (0, 1), "{earlier:?} has ended");
+    assert_eq!(log.commit(&mut store, &running, 1).unwrap().seq, 2);
+}
+
 #[test]
 fn a_newer_log_is_refused_and_left_as_it_is() {
     let log = Log::new();
