@@ -3,13 +3,16 @@
 import argparse
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from . import Refused, bundle
+from .augment import Line
 from .foreign import from_diffusers, from_improved_diffusion
 from .grouping import split
+from .objective import Weights
 from .score import Detector
 from .train import Recipe, Training, train
 from .unet import Architecture
@@ -42,15 +45,23 @@ def parser():
     c.add_argument("--base", type=int, default=32, help="channels of the first level")
     c.add_argument("--multipliers", type=numbers, default=(1, 2, 3), help="width of each level over --base")
     c.add_argument("--no-attention", dest="attention", action="store_false")
-    c.add_argument("--k-max", type=int, default=150, help="train at timesteps 0..k-max")
+    c.add_argument("--no-head", dest="head", action="store_false", help="predicted noise only, as in the paper")
+    c.add_argument("--k-max", type=int, default=100, help="train at timesteps 0..k-max")
     c.add_argument("--steps", type=int, required=True, help="length of the run and of its cosine")
     c.add_argument("--stop-after", type=int, help="stop (resumably) at this step")
     c.add_argument("--batch", type=int, default=12)
     c.add_argument("--lr", type=float, default=4e-4)
     c.add_argument("--seed", type=int, default=1)
+    c.add_argument("--defects", type=float, default=0.6, help="share of pictures that get a synthetic defect")
     c.add_argument("--flips", action="store_true", help="the product may be mirrored; off where its place is fixed")
-    c.add_argument("--exposure", type=float, default=0.0, help="gain jitter, e.g. 0.05")
     c.add_argument("--shift", type=int, default=0, help="shift jitter in px of the model input")
+    c.add_argument("--turn", type=float, default=0.0, help="rotation jitter in degrees")
+    c.add_argument("--zoom", type=float, default=0.0, help="size jitter, e.g. 0.05")
+    c.add_argument("--exposure", type=float, default=0.0, help="gain, offset and gamma jitter, e.g. 0.1")
+    c.add_argument("--light", type=float, default=0.0, help="jitter of the light from side to side, e.g. 0.2")
+    for term in fields(Weights):
+        c.add_argument(f"--{term.name}", type=float, default=term.default, help=f"weight of the {term.name} loss")
+    c.add_argument("--device", default="cpu", help="cpu, or cuda where a GPU is")
     c.add_argument("--threads", type=int, default=2)
 
     c = commands.add_parser("export", help="write a bundle from a training run or from someone else's checkpoint")
@@ -75,9 +86,12 @@ def parser():
 
 def run_train(a):
     torch.set_num_threads(a.threads)
-    architecture = Architecture(a.size, a.channels, a.unshuffle, a.base, a.multipliers, a.attention)
-    recipe = Recipe(a.steps, a.batch, a.lr, a.k_max, a.seed, a.flips, a.exposure, a.shift)
-    train(a.data, a.held_back, a.out, architecture, recipe, a.resume, a.stop_after)
+    architecture = Architecture(a.size, a.channels, a.unshuffle, a.base, a.multipliers, a.attention, a.head)
+    line = Line(a.flips, a.shift, a.turn, a.zoom, a.exposure, a.light)
+    weights = Weights(a.heal, a.pixel, a.picture, a.consistency)
+    defects = a.defects if a.head else 0.0
+    recipe = Recipe(a.steps, a.batch, a.lr, a.k_max, a.seed, defects, line, weights)
+    train(a.data, a.held_back, a.out, architecture, recipe, a.resume, a.stop_after, device=a.device)
 
 
 def run_split(a):

@@ -41,14 +41,14 @@ IMPROVED_IGNORED = {"dropout", "sigma_small", "use_kl", "rescale_timesteps", "re
 
 
 class NoiseOnly(nn.Module):
-    """A UNet2DModel as eps_hat = model(x_k, k), its learned variance channels cut off."""
+    """A UNet2DModel as (eps_hat,) = model(x_k, k), its learned variance channels cut off."""
 
     def __init__(self, unet):
         super().__init__()
         self.unet = unet
 
     def forward(self, x_k, k):
-        return self.unet(x_k, k, return_dict=False)[0][:, : self.unet.config.in_channels]
+        return (self.unet(x_k, k, return_dict=False)[0][:, : self.unet.config.in_channels],)
 
 
 def require(found, key, wanted, where):

@@ -1,4 +1,4 @@
-"""The denoiser: diffusers' UNet2DModel on pixel-unshuffled pictures.
+"""The U-Net: diffusers' UNet2DModel on pixel-unshuffled pictures, with a defect head beside the predicted noise.
 
 Pixel-unshuffle by f turns [C, H, W] into [C f^2, H/f, W/f]: the same numbers, 1/f^2 of the places to convolve, which
 is what makes one draw affordable on a CPU.
@@ -23,6 +23,7 @@ class Architecture:
     base: int = 32
     multipliers: tuple = (1, 2, 3)
     attention: bool = True  # at the lowest level only
+    head: bool = True  # a defect-logit map beside the predicted noise, of the same forward pass
 
     def __post_init__(self):
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
@@ -38,33 +39,40 @@ class Architecture:
         millions = sum(p.numel() for p in model.parameters()) / 1e6
         return (
             f"UNet2DModel, pixel-unshuffle {self.unshuffle}, 1 resnet a level, widths {widths}, "
-            f"{'attention at the lowest level' if self.attention else 'no attention'}, {millions:.2f} M parameters"
+            f"{'attention at the lowest level' if self.attention else 'no attention'}, "
+            f"{'predicted noise and defect head' if self.head else 'predicted noise only'}, {millions:.2f} M parameters"
         )
 
 
 class UnshuffledUNet(nn.Module):
-    """eps_hat = model(x_k, k): x_k [B, C, H, W] in the network's own range, k [B] int64, eps_hat like x_k."""
+    """(eps_hat, defect_logit) = model(x_k, k), or (eps_hat,) without a head.
 
-    def __init__(self, unet, unshuffle):
+    x_k [B, C, H, W] in the network's own range, k [B] int64, eps_hat like x_k, defect_logit [B, 1, H, W].
+    """
+
+    def __init__(self, unet, channels, unshuffle):
         super().__init__()
         self.unet = unet
+        self.channels = channels
         self.unshuffle = unshuffle
 
     def forward(self, x_k, k):
         inner = F.pixel_unshuffle(x_k, self.unshuffle) if self.unshuffle > 1 else x_k
-        eps_hat = self.unet(inner, k, return_dict=False)[0]
-        return F.pixel_shuffle(eps_hat, self.unshuffle) if self.unshuffle > 1 else eps_hat
+        out = self.unet(inner, k, return_dict=False)[0]
+        out = F.pixel_shuffle(out, self.unshuffle) if self.unshuffle > 1 else out
+        c = self.channels
+        return (out[:, :c], out[:, c:]) if out.shape[1] > c else (out,)
 
 
 def build(architecture):
     """A freshly initialised model; the global torch seed decides its weights."""
-    inner = architecture.channels * architecture.unshuffle**2
+    inner = architecture.unshuffle**2
     levels = len(architecture.multipliers)
     lowest = "Attn" if architecture.attention else ""
     unet = UNet2DModel(
         sample_size=architecture.size // architecture.unshuffle,
-        in_channels=inner,
-        out_channels=inner,
+        in_channels=architecture.channels * inner,
+        out_channels=(architecture.channels + architecture.head) * inner,
         layers_per_block=1,
         block_out_channels=tuple(architecture.base * m for m in architecture.multipliers),
         down_block_types=("DownBlock2D",) * (levels - 1) + (f"{lowest}DownBlock2D",),
@@ -73,4 +81,4 @@ def build(architecture):
         attention_head_dim=None,
         add_attention=architecture.attention,
     )
-    return UnshuffledUNet(unet, architecture.unshuffle)
+    return UnshuffledUNet(unet, architecture.channels, architecture.unshuffle)

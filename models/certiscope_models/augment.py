@@ -1,0 +1,80 @@
+"""What a line does to the picture of a good part without making it a bad one: place, size, exposure, light.
+
+Guarantees: a picture stays in [0,1] and keeps its shape; everything random comes from the one generator given, on the
+pictures' own device. Half of the pictures are moved by whole pixels only, so that the model also sees unblurred ones.
+Leaves out: changes of the part itself. Pictures are float32 [B, C, H, W] in [0,1].
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Line:
+    """How far good pictures of one line differ; 0 for what is held fixed there."""
+
+    flips: bool = False
+    shift: int = 0  # px of the model input
+    turn: float = 0.0  # degrees
+    zoom: float = 0.0  # share of the size
+    exposure: float = 0.0  # share of the gain; half of it for the offset and for gamma
+    light: float = 0.0  # share of the gain, from one side of the picture to the other
+
+
+def between(low, high, count, generator):
+    """`count` uniform numbers as [B, 1, 1, 1]."""
+    u = torch.rand(count, 1, 1, 1, generator=generator, device=generator.device)
+    return low + (high - low) * u
+
+
+def log_between(low, high, count, generator):
+    """`count` numbers whose logarithm is uniform, as [B, 1, 1, 1]."""
+    return torch.exp(between(torch.tensor(low).log().item(), torch.tensor(high).log().item(), count, generator))
+
+
+def places(size, device):
+    """Pixel centres of a square picture in [-1,1]: (x, y), [1, 1, S, S] each."""
+    at = (torch.arange(size, device=device) + 0.5) * 2.0 / size - 1.0
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    return x[None, None], y[None, None]
+
+
+def as_seen(x, line, generator):
+    """The pictures `x` as the line might have shown them."""
+    if line.flips:
+        for axis in (2, 3):
+            x = torch.where(between(0.0, 1.0, len(x), generator) < 0.5, x.flip(axis), x)
+    if line.shift or line.turn or line.zoom:
+        x = moved(x, line, generator)
+    if line.exposure or line.light:
+        x = lit(x, line, generator)
+    return x
+
+
+def moved(x, line, generator):
+    """Shifted, and every second one turned and zoomed; the surroundings are mirrored in."""
+    count, _, size, _ = x.shape
+    turned = between(0.0, 1.0, count, generator) < 0.5
+    angle = torch.where(turned, between(-line.turn, line.turn, count, generator), 0.0) * (torch.pi / 180.0)
+    scale = torch.where(turned, 1.0 + between(-line.zoom, line.zoom, count, generator), 1.0)
+    shift_x, shift_y = (between(-line.shift - 0.5, line.shift + 0.5, count, generator).round() for _ in range(2))
+    cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
+    rows = [cos, -sin, shift_x * 2.0 / size, sin, cos, shift_y * 2.0 / size]
+    theta = torch.cat(rows, dim=1).reshape(count, 2, 3)
+    grid = F.affine_grid(theta, x.shape, align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+
+def lit(x, line, generator):
+    """Under another exposure (gain, offset, gamma) and a lamp that shines from one side."""
+    count, size = len(x), x.shape[-1]
+    e, light = line.exposure, line.light
+    gain = torch.exp(between(-e, e, count, generator))
+    offset = between(-e / 4, e / 4, count, generator)
+    gamma = torch.exp(between(-e / 2, e / 2, count, generator))
+    across, down = places(size, x.device)
+    slope_x, slope_y, bow = (between(-light, light, count, generator) for _ in range(3))
+    lamp = 1.0 + 0.5 * (slope_x * across + slope_y * down + bow * (across**2 + down**2 - 0.67))
+    return ((x.clamp(1e-4, 1.0) ** gamma) * gain * lamp + offset).clamp(0.0, 1.0)

@@ -1,0 +1,272 @@
+"""Synthetic defects: shapes x appearances, to teach the defect head what a change of the surface can look like.
+
+The idea is DRAEM's (Zavrtanik et al. 2021) and DiffusionAD's (Zhang et al. 2023): no real defect is needed to train,
+only changes of normal pictures whose place is known. The catalogue is meant to be wide, not like any product.
+Guarantees: outside the mask the picture is the one given; the mask holds only what really changed by more than
+VISIBLE; everything random comes from the one generator given. Picture i gets shape i mod 6 and appearance
+(i div 6) mod 8, so a batch holds all combinations and its tensors keep one size.
+Costs: about 2 ms a picture of 128x128 on one core.
+Pictures are float32 [B, C, S, S] in [0,1], masks [B, 1, S, S].
+"""
+
+import torch
+from torch.nn import functional as F
+
+from .augment import between, log_between, places
+
+VISIBLE = 0.015  # mean change over 3x3 pixels below which a pixel counts as unchanged
+TEXTURE = 48  # side of the random tables that smooth noise is read from
+LINE_POINTS = 12
+
+
+def with_defects(x, others, generator):
+    """(changed, mask): each of `x` with one synthetic defect; `others` are normal pictures to borrow surface from."""
+    coverage = interleave([shape(len(x[n::6]), x, generator) for n, shape in enumerate(SHAPES)], len(x))
+    appearance = torch.arange(len(x), device=x.device) // 6 % len(APPEARANCES)
+    changed = x
+    for n, appear in enumerate(APPEARANCES):
+        chosen = (appearance == n).view(-1, 1, 1, 1)
+        changed = torch.where(chosen, appear(x, coverage, others, generator), changed)
+    changed = (x + coverage * (changed - x)).clamp(0.0, 1.0)
+    difference = (changed - x).abs().mean(dim=1, keepdim=True)
+    seen = (F.avg_pool2d(difference, 3, 1, 1) > VISIBLE) & (coverage > 0.2)
+    return torch.where(coverage > 0.0, changed, x), seen.to(x.dtype)
+
+
+def interleave(parts, count):
+    """Row i of the result is row i // len(parts) of part i mod len(parts)."""
+    out = parts[0].new_empty((count, *parts[0].shape[1:]))
+    for n, part in enumerate(parts):
+        out[n :: len(parts)] = part
+    return out
+
+
+# ---- smooth noise
+
+
+def smooth_noise(count, size, cells, generator, stretch=1.0):
+    """Noise of mean 0 and deviation about 1, [count, 1, S, S], with `cells` features across the picture.
+
+    `cells` and `stretch` are numbers or [B, 1, 1, 1]; stretched noise is that much longer one way, at any angle.
+    """
+    device = generator.device
+    table = torch.randn(count, 1, TEXTURE, TEXTURE, generator=generator, device=device)
+    angle = between(0.0, torch.pi, count, generator)
+    across, down = places(size, device)
+    u = (across * torch.cos(angle) + down * torch.sin(angle)) * cells / TEXTURE
+    v = (down * torch.cos(angle) - across * torch.sin(angle)) * cells / TEXTURE / stretch
+    start_u, start_v = between(-1, 1, count, generator), between(-1, 1, count, generator)
+    grid = torch.cat([u + start_u, v + start_v], dim=1).permute(0, 2, 3, 1)
+    return 1.6 * F.grid_sample(table, grid, padding_mode="reflection", align_corners=False)
+
+
+def rough_edge(count, size, generator):
+    """Two octaves of noise for edges that are not drawn with a ruler, about [-1,1]."""
+    cells = log_between(4.0, 24.0, count, generator)
+    return 0.6 * (smooth_noise(count, size, cells, generator) + 0.5 * smooth_noise(count, size, 2 * cells, generator))
+
+
+# ---- shapes: coverage in [0,1]; lengths in px of a 128 px picture, scaled to the picture's size
+
+
+def soft(inside, width):
+    """Coverage from the signed distance `inside` an edge that is `width` soft, all in px."""
+    return (inside / width + 0.5).clamp(0.0, 1.0)
+
+
+def pixels(x):
+    """(size, px of a 128 px picture in px of this one, x and y of the pixel centres from the middle)."""
+    size = x.shape[-1]
+    across, down = places(size, x.device)
+    return size, size / 128.0, across * size / 2, down * size / 2
+
+
+def anywhere(count, size, generator):
+    return between(-0.48, 0.48, count, generator) * size, between(-0.48, 0.48, count, generator) * size
+
+
+def region(count, x, generator):
+    """Where smooth noise exceeds a level: islands of any form, near one place or all over."""
+    size, px, across, down = pixels(x)
+    cells, stretch = log_between(2.0, 20.0, count, generator), log_between(1.0, 6.0, count, generator)
+    field = smooth_noise(count, size, cells, generator, stretch)
+    centre_x, centre_y = anywhere(count, size, generator)
+    reach = log_between(6.0, 80.0, count, generator) * px
+    near = torch.exp(-((across - centre_x) ** 2 + (down - centre_y) ** 2) / (2 * reach**2))
+    field = field * near + 1.5 * (near - 1.0)
+    share = between(0.005, 0.2, count, generator)
+    ranked = field.flatten(1).sort(dim=1, descending=True).values
+    level = ranked.gather(1, (share.flatten(1) * ranked.shape[1]).long()).view(-1, 1, 1, 1)
+    level = level.clamp(min=-0.9)  # far from the place the field is -1.5 and must stay uncovered
+    return ((field - level) / log_between(0.05, 0.6, count, generator) + 0.5).clamp(0.0, 1.0)
+
+
+def crack(count, x, generator):
+    """A thin line that wanders: cracks and scratches."""
+    size, px, across, down = pixels(x)
+    at_x, at_y = anywhere(count, size, generator)
+    heading = between(0.0, 2 * torch.pi, count, generator)
+    step = log_between(8.0, 140.0, count, generator) * px / (LINE_POINTS - 1)
+    jagged = log_between(0.02, 0.9, count, generator)
+    bend = between(-0.15, 0.15, count, generator)
+    distance = torch.full((count, 1, size, size), 1e9, device=x.device)
+    for _ in range(LINE_POINTS - 1):
+        heading = heading + bend + jagged * torch.randn(count, 1, 1, 1, generator=generator, device=x.device)
+        along_x, along_y = step * torch.cos(heading), step * torch.sin(heading)
+        q_x, q_y = across - at_x, down - at_y
+        share = ((q_x * along_x + q_y * along_y) / step**2).clamp(0.0, 1.0)
+        distance = torch.minimum(distance, (q_x - share * along_x) ** 2 + (q_y - share * along_y) ** 2)
+        at_x, at_y = at_x + along_x, at_y + along_y
+    half_width = log_between(0.35, 2.5, count, generator) * px
+    half_width = half_width * (1.0 + 0.5 * rough_edge(count, size, generator)).clamp(0.2, 2.0)
+    return soft(half_width - distance.sqrt(), 1.0)
+
+
+def blobs(count, x, generator):
+    """One to four round spots with uneven edges: holes, dents, stains, dirt."""
+    size, px, across, down = pixels(x)
+    uneven = rough_edge(count, size, generator) * between(0.0, 0.6, count, generator)
+    edge = log_between(0.8, 6.0, count, generator)
+    number = between(0.0, 4.0, count, generator)
+    first_x, first_y = anywhere(count, size, generator)
+    covered = torch.zeros(count, 1, size, size, device=x.device)
+    for n in range(4):
+        centre_x = first_x + (n > 0) * between(-24.0, 24.0, count, generator) * px
+        centre_y = first_y + (n > 0) * between(-24.0, 24.0, count, generator) * px
+        radius = log_between(1.0, 16.0, count, generator) * px
+        flat, angle = between(0.4, 1.0, count, generator), between(0.0, torch.pi, count, generator)
+        q_x, q_y = across - centre_x, down - centre_y
+        u = q_x * torch.cos(angle) + q_y * torch.sin(angle)
+        v = (q_y * torch.cos(angle) - q_x * torch.sin(angle)) / flat
+        inside = radius * (1.0 + uneven) - (u**2 + v**2).sqrt()
+        covered = torch.maximum(covered, soft(inside, edge) * (number > n))
+    return covered
+
+
+def patch(count, x, generator):
+    """A rectangle at any angle: labels, cut-and-paste."""
+    size, px, across, down = pixels(x)
+    centre_x, centre_y = anywhere(count, size, generator)
+    angle = between(0.0, torch.pi, count, generator)
+    q_x, q_y = across - centre_x, down - centre_y
+    u = (q_x * torch.cos(angle) + q_y * torch.sin(angle)).abs()
+    v = (q_y * torch.cos(angle) - q_x * torch.sin(angle)).abs()
+    half_u, half_v = (log_between(1.5, 32.0, count, generator) * px for _ in range(2))
+    return soft(torch.minimum(half_u - u, half_v - v), log_between(0.8, 5.0, count, generator))
+
+
+def band(count, x, generator):
+    """A stripe across the picture, narrow or wide, with soft uneven edges: unevenly machined surface."""
+    size, px, across, down = pixels(x)
+    angle = between(0.0, torch.pi, count, generator)
+    # every second one lies along an axis, as machining marks do
+    angle = torch.where(between(0, 1, count, generator) < 0.5, (angle * 2 / torch.pi).round() * torch.pi / 2, angle)
+    offset = between(-0.5, 0.5, count, generator) * size
+    q = across * torch.cos(angle) + down * torch.sin(angle) - offset
+    along = down * torch.cos(angle) - across * torch.sin(angle) - between(-0.4, 0.4, count, generator) * size
+    half = log_between(2.0, 30.0, count, generator) * px
+    length = log_between(20.0, 128.0, count, generator) * px
+    uneven = rough_edge(count, size, generator) * between(0.0, 5.0, count, generator) * px
+    edge = log_between(1.0, 14.0, count, generator) * px
+    return soft(torch.minimum(half - q.abs(), length - along.abs()) + uneven, edge)
+
+
+def edge_piece(count, x, generator):
+    """A piece at the picture's border: chipped and worn edges."""
+    size, px, across, down = pixels(x)
+    along = between(-0.5, 0.5, count, generator) * size
+    side = between(0.0, 4.0, count, generator).floor()
+    end = torch.where(side % 2 == 0, -size / 2, size / 2)
+    end = end * between(0.7, 1.05, count, generator)
+    upright = side < 2
+    q_x = across - torch.where(upright, end, along)
+    q_y = down - torch.where(upright, along, end)
+    deep, wide = log_between(2.0, 24.0, count, generator) * px, log_between(3.0, 50.0, count, generator) * px
+    r_x, r_y = torch.where(upright, deep, wide), torch.where(upright, wide, deep)
+    radius = ((q_x / r_x) ** 2 + (q_y / r_y) ** 2).sqrt()
+    uneven = rough_edge(count, size, generator) * between(0.1, 0.8, count, generator)
+    return soft((1.0 + uneven - radius) * torch.minimum(deep, wide), log_between(0.8, 4.0, count, generator))
+
+
+SHAPES = (region, crack, blobs, patch, band, edge_piece)
+
+
+# ---- appearances: the picture as it would look if the defect covered all of it
+
+
+def signed(low, high, count, generator, dark=0.6):
+    """A change of brightness, log-uniform in size, down in a share `dark` of the cases."""
+    size = log_between(low, high, count, generator)
+    return torch.where(between(0.0, 1.0, count, generator) < dark, -size, size)
+
+
+def step(x, coverage, others, generator):
+    """Evenly darker or brighter."""
+    return x + signed(0.03, 0.6, len(x), generator)
+
+
+def displaced(x, generator):
+    """Each picture moved by whole pixels, an eighth to a half of its side, its surroundings mirrored in."""
+    count, size = len(x), x.shape[-1]
+    ways = [torch.where(between(0.0, 1.0, count, generator) < 0.5, -1.0, 1.0) for _ in range(2)]
+    moves = [way * (between(1 / 8, 1 / 2, count, generator) * size).round() * 2.0 / size for way in ways]
+    one, none = torch.ones_like(moves[0]), torch.zeros_like(moves[0])
+    theta = torch.cat([one, none, moves[0], none, one, moves[1]], dim=1).reshape(count, 2, 3)
+    grid = F.affine_grid(theta, x.shape, align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+
+def other_surface(x, coverage, others, generator):
+    """The surface of another picture, shining through."""
+    borrowed = displaced(others, generator)
+    return x + between(0.3, 1.0, len(x), generator) * (borrowed - x) + signed(0.01, 0.2, len(x), generator)
+
+
+def foreign_texture(x, coverage, others, generator):
+    """A texture that has nothing to do with the product."""
+    count, size = len(x), x.shape[-1]
+    cells = log_between(4.0, 60.0, count, generator)
+    grain = smooth_noise(count, size, cells, generator, log_between(1.0, 8.0, count, generator))
+    level = (x * coverage).sum(dim=(1, 2, 3), keepdim=True) / coverage.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1.0)
+    level = level / x.shape[1] + signed(0.01, 0.3, count, generator)
+    return level + log_between(0.02, 0.25, count, generator) * grain
+
+
+def shifted(x, coverage, others, generator):
+    """Another place of the same picture: cut and paste."""
+    return displaced(x, generator) + signed(0.005, 0.15, len(x), generator)
+
+
+def blurred(x, coverage, others, generator):
+    """Smeared, or with its grain drawn out; a little darker or brighter."""
+    wide = F.avg_pool2d(F.pad(x, (3,) * 4, mode="reflect"), 7, 1)
+    return wide + (x - wide) * between(-0.2, 3.0, len(x), generator) + signed(0.01, 0.2, len(x), generator)
+
+
+def shading(x, coverage, others, generator):
+    """Slow changes of brightness, as on a surface that is no longer flat."""
+    count, size = len(x), x.shape[-1]
+    slow = smooth_noise(count, size, log_between(1.0, 8.0, count, generator), generator)
+    return x + log_between(0.04, 0.3, count, generator) * slow + signed(0.01, 0.15, count, generator, 0.5)
+
+
+def streaks(x, coverage, others, generator):
+    """Long marks in one direction, as of a tool."""
+    count, size = len(x), x.shape[-1]
+    cells, stretch = log_between(8.0, 60.0, count, generator), log_between(6.0, 40.0, count, generator)
+    marks = smooth_noise(count, size, cells, generator, stretch)
+    return x + log_between(0.03, 0.25, count, generator) * marks + signed(0.01, 0.12, count, generator)
+
+
+def relief(x, coverage, others, generator):
+    """Lit from one side like a dent, a hole or a burr: bright where the edge faces the lamp, dark where it turns away."""
+    count = len(x)
+    smooth = F.avg_pool2d(F.pad(coverage, (2,) * 4, mode="replicate"), 5, 1)
+    slope_x = smooth.roll(-1, 3) - smooth.roll(1, 3)
+    slope_y = smooth.roll(-1, 2) - smooth.roll(1, 2)
+    angle = between(0.0, 2 * torch.pi, count, generator)
+    facing = slope_x * torch.cos(angle) + slope_y * torch.sin(angle)
+    return x + log_between(0.1, 1.5, count, generator) * facing + signed(0.005, 0.3, count, generator, 0.7)
+
+
+APPEARANCES = (step, other_surface, foreign_texture, shifted, blurred, shading, streaks, relief)
