@@ -2,9 +2,10 @@
 
 The idea is DRAEM's (Zavrtanik et al. 2021) and DiffusionAD's (Zhang et al. 2023): no real defect is needed to train,
 only changes of normal pictures whose place is known. The catalogue is meant to be wide, not like any product.
+Lines and spots mostly differ in brightness, areas mostly in surface (CATALOGUE).
 Guarantees: outside the mask the picture is the one given; the mask holds only what really changed by more than
-VISIBLE; everything random comes from the one generator given. Picture i gets shape i mod 6 and appearance
-(i div 6) mod 8, so a batch holds all combinations and its tensors keep one size.
+VISIBLE; everything random comes from the one generator given. Picture i gets row i mod 8 of the catalogue and that
+row's appearance (i div 8) mod 8, so a batch holds every combination and its tensors keep one size.
 Costs: about 2 ms a picture of 128x128 on one core.
 Pictures are float32 [B, C, S, S] in [0,1], masks [B, 1, S, S].
 """
@@ -21,12 +22,15 @@ LINE_POINTS = 12
 
 def with_defects(x, others, generator):
     """(changed, mask): each of `x` with one synthetic defect; `others` are normal pictures to borrow surface from."""
-    coverage = interleave([shape(len(x[n::6]), x, generator) for n, shape in enumerate(SHAPES)], len(x))
-    appearance = torch.arange(len(x), device=x.device) // 6 % len(APPEARANCES)
+    rows = len(CATALOGUE)
+    shapes = [shape(len(x[n::rows]), x, generator) for n, (shape, _) in enumerate(CATALOGUE)]
+    coverage = interleave(shapes, len(x))
     changed = x
-    for n, appear in enumerate(APPEARANCES):
-        chosen = (appearance == n).view(-1, 1, 1, 1)
-        changed = torch.where(chosen, appear(x, coverage, others, generator), changed)
+    for appear in dict.fromkeys(appear for _, row in CATALOGUE for appear in row):
+        chosen = torch.tensor([CATALOGUE[i % rows][1][i // rows % 8] is appear for i in range(len(x))])
+        if chosen.any():
+            chosen = chosen.view(-1, 1, 1, 1).to(x.device, non_blocking=True)
+            changed = torch.where(chosen, appear(x, coverage, others, generator), changed)
     changed = (x + coverage * (changed - x)).clamp(0.0, 1.0)
     difference = (changed - x).abs().mean(dim=1, keepdim=True)
     seen = (F.avg_pool2d(difference, 3, 1, 1) > VISIBLE) & (coverage > 0.2)
@@ -117,9 +121,10 @@ def crack(count, x, generator):
         share = ((q_x * along_x + q_y * along_y) / step**2).clamp(0.0, 1.0)
         distance = torch.minimum(distance, (q_x - share * along_x) ** 2 + (q_y - share * along_y) ** 2)
         at_x, at_y = at_x + along_x, at_y + along_y
-    half_width = log_between(0.35, 2.5, count, generator) * px
+    half_width = log_between(0.3, 2.0, count, generator) * px
     half_width = half_width * (1.0 + 0.5 * rough_edge(count, size, generator)).clamp(0.2, 2.0)
-    return soft(half_width - distance.sqrt(), 1.0)
+    broken = (0.9 + between(0.0, 0.8, count, generator) * rough_edge(count, size, generator)).clamp(0.0, 1.0)
+    return soft(half_width - distance.sqrt(), 1.0) * broken
 
 
 def blobs(count, x, generator):
@@ -156,7 +161,7 @@ def patch(count, x, generator):
 
 
 def band(count, x, generator):
-    """A stripe across the picture, narrow or wide, with soft uneven edges: unevenly machined surface."""
+    """A stripe across the picture, up to half of it, with straight or uneven edges: unevenly machined surface."""
     size, px, across, down = pixels(x)
     angle = between(0.0, torch.pi, count, generator)
     # every second one lies along an axis, as machining marks do
@@ -164,10 +169,10 @@ def band(count, x, generator):
     offset = between(-0.5, 0.5, count, generator) * size
     q = across * torch.cos(angle) + down * torch.sin(angle) - offset
     along = down * torch.cos(angle) - across * torch.sin(angle) - between(-0.4, 0.4, count, generator) * size
-    half = log_between(2.0, 30.0, count, generator) * px
-    length = log_between(20.0, 128.0, count, generator) * px
-    uneven = rough_edge(count, size, generator) * between(0.0, 5.0, count, generator) * px
-    edge = log_between(1.0, 14.0, count, generator) * px
+    half = log_between(2.0, 50.0, count, generator) * px
+    length = log_between(20.0, 160.0, count, generator) * px
+    uneven = rough_edge(count, size, generator) * between(-2.0, 5.0, count, generator).clamp(min=0.0) * px
+    edge = log_between(0.8, 14.0, count, generator) * px
     return soft(torch.minimum(half - q.abs(), length - along.abs()) + uneven, edge)
 
 
@@ -186,9 +191,6 @@ def edge_piece(count, x, generator):
     radius = ((q_x / r_x) ** 2 + (q_y / r_y) ** 2).sqrt()
     uneven = rough_edge(count, size, generator) * between(0.1, 0.8, count, generator)
     return soft((1.0 + uneven - radius) * torch.minimum(deep, wide), log_between(0.8, 4.0, count, generator))
-
-
-SHAPES = (region, crack, blobs, patch, band, edge_piece)
 
 
 # ---- appearances: the picture as it would look if the defect covered all of it
@@ -269,4 +271,15 @@ def relief(x, coverage, others, generator):
     return x + log_between(0.1, 1.5, count, generator) * facing + signed(0.005, 0.3, count, generator, 0.7)
 
 
-APPEARANCES = (step, other_surface, foreign_texture, shifted, blurred, shading, streaks, relief)
+MARK = (step, step, relief, step, step, blurred, step, foreign_texture)
+AREA = (other_surface, step, streaks, shifted, shading, foreign_texture, other_surface, blurred)
+CATALOGUE = (
+    (crack, MARK),
+    (blobs, MARK),
+    (region, AREA),
+    (band, AREA),
+    (crack, MARK),
+    (blobs, (step, relief, foreign_texture, step, shading, other_surface, step, streaks)),
+    (edge_piece, (step, other_surface, relief, step, foreign_texture, shifted, step, blurred)),
+    (patch, AREA),
+)

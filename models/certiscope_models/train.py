@@ -31,6 +31,7 @@ from .unet import Architecture, build
 
 WARM_UP = 200  # steps of rising learning rate
 EMA_DECAY = 0.999
+WEIGHT_DECAY = 0.01
 SEEN = 96  # held-back pictures that the held-back losses are taken over
 AT_ONCE = 1024  # pictures changed together on a GPU, where many small steps would wait for their launches
 
@@ -85,12 +86,15 @@ class Pictures:
         return normal, changed, mask
 
     def batches(self, recipe, generator):
-        """Batches without end. On a GPU many are made together and dealt out, each with its share of defects."""
-        together = max(1, AT_ONCE // recipe.batch) if generator.device.type == "cuda" else 1
+        """Batches without end. On a GPU many are made together, shuffled and dealt out."""
+        on_gpu = generator.device.type == "cuda"
+        together = max(1, AT_ONCE // recipe.batch) if on_gpu else 1
         while True:
             parts = self.batch(replace(recipe, batch=together * recipe.batch), generator)
-            for n in range(together):
-                yield tuple(part[n::together].contiguous() for part in parts)
+            if on_gpu:
+                order = torch.randperm(len(parts[0]), generator=generator, device=generator.device)
+                parts = tuple(part[order] for part in parts)
+            yield from zip(*(part.split(recipe.batch) for part in parts))
 
 
 def check_schedule():
@@ -119,7 +123,7 @@ class Training:
         self.ema = {name: w.detach().clone() for name, w in self.model.state_dict().items()}
         lr = torch.tensor(recipe.lr, device=self.device) if self.on_gpu else recipe.lr
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=lr, weight_decay=1e-4, fused=self.on_gpu, capturable=self.on_gpu
+            self.model.parameters(), lr=lr, weight_decay=WEIGHT_DECAY, fused=self.on_gpu, capturable=self.on_gpu
         )
         self.captured = None  # the step as a CUDA graph
         self.generator = torch.Generator(self.device).manual_seed(recipe.seed)
