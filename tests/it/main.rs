@@ -11,6 +11,7 @@ mod faulty_model;
 mod injected;
 mod method;
 mod preprocess;
+mod simulator;
 mod status;
 mod store;
 mod storm;

@@ -1,11 +1,12 @@
 //! Writes simulated frames as a data set in the layout of MVTec AD: `train/good`, `test/good`,
 //! `test/<kind>` and `ground_truth/<kind>` with a mask for each defective picture.
 //!
-//! Guarantees: no frame is written twice, so training and test pictures show different parts; a folder
-//! that holds anything already is refused, never mixed into.
+//! Guarantees: no frame is written twice, so training and test pictures show different parts; the test
+//! classes take turns, so the lamp's drift tells none from another; a folder that holds anything already is
+//! refused, never mixed into.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, iter};
 
 use image::{ExtendedColorType, ImageFormat};
 
@@ -27,24 +28,20 @@ pub fn simulate(
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(cannot_write(out, "not empty"));
     }
-    let good = [("train", None, train_good), ("test", None, test_per_kind)];
-    let defective = DefectKind::ALL.map(|kind| ("test", Some(kind), test_per_kind));
-    let classes = || good.into_iter().chain(defective);
-    let total = classes().map(|(_, _, count)| count).sum();
-    let mut index = 0;
-    for (split, kind, count) in classes() {
+    let classes = || iter::once(None).chain(DefectKind::ALL.map(Some));
+    let train = (0..train_good).map(|number| ("train", None, number));
+    let test = (0..test_per_kind).flat_map(|number| classes().map(move |kind| ("test", kind, number)));
+    let total = train_good + test_per_kind * classes().count() as u64;
+    for (index, (split, kind, number)) in (1..).zip(train.chain(test)) {
         let class = kind.map_or("good", DefectKind::word);
-        for number in 0..count {
-            index += 1;
-            let rendered = render(&settings, index, kind);
-            let file = out.join(split).join(class).join(format!("{number:04}.png"));
-            write_png(&file, &settings, &rendered.pixels)?;
-            if kind.is_some() {
-                let name = format!("{number:04}_mask.png");
-                write_png(&out.join("ground_truth").join(class).join(name), &settings, &rendered.mask)?;
-            }
-            progress(index, total);
+        let rendered = render(&settings, index, kind);
+        let file = out.join(split).join(class).join(format!("{number:04}.png"));
+        write_png(&file, &settings, &rendered.pixels)?;
+        if kind.is_some() {
+            let name = format!("{number:04}_mask.png");
+            write_png(&out.join("ground_truth").join(class).join(name), &settings, &rendered.mask)?;
         }
+        progress(index, total);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::f32::consts::TAU;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::part::{COUNTERSINK, HOLE, HOLES, HUB, Part, Point, RIM, Surface, mix};
+use super::part::{HOLES, HUB, Part, Point, RIM, Surface, mix};
 
 /// The kinds of defects, in the order of their folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,30 +50,37 @@ enum Shape {
     Chip(Blob),
     /// A dark jagged line that starts at a bolt hole.
     Crack(Line),
-    /// A dimple: no change of colour, only of the way the light falls.
-    Dent { centre: Point, radius: f32 },
+    /// A dimple or, with a negative depth, a bump: only the way the light falls changes.
+    Dent { centre: Point, radius: f32, depth: f32 },
     /// One bolt hole was not drilled, or not through.
     MissingHole(Point),
     /// A thin bowed line, bright (bare metal) or dark.
     Scratch { line: Line, shade: f32 },
-    /// Oil or dirt that darkens what lies under it.
-    Stain(Blob),
+    /// Dirt that darkens what lies under it, or a dried residue that whitens it.
+    Stain { blob: Blob, tone: f32 },
 }
 
 impl Defect {
     pub(super) fn draw(kind: DefectKind, contrast: f32, part: &Part, rng: &mut ChaCha8Rng) -> Self {
         let shape = match kind {
-            DefectKind::Chip => Shape::Chip(Blob::draw(Point::polar(RIM, any_angle(rng)), 0.09..0.15, rng)),
+            DefectKind::Chip => {
+                Shape::Chip(Blob::draw(Point::polar(RIM - 0.03, any_angle(rng)), 0.08..0.13, rng))
+            }
             DefectKind::Crack => Shape::Crack(Line::crack(part, rng)),
-            DefectKind::Dent => Shape::Dent { centre: on_face(rng), radius: rng.random_range(0.1..0.16) },
-            DefectKind::MissingHole => Shape::MissingHole(part.hole(rng.random_range(0..HOLES))),
-            DefectKind::Scratch => Shape::Scratch {
-                line: Line::scratch(rng),
-                shade: if rng.random_bool(0.5) { 0.98 } else { 0.08 },
+            DefectKind::Dent => Shape::Dent {
+                centre: on_face(rng),
+                radius: rng.random_range(0.09..0.14),
+                depth: either(1.4, -1.4, rng),
             },
-            DefectKind::Stain => Shape::Stain(Blob::draw(on_face(rng), 0.08..0.17, rng)),
+            DefectKind::MissingHole => Shape::MissingHole(part.hole(rng.random_range(0..HOLES))),
+            DefectKind::Scratch => {
+                Shape::Scratch { line: Line::scratch(rng), shade: either(0.98, 0.08, rng) }
+            }
+            DefectKind::Stain => {
+                Shape::Stain { blob: Blob::draw(on_face(rng), 0.07..0.12, rng), tone: either(0.5, 1.5, rng) }
+            }
         };
-        Self { shape, strength: contrast * rng.random_range(0.4..1.0_f32) }
+        Self { shape, strength: contrast * rng.random_range(0.6..1.0_f32) }
     }
 
     /// What is seen at `p` with the defect there, and how much of the point the defect covers.
@@ -87,24 +94,27 @@ impl Defect {
                 (part.cover(depth) * metal, broken)
             }
             Shape::Crack(line) => (part.cover(line.inside(p)) * metal, 0.04),
-            Shape::Dent { centre, radius } => {
+            Shape::Dent { centre, radius, depth } => {
                 let q = p.minus(*centre);
-                let depth = (1.0 - q.dot(q) / (radius * radius)).max(0.0);
+                let inside = (1.0 - q.dot(q) / (radius * radius)).max(0.0);
                 let tilt = -q.dot(part.lamp()) / radius;
-                (if depth > 0.0 { metal } else { 0.0 }, value + 1.6 * tilt * depth * depth)
+                (if inside > 0.0 { metal } else { 0.0 }, value + depth * tilt * inside * inside)
             }
             Shape::MissingHole(centre) => {
-                let outside = p.minus(*centre).norm() - HOLE - COUNTERSINK;
-                (part.cover(-outside), part.face(p))
+                (part.cover(part.sunk_radius() - p.minus(*centre).norm()), part.face(p))
             }
             Shape::Scratch { line, shade } => (part.cover(line.inside(p)) * metal, *shade),
-            Shape::Stain(blob) => {
+            Shape::Stain { blob, tone } => {
                 let soft = (blob.inside(p) / 0.03 + 0.5).clamp(0.0, 1.0);
-                (soft * metal, value * 0.45)
+                (soft * metal, value * tone)
             }
         };
         (mix(value, defective, coverage * self.strength.min(1.0)), coverage)
     }
+}
+
+fn either(one: f32, other: f32, rng: &mut ChaCha8Rng) -> f32 {
+    if rng.random_bool(0.5) { one } else { other }
 }
 
 fn any_angle(rng: &mut ChaCha8Rng) -> f32 {
@@ -184,15 +194,15 @@ impl Line {
     fn crack(part: &Part, rng: &mut ChaCha8Rng) -> Self {
         let hole = part.hole(rng.random_range(0..HOLES));
         let heading = any_angle(rng);
-        let start = Point::polar(HOLE, heading);
+        let start = Point::polar(part.hole_radius(), heading);
         let mut at = Point { x: hole.x + start.x, y: hole.y + start.y };
         let mut points = vec![at];
-        for _ in 0..rng.random_range(6..11) {
+        for _ in 0..rng.random_range(7..11) {
             let step = Point::polar(rng.random_range(0.03..0.06), heading + rng.random_range(-0.9..0.9));
             at = Point { x: at.x + step.x, y: at.y + step.y };
             points.push(at);
         }
-        Self::new(points, rng.random_range(0.009..0.016))
+        Self::new(points, rng.random_range(0.011..0.017))
     }
 
     /// How far `p` lies inside the line's edge (negative: outside).

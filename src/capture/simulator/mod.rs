@@ -3,7 +3,9 @@
 //! Guarantees: frame `i` of a seed is the same bytes whatever was rendered before it (one ChaCha stream
 //! for each frame and purpose), on one platform's mathematical library; the truth travels in
 //! [`Frame::truth`]; a defective frame differs from the same frame without its defect only where the
-//! mask says. Frames are paced on the monotonic clock without drift.
+//! mask says. Good parts differ more from one another than a defect differs from none, so neither the
+//! distance to the mean picture nor the histogram finds defects. Frames are paced on the monotonic clock
+//! without drift.
 //! Leaves out: motion blur, perspective, colour. It shows that the program works; it says nothing of how
 //! well a model does on a real line.
 //! Costs: a 256x256 frame takes a few milliseconds of one core.
@@ -216,20 +218,6 @@ mod tests {
         for kind in DefectKind::ALL {
             assert_eq!(render(&settings, 3, Some(kind)).pixels, render(&settings, 3, None).pixels);
         }
-    }
-
-    #[test]
-    fn the_light_drifts_slowly() {
-        let mean = |index| {
-            let pixels = render(&settings(), index, None).pixels;
-            pixels.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels.len() as f64
-        };
-        let means: Vec<f64> = (1..=350).step_by(10).map(mean).collect();
-        let spread =
-            means.iter().copied().fold(f64::MIN, f64::max) - means.iter().copied().fold(f64::MAX, f64::min);
-        assert!(spread > 5.0, "{spread} grey levels over 350 parts");
-        let step = means.windows(2).map(|m| (m[1] - m[0]).abs()).fold(0.0, f64::max);
-        assert!(step < 4.0, "{step} grey levels within 10 parts");
     }
 
     #[test]

@@ -90,9 +90,9 @@ impl Lighting {
             (size * (std::f64::consts::TAU * (index as f64 / period + phase)).sin()) as f32
         };
         Self {
-            gain: 1.0 + wave(700.0, 0.05) + wave(97.0, 0.02),
-            slope_x: wave(431.0, 0.05),
-            slope_y: wave(293.0, 0.05),
+            gain: 1.0 + wave(700.0, 0.12) + wave(97.0, 0.04),
+            slope_x: wave(431.0, 0.15),
+            slope_y: wave(293.0, 0.15),
         }
     }
 
@@ -104,6 +104,16 @@ impl Lighting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_light_drifts_slowly() {
+        let gains: Vec<f32> = (1..=350).step_by(10).map(|index| Lighting::at(7, index).gain).collect();
+        let spread =
+            gains.iter().copied().fold(f32::MIN, f32::max) - gains.iter().copied().fold(f32::MAX, f32::min);
+        assert!(spread > 0.1, "{spread} over 350 parts");
+        let step = gains.windows(2).map(|g| (g[1] - g[0]).abs()).fold(0.0, f32::max);
+        assert!(step < 0.05, "{step} within 10 parts");
+    }
 
     #[test]
     fn every_frame_and_purpose_has_a_stream_of_its_own() {
