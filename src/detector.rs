@@ -17,7 +17,7 @@ use crate::diffusion::reconstruct::{Reconstruction, reconstruct};
 use crate::diffusion::schedule::NoiseLevel;
 use crate::inspection::FrameSeed;
 use crate::preprocess::Input;
-use crate::score::{self, CertifiedScore, EmpiricalScore, ScoreParameters, TrainingMaps};
+use crate::score::{self, AnomalyMaps, CertifiedScore, EmpiricalScore, ScoreParameters, TrainingMaps};
 
 /// The precision of the computation on every provider as `onnx` sets it up.
 pub const PRECISION: &str = "fp32";
@@ -67,6 +67,7 @@ impl Detector {
     ) -> Result<(Self, Opened), DetectorError> {
         let input = bundle.manifest.input_shape();
         let mut denoiser = OnnxDenoiser::open(runtime, &bundle.model_file(), input, settings)?;
+        bundle.check_head(denoiser.has_head())?;
         let self_test = golden::self_test(bundle, &mut denoiser, PRECISION)?;
         let opened = Opened { provider: denoiser.provider().clone(), self_test };
         Ok((Self::new(Box::new(denoiser), bundle, batch), opened))
@@ -124,12 +125,12 @@ impl Detector {
         golden::run(bundle, self.denoiser.as_mut())
     }
 
-    pub fn certified_error(&self, pair: &Reconstruction) -> Array2<f32> {
-        score::certified_error(pair, &self.parameters)
+    pub fn certified_maps(&self, pair: &Reconstruction) -> AnomalyMaps {
+        score::certified_maps(pair, &self.parameters)
     }
 
-    pub fn empirical_error(&self, input: &Input, pairs: &[Reconstruction]) -> Array2<f32> {
-        score::empirical_error(input, pairs, &self.parameters)
+    pub fn empirical_maps(&self, input: &Input, pairs: &[Reconstruction]) -> AnomalyMaps {
+        score::empirical_maps(input, pairs, &self.parameters)
     }
 
     pub fn certified(&self, pair: &Reconstruction) -> CertifiedScore {
@@ -140,12 +141,13 @@ impl Detector {
         score::empirical(input, pairs, &self.parameters, &self.empirical_maps)
     }
 
-    /// Where the draws differ from their reconstructions, in training standard deviations, HW: the mean
-    /// of the draws' error maps against the training maps. For people; no verdict depends on it.
+    /// Where the draws look anomalous, in training standard deviations, HW: the mean of their score maps. For
+    /// people and pixel metrics; no verdict depends on it.
     pub fn heat(&self, pairs: &[Reconstruction]) -> Option<Array2<f32>> {
-        let mut errors = pairs.iter().map(|pair| self.certified_error(pair));
-        let first = errors.next()?;
-        let mean = errors.fold(first, |sum, error| sum + error) / pairs.len() as f32;
-        Some(score::score_map(&mean, &self.maps))
+        let mut maps = pairs
+            .iter()
+            .map(|pair| score::score_map(&self.certified_maps(pair), &self.maps, &self.parameters));
+        let first = maps.next()?;
+        Some(maps.fold(first, |sum, map| sum + map) / pairs.len() as f32)
     }
 }

@@ -1,14 +1,16 @@
-//! The anomaly score: how far a picture is from its reconstruction, compared with what is normal.
+//! The anomaly score: how far a picture is from its reconstruction and how sure the model is of a defect, compared
+//! with what is normal.
 //!
 //! Guarantees: the two scores are two types made by two functions. [`certified`] sees one
-//! [`Reconstruction`] (a noisy draw and its x0_hat) and nothing else, so it cannot see the clean input;
-//! [`empirical`] compares with the clean input, carries no certificate and converts into nothing.
+//! [`Reconstruction`] (a noisy draw, its x0_hat and its defect map) and nothing else, so it cannot see the clean
+//! input; [`empirical`] compares with the clean input, carries no certificate and converts into nothing.
 //! Pure. Equal to the Python definition within 1e-4 of the spread of normal scores (golden vectors).
 //!
-//! A picture against a picture, for block sizes f in `scales`: block means of the difference, squared,
-//! averaged over channels, back to full size; averaged over f; mean filter; then the distance from the
-//! training mean in training standard deviations, pixel by pixel; the largest values are the score
-//! (AdvRAD's multiscale score, with the division added).
+//! The residual map: for block sizes f in `scales`, block means of the difference between picture and
+//! reconstruction, squared, averaged over channels, back to full size; averaged over f (AdvRAD's multiscale error).
+//! The defect map: the log odds of the defect head. Both: mean filter; then the distance from the training mean in
+//! training standard deviations, pixel by pixel (either way for the residual, upwards for the defect map). Their mean,
+//! weighted by `head_weight`, is the score map; its largest values are the score.
 
 use ndarray::{Array2, ArrayView3, Axis, Zip};
 
@@ -29,76 +31,128 @@ impl EmpiricalScore {
 /// What the bundle fixes about the score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreParameters {
-    /// Block sizes in pixels; each divides height and width.
+    /// Block sizes of the residual in pixels; each divides height and width.
     pub scales: Vec<usize>,
     /// Side of the mean filter in pixels, odd.
     pub filter_px: usize,
     /// The score is the mean of this many largest pixels; 1 is the maximum.
     pub top_pixels: usize,
+    /// Share of the defect map in the score map, 0 to 1; 0 is the paper's residual alone.
+    pub head_weight: f32,
 }
 
-/// Per-pixel mean and standard deviation of the error over normal inputs, HW.
+/// What is seen in one draw, or in one frame over its draws: two maps, HW, mean-filtered.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TrainingMaps {
+pub struct AnomalyMaps {
+    /// Multiscale squared difference between picture and reconstruction.
+    pub residual: Array2<f32>,
+    /// Log odds of a defect; `None` from a model without a defect head.
+    pub defect: Option<Array2<f32>>,
+}
+
+/// Per-pixel mean and standard deviation of a map over normal inputs, HW.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PixelStatistics {
     pub mean: Array2<f32>,
     /// Above 0 everywhere.
     pub std: Array2<f32>,
 }
 
-impl TrainingMaps {
-    /// Maps that change nothing: the raw score, before calibration.
-    pub fn identity(height: usize, width: usize) -> Self {
+impl PixelStatistics {
+    fn identity(height: usize, width: usize) -> Self {
         Self { mean: Array2::zeros((height, width)), std: Array2::ones((height, width)) }
     }
 }
 
-/// Error map, HW, of one noisy draw against its own reconstruction.
-pub fn certified_error(pair: &Reconstruction, parameters: &ScoreParameters) -> Array2<f32> {
-    error_map(pair.z(), pair.x0_hat(), parameters)
+/// What both maps look like over normal inputs, under the same noise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingMaps {
+    pub residual: PixelStatistics,
+    /// `None` for a model without a defect head.
+    pub defect: Option<PixelStatistics>,
 }
 
-/// Score A(z) of one noisy draw. Nothing but the draw and its reconstruction can be passed:
+impl TrainingMaps {
+    /// Maps that change nothing: the raw score, before calibration.
+    pub fn identity(height: usize, width: usize) -> Self {
+        let identity = PixelStatistics::identity(height, width);
+        Self { residual: identity.clone(), defect: Some(identity) }
+    }
+}
+
+/// The maps of one noisy draw against its own reconstruction.
+pub fn certified_maps(pair: &Reconstruction, parameters: &ScoreParameters) -> AnomalyMaps {
+    AnomalyMaps {
+        residual: residual_map(pair.z(), pair.x0_hat(), parameters),
+        defect: pair.defect_logit().map(|logit| mean_filter(&logit.to_owned(), parameters.filter_px)),
+    }
+}
+
+/// Score A(z) of one noisy draw. Nothing but the draw and what the model made of it can be passed:
 /// ```compile_fail
 /// use certiscope::{preprocess::Input, score};
 /// fn leak(x: &Input, p: &score::ScoreParameters, m: &score::TrainingMaps) -> score::CertifiedScore {
 ///     score::certified(x, p, m)
 /// }
 /// ```
-pub fn certified(pair: &Reconstruction, parameters: &ScoreParameters, maps: &TrainingMaps) -> CertifiedScore {
-    CertifiedScore(pool(&score_map(&certified_error(pair, parameters), maps), parameters.top_pixels))
+pub fn certified(pair: &Reconstruction, parameters: &ScoreParameters, training: &TrainingMaps) -> CertifiedScore {
+    let map = score_map(&certified_maps(pair, parameters), training, parameters);
+    CertifiedScore(pool(&map, parameters.top_pixels))
 }
 
-/// Error map, HW, of the clean input against the mean reconstruction of its draws.
-pub fn empirical_error(input: &Input, pairs: &[Reconstruction], parameters: &ScoreParameters) -> Array2<f32> {
-    let mut mean = ndarray::Array3::<f32>::zeros(input.view().raw_dim());
+/// The maps of the clean input: its difference from the mean reconstruction of its draws, and their mean defect map.
+pub fn empirical_maps(input: &Input, pairs: &[Reconstruction], parameters: &ScoreParameters) -> AnomalyMaps {
+    let mut x0_hat = ndarray::Array3::<f32>::zeros(input.view().raw_dim());
     for pair in pairs {
-        mean += &pair.x0_hat();
+        x0_hat += &pair.x0_hat();
     }
-    mean /= pairs.len() as f32;
-    error_map(input.view(), mean.view(), parameters)
+    x0_hat /= pairs.len() as f32;
+    let logits = pairs.iter().map(Reconstruction::defect_logit).collect::<Option<Vec<_>>>();
+    let defect = logits.filter(|logits| !logits.is_empty()).map(|logits| {
+        let first = logits[0].to_owned();
+        let sum = logits[1..].iter().fold(first, |sum, logit| sum + logit);
+        mean_filter(&(sum / logits.len() as f32), parameters.filter_px)
+    });
+    AnomalyMaps { residual: residual_map(input.view(), x0_hat.view(), parameters), defect }
 }
 
-/// The paper's score of one input over its draws.
+/// The score of one clean input over its draws: the paper's, with the defect map as `head_weight` says.
 pub fn empirical(
     input: &Input,
     pairs: &[Reconstruction],
     parameters: &ScoreParameters,
-    maps: &TrainingMaps,
+    training: &TrainingMaps,
 ) -> EmpiricalScore {
-    EmpiricalScore(pool(&score_map(&empirical_error(input, pairs, parameters), maps), parameters.top_pixels))
+    let map = score_map(&empirical_maps(input, pairs, parameters), training, parameters);
+    EmpiricalScore(pool(&map, parameters.top_pixels))
 }
 
-/// Distance of an error map from the training mean in training standard deviations, HW.
-pub fn score_map(error: &Array2<f32>, maps: &TrainingMaps) -> Array2<f32> {
-    let mut map = error.clone();
-    Zip::from(&mut map).and(&maps.mean).and(&maps.std).for_each(|value, &mean, &std| {
-        *value = (*value - mean).abs() / std;
-    });
-    map
+/// Both maps in training standard deviations, mixed by `head_weight`, HW. A map of weight 0 has no part in it; one
+/// that is missing and has a weight makes every pixel NaN, since no score is better than a wrong one.
+pub fn score_map(maps: &AnomalyMaps, training: &TrainingMaps, parameters: &ScoreParameters) -> Array2<f32> {
+    let head_weight = parameters.head_weight;
+    let mut mixed = Array2::zeros(maps.residual.raw_dim());
+    if head_weight < 1.0 {
+        let PixelStatistics { mean, std } = &training.residual;
+        Zip::from(&mut mixed).and(&maps.residual).and(mean).and(std).for_each(|mixed, &value, &mean, &std| {
+            *mixed = (1.0 - head_weight) * (value - mean).abs() / std;
+        });
+    }
+    if head_weight > 0.0 {
+        match (&maps.defect, &training.defect) {
+            (Some(defect), Some(PixelStatistics { mean, std })) => {
+                Zip::from(&mut mixed).and(defect).and(mean).and(std).for_each(|mixed, &value, &mean, &std| {
+                    *mixed += head_weight * (value - mean) / std;
+                });
+            }
+            _ => mixed.fill(f32::NAN),
+        }
+    }
+    mixed
 }
 
 /// Multiscale squared error of `a` against `b` (both CHW), HW, mean-filtered.
-fn error_map(a: ArrayView3<'_, f32>, b: ArrayView3<'_, f32>, parameters: &ScoreParameters) -> Array2<f32> {
+fn residual_map(a: ArrayView3<'_, f32>, b: ArrayView3<'_, f32>, parameters: &ScoreParameters) -> Array2<f32> {
     let (_, height, width) = a.dim();
     let difference = &a - &b;
     let mut sum = Array2::zeros((height, width));
@@ -173,7 +227,7 @@ mod tests {
     use ndarray::Array3;
 
     fn parameters(scales: &[usize], filter_px: usize, top_pixels: usize) -> ScoreParameters {
-        ScoreParameters { scales: scales.to_vec(), filter_px, top_pixels }
+        ScoreParameters { scales: scales.to_vec(), filter_px, top_pixels, head_weight: 0.0 }
     }
 
     /// One pixel of 8x8 differs by 0.8. By hand: block sizes 1, 2, 4, 8 give squares of 0.8, 0.2, 0.05,
@@ -183,7 +237,7 @@ mod tests {
         let a = Array3::zeros((1, 8, 8));
         let mut b = a.clone();
         b[[0, 2, 3]] = 0.8;
-        let map = error_map(a.view(), b.view(), &parameters(&[1, 2, 4, 8], 1, 1));
+        let map = residual_map(a.view(), b.view(), &parameters(&[1, 2, 4, 8], 1, 1));
         let expected = (0.64 + 0.04 + 0.0025 + 0.00015625) / 4.0;
         assert!((map[[2, 3]] - expected).abs() < 1e-7, "{}", map[[2, 3]]);
         // The opposite corner shares only the 8x8 block with it.
@@ -196,7 +250,7 @@ mod tests {
         let a = Array3::zeros((3, 8, 8));
         let mut b = a.clone();
         b.index_axis_mut(Axis(0), 1).fill(0.3);
-        let map = error_map(a.view(), b.view(), &parameters(&[1], 1, 1));
+        let map = residual_map(a.view(), b.view(), &parameters(&[1], 1, 1));
         assert!(map.iter().all(|v| (v - 0.03).abs() < 1e-7));
     }
 
@@ -209,6 +263,36 @@ mod tests {
         assert!((filtered[[1, 0]] - 1.0 / 6.0).abs() < 1e-7);
         assert!((filtered[[1, 1]] - 1.0 / 9.0).abs() < 1e-7);
         assert_eq!(filtered[[2, 2]], 0.0);
+    }
+
+    #[test]
+    fn the_two_maps_are_mixed_in_training_standard_deviations() {
+        let statistics = |mean, std| PixelStatistics {
+            mean: Array2::from_elem((1, 2), mean),
+            std: Array2::from_elem((1, 2), std),
+        };
+        let training = TrainingMaps { residual: statistics(1.0, 0.5), defect: Some(statistics(-4.0, 2.0)) };
+        let maps =
+            AnomalyMaps { residual: ndarray::array![[0.5, 2.0]], defect: Some(ndarray::array![[-6.0, 0.0]]) };
+        let mixed = |head_weight| {
+            score_map(&maps, &training, &ScoreParameters { head_weight, ..parameters(&[1], 1, 1) })
+        };
+        // The residual counts both ways (1 and 2 deviations), the defect map upwards only (-1 and 2).
+        assert_eq!(mixed(0.0), ndarray::array![[1.0, 2.0]]);
+        assert_eq!(mixed(1.0), ndarray::array![[-1.0, 2.0]]);
+        assert_eq!(mixed(0.75), ndarray::array![[-0.5, 2.0]]);
+    }
+
+    #[test]
+    fn a_missing_defect_map_gives_no_score_but_none_is_needed_for_the_residual_alone() {
+        let training = TrainingMaps::identity(1, 1);
+        let maps = AnomalyMaps { residual: ndarray::array![[0.5]], defect: None };
+        let score = |head_weight| {
+            let parameters = ScoreParameters { head_weight, ..parameters(&[1], 1, 1) };
+            pool(&score_map(&maps, &training, &parameters), 1)
+        };
+        assert_eq!(score(0.0), 0.5);
+        assert!(score(0.5).is_nan());
     }
 
     #[test]

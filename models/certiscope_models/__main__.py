@@ -1,20 +1,21 @@
-"""`python -m certiscope_models <command>`: split, train, export."""
+"""`python -m certiscope_models <command>`: split, train, search, export."""
 
 import argparse
 import json
 import sys
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
 import torch
 
-from . import Refused, bundle
+from . import Refused, bundle, measure, schedule
 from .augment import Line
 from .foreign import from_diffusers, from_improved_diffusion
 from .grouping import split
 from .objective import Weights
 from .score import Detector
-from .train import Recipe, Training, train
+from .train import Pictures, Recipe, Training, train
 from .unet import Architecture
 
 
@@ -64,6 +65,14 @@ def parser():
     c.add_argument("--device", default="cpu", help="cpu, or cuda where a GPU is")
     c.add_argument("--threads", type=int, default=2)
 
+    c = commands.add_parser("search", help="find k, sigma and pooling on held-back pictures with synthetic defects")
+    c.add_argument("--run", required=True, help="folder of a training run")
+    c.add_argument("--held-back", required=True, help="folder of normal pictures the model was not trained on")
+    c.add_argument("--k", type=numbers, default=(15, 25, 35, 50), help="timesteps to try, each with its own noise level")
+    c.add_argument("--draws", type=int, default=64, help="draws a picture")
+    c.add_argument("--device", default="cpu", help="cpu, or cuda where a GPU is")
+    c.add_argument("--threads", type=int, default=2)
+
     c = commands.add_parser("export", help="write a bundle from a training run or from someone else's checkpoint")
     source = c.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", help="folder of a training run")
@@ -78,6 +87,7 @@ def parser():
     c.add_argument("--draws", type=int, default=64, help="draws a frame in calibration and evaluation")
     c.add_argument("--filter-px", type=int, default=5)
     c.add_argument("--top-pixels", type=int, default=1)
+    c.add_argument("--head-weight", type=float, default=0.0, help="share of the defect map in the score, 0 to 1")
     c.add_argument("--held-back", required=True, help="folder of normal pictures the model was not trained on")
     c.add_argument("--max-mib", type=float, default=6.0)
     c.add_argument("--out", required=True, help="bundle folder")
@@ -100,8 +110,25 @@ def run_split(a):
     print(f"{len(record['fit'])} fit, {len(record['held-back'])} held back, {groups} groups")
 
 
+def run_search(a):
+    torch.set_num_threads(a.threads)
+    training = Training.load(Path(a.run) / "checkpoint.pt", a.device)
+    fit = Pictures(None, training.architecture, Path(a.run) / "fit.npy", a.device).inputs
+    held_back = Pictures(a.held_back, training.architecture, device=a.device).inputs
+    levels = [measure.Level(k, float(schedule.sigma_k(k))) for k in a.k]
+    weights = (0.0, 0.5, 0.8, 1.0) if training.architecture.head else (0.0,)
+    poolings = [measure.Pooling(*choice) for choice in product(weights, (5, 9), (1, 32))]
+    print("  k  sigma  head-weight  filter-px  top-pixels   AUROC  (95 %)            certified AUC")
+    for level, pooling, found in measure.search(training, fit, held_back, levels, poolings, a.draws):
+        print(
+            f"{level.k:3}  {level.sigma:.4f}  {pooling.head_weight:9.1f}  {pooling.filter_px:9}  "
+            f"{pooling.top_pixels:10}    {found['auroc']:.3f}  ({found['low']:.3f} to {found['high']:.3f})"
+            f"  {found['certified']:.3f} at r = {found['radius']:.4f}"
+        )
+
+
 def run_export(a):
-    detector = Detector(a.k, a.sigma, a.filter_px, top_pixels=a.top_pixels)
+    detector = Detector(a.k, a.sigma, a.filter_px, top_pixels=a.top_pixels, head_weight=a.head_weight)
     found = bundle.write(subject(a), a.name, detector, a.draws, a.held_back, a.out, a.max_mib)
     print(
         f"{a.out}: {found['mib']:.2f} MiB, {found['nodes']} nodes, differs from PyTorch by {found['difference']:.1e}, "
@@ -129,7 +156,7 @@ def subject(a):
 def main():
     a = parser().parse_args()
     try:
-        {"split": run_split, "train": run_train, "export": run_export}[a.command](a)
+        {"split": run_split, "train": run_train, "search": run_search, "export": run_export}[a.command](a)
     except Refused as refusal:
         sys.exit(str(refusal))
 

@@ -134,6 +134,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0):
             "scales": list(detector.scales),
             "filter_px": detector.filter_px,
             "top_pixels": detector.top_pixels,
+            "head_weight": detector.head_weight,
         },
         "golden": {
             "file": "golden.safetensors",

@@ -54,14 +54,14 @@ class Pictures:
     """Model inputs [N, C, H, W] in [0,1] in memory, resized once and kept in `cache` (an .npy file)."""
 
     def __init__(self, folder, architecture, cache=None, device="cpu"):
-        self.files = picture_files(folder)
+        self.files = picture_files(folder) if folder else None
         if cache is not None and cache.exists():
             inputs = np.load(cache)
         else:
             inputs = load_inputs(self.files, architecture.channels, architecture.size, architecture.size)
             if cache is not None:
                 np.save(cache, inputs)
-        if len(inputs) != len(self.files):
+        if self.files and len(inputs) != len(self.files):
             raise Refused(f"cache: {cache}: {len(inputs)} pictures, the folder has {len(self.files)}; delete it")
         self.inputs = torch.from_numpy(inputs).to(device)
 

@@ -211,5 +211,5 @@ fn worst_difference<D: ndarray::Dimension>(
 /// Difference as a share of the spread, or of the stored score where that is larger: golden inputs and defects may
 /// be far from normal, and on a score of 200 spreads 24 bits of precision are 1e-5 spreads. NaN where a score is.
 pub(crate) fn difference(score: f32, stored: f32, spread: f64) -> f64 {
-    f64::from((score - stored).abs()) / spread.max(f64::from(stored))
+    f64::from((score - stored).abs()) / spread.max(f64::from(stored.abs()))
 }

@@ -89,11 +89,15 @@ pub struct Score {
     pub scales: Vec<usize>,
     pub filter_px: usize,
     pub top_pixels: usize,
+    /// Share of the defect map in the score; 0 in the bundles of models without a defect head.
+    #[serde(default)]
+    pub head_weight: f32,
 }
 
 impl From<Score> for ScoreParameters {
     fn from(score: Score) -> Self {
-        Self { scales: score.scales, filter_px: score.filter_px, top_pixels: score.top_pixels }
+        let Score { scales, filter_px, top_pixels, head_weight } = score;
+        Self { scales, filter_px, top_pixels, head_weight }
     }
 }
 
@@ -209,6 +213,11 @@ impl Manifest {
             (1..=height * width).contains(&top),
             format!("score.top_pixels = {top}: 1 to {} are allowed", height * width),
         );
+        let head_weight = self.score.head_weight;
+        unless(
+            (0.0..=1.0).contains(&head_weight),
+            format!("score.head_weight = {head_weight}: 0 (residual alone) to 1 (defect map alone) are allowed"),
+        );
         unless(
             self.golden.raw_spread.is_finite() && self.golden.raw_spread > 0.0,
             format!("golden.raw_spread = {}: a positive number is needed", self.golden.raw_spread),
@@ -220,8 +229,8 @@ impl Manifest {
         if let Some(calibration) = &self.calibration {
             let Calibration { threshold, score_spread, empirical_spread, .. } = calibration;
             unless(
-                threshold.is_finite() && *threshold > 0.0,
-                format!("calibration.threshold = {threshold}: a positive number is needed; calibrate again"),
+                threshold.is_finite(),
+                format!("calibration.threshold = {threshold}: a finite number is needed; calibrate again"),
             );
             unless(
                 [score_spread, empirical_spread].iter().all(|s| s.is_finite() && **s > 0.0),

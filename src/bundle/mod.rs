@@ -16,7 +16,7 @@ use ndarray::Array2;
 
 use crate::diffusion::schedule::{NoiseLevel, Schedule, ScheduleError, Timestep};
 use crate::preprocess::InputShape;
-use crate::score::{ScoreParameters, TrainingMaps};
+use crate::score::{PixelStatistics, ScoreParameters, TrainingMaps};
 use golden::GoldenVectors;
 use manifest::Manifest;
 use tensors::Tensors;
@@ -87,8 +87,8 @@ impl Bundle {
                 check_hash(&maps_file, &calibration.maps_sha256)?;
                 let tensors = Tensors::read(&maps_file)?;
                 Some(Calibrated {
-                    maps: read_maps(&tensors, "mean", "std", [height, width])?,
-                    empirical_maps: read_maps(&tensors, "empirical_mean", "empirical_std", [height, width])?,
+                    maps: read_maps(&tensors, CERTIFIED, [height, width])?,
+                    empirical_maps: read_maps(&tensors, EMPIRICAL, [height, width])?,
                     threshold: calibration.threshold,
                 })
             }
@@ -103,6 +103,20 @@ impl Bundle {
         self.calibrated.as_ref().ok_or_else(|| BundleError::NotCalibrated {
             name: self.manifest.name.clone(),
             path: self.folder.clone(),
+        })
+    }
+
+    /// Refuses a score that asks for a defect map the model (`has_head`) does not give, and maps made without one.
+    pub fn check_head(&self, has_head: bool) -> Result<(), BundleError> {
+        let asked = self.score.head_weight;
+        let mapped = self.calibrated.as_ref().is_none_or(|c| c.maps.defect.is_some() == has_head);
+        if (asked == 0.0 || has_head) && mapped {
+            return Ok(());
+        }
+        Err(BundleError::Content {
+            path: self.folder.clone(),
+            what: format!("score.head_weight = {asked}, model with a defect head: {has_head}, training maps that fit: {mapped}"),
+            allowed: "a model with output `defect_logit` and maps made with it; export and calibrate again",
         })
     }
 
@@ -134,15 +148,10 @@ impl Bundle {
         self.golden.calibrated_with(golden).write(&golden_file)?;
         let maps_file = unfinished.join(&calibration.maps);
         let Calibrated { maps, empirical_maps, .. } = calibrated;
-        tensors::write(
-            &maps_file,
-            &[
-                ("mean", maps.mean.view().into_dyn()),
-                ("std", maps.std.view().into_dyn()),
-                ("empirical_mean", empirical_maps.mean.view().into_dyn()),
-                ("empirical_std", empirical_maps.std.view().into_dyn()),
-            ],
-        )?;
+        let mut list = named_maps(maps, CERTIFIED);
+        list.extend(named_maps(empirical_maps, EMPIRICAL));
+        let list: Vec<_> = list.iter().map(|(name, map)| (name.as_str(), map.view().into_dyn())).collect();
+        tensors::write(&maps_file, &list)?;
         let mut manifest = self.manifest.clone();
         manifest.version += 1;
         manifest.golden.sha256 = sha256_of(&golden_file)?;
@@ -166,20 +175,36 @@ fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {
         .map_err(refused)
 }
 
-fn read_maps(
-    tensors: &Tensors,
-    mean: &str,
-    std: &str,
-    shape: [usize; 2],
-) -> Result<TrainingMaps, BundleError> {
+/// How the names of the tensors begin that belong to the maps of each score.
+const CERTIFIED: &str = "";
+const EMPIRICAL: &str = "empirical_";
+
+fn read_maps(tensors: &Tensors, score: &str, shape: [usize; 2]) -> Result<TrainingMaps, BundleError> {
     let map = |name: &str| -> Result<Array2<f32>, BundleError> {
         Ok(tensors.get(name, &shape)?.into_dimensionality().expect("two dimensions were asked for"))
     };
-    let maps = TrainingMaps { mean: map(mean)?, std: map(std)? };
-    if maps.std.iter().any(|&s| s <= 0.0) {
-        return Err(tensors.refused(format!("tensor `{std}` has values of 0 or less"), "calibrate again"));
-    }
-    Ok(maps)
+    let statistics = |part: &str| -> Result<PixelStatistics, BundleError> {
+        let std = format!("{score}{part}std");
+        let found = PixelStatistics { mean: map(&format!("{score}{part}mean"))?, std: map(&std)? };
+        if found.std.iter().any(|&s| s <= 0.0) {
+            return Err(tensors.refused(format!("tensor `{std}` has values of 0 or less"), "calibrate again"));
+        }
+        Ok(found)
+    };
+    let headed = tensors.shape(&format!("{score}defect_mean")).is_some();
+    let defect = if headed { Some(statistics("defect_")?) } else { None };
+    Ok(TrainingMaps { residual: statistics("")?, defect })
+}
+
+/// The maps of one score by the names of their tensors.
+fn named_maps<'a>(maps: &'a TrainingMaps, score: &str) -> Vec<(String, &'a Array2<f32>)> {
+    let parts = [("", Some(&maps.residual)), ("defect_", maps.defect.as_ref())];
+    let present = parts.into_iter().filter_map(|(part, statistics)| Some((part, statistics?)));
+    present
+        .flat_map(|(part, PixelStatistics { mean, std })| {
+            [(format!("{score}{part}mean"), mean), (format!("{score}{part}std"), std)]
+        })
+        .collect()
 }
 
 /// sha256 of a file, in hexadecimal.

@@ -1,41 +1,66 @@
-//! Training maps: per pixel, mean and standard deviation of the error over normal inputs.
+//! Training maps: per pixel, mean and standard deviation of the anomaly maps over normal inputs.
 //!
 //! Guarantees: the standard deviation is above 0 everywhere (floored), so that no pixel that happened to
 //! be still can dominate the score. Welford's recurrence in f64: one pass, no cancellation. Pure.
 
 use ndarray::{Array2, Zip};
 
-use crate::score::TrainingMaps;
+use crate::score::{AnomalyMaps, PixelStatistics, TrainingMaps};
 
 /// Pixels are never trusted to vary less than this part of the average pixel.
 const FLOOR: f64 = 0.2;
 
-/// Collects error maps, all HW of one size.
-#[derive(Debug, Clone)]
+/// Collects the anomaly maps of normal draws or frames, all HW of one size.
+#[derive(Debug, Clone, Default)]
 pub struct MapAccumulator {
+    residual: Option<Moments>,
+    defect: Option<Moments>,
+}
+
+impl MapAccumulator {
+    pub fn add(&mut self, maps: &AnomalyMaps) {
+        self.residual.get_or_insert_with(|| Moments::new(&maps.residual)).add(&maps.residual);
+        if let Some(defect) = &maps.defect {
+            self.defect.get_or_insert_with(|| Moments::new(defect)).add(defect);
+        }
+    }
+
+    /// The maps; `None` with fewer than two inputs or where none varies.
+    pub fn maps(&self) -> Option<TrainingMaps> {
+        let defect = match &self.defect {
+            Some(moments) => Some(moments.statistics()?),
+            None => None,
+        };
+        Some(TrainingMaps { residual: self.residual.as_ref()?.statistics()?, defect })
+    }
+}
+
+/// Running mean and sum of squares of one kind of map.
+#[derive(Debug, Clone)]
+struct Moments {
     count: u64,
     mean: Array2<f64>,
     /// Sum of squared deviations from the mean.
     squares: Array2<f64>,
 }
 
-impl MapAccumulator {
-    pub fn new(height: usize, width: usize) -> Self {
-        Self { count: 0, mean: Array2::zeros((height, width)), squares: Array2::zeros((height, width)) }
+impl Moments {
+    /// None seen yet, of the size of `map`.
+    fn new(map: &Array2<f32>) -> Self {
+        Self { count: 0, mean: Array2::zeros(map.raw_dim()), squares: Array2::zeros(map.raw_dim()) }
     }
 
-    pub fn add(&mut self, error: &Array2<f32>) {
+    fn add(&mut self, map: &Array2<f32>) {
         self.count += 1;
         let count = self.count as f64;
-        Zip::from(&mut self.mean).and(&mut self.squares).and(error).for_each(|mean, squares, &error| {
-            let before = f64::from(error) - *mean;
+        Zip::from(&mut self.mean).and(&mut self.squares).and(map).for_each(|mean, squares, &value| {
+            let before = f64::from(value) - *mean;
             *mean += before / count;
-            *squares += before * (f64::from(error) - *mean);
+            *squares += before * (f64::from(value) - *mean);
         });
     }
 
-    /// The maps; `None` with fewer than two errors or where none varies.
-    pub fn maps(&self) -> Option<TrainingMaps> {
+    fn statistics(&self) -> Option<PixelStatistics> {
         if self.count < 2 {
             return None;
         }
@@ -44,7 +69,7 @@ impl MapAccumulator {
         if !(floor.is_finite() && floor > 0.0) {
             return None;
         }
-        Some(TrainingMaps {
+        Some(PixelStatistics {
             mean: self.mean.mapv(|mean| mean as f32),
             std: std.mapv(|std| std.max(floor) as f32),
         })
@@ -57,11 +82,13 @@ mod tests {
 
     #[test]
     fn mean_and_deviation_of_three_by_hand() {
-        let mut accumulator = MapAccumulator::new(1, 2);
+        let mut accumulator = MapAccumulator::default();
         for (left, right) in [(1.0, 5.0), (2.0, 5.0), (6.0, 5.0)] {
-            accumulator.add(&ndarray::array![[left, right]]);
+            let defect = Some(ndarray::array![[-left, -right]]);
+            accumulator.add(&AnomalyMaps { residual: ndarray::array![[left, right]], defect });
         }
-        let maps = accumulator.maps().unwrap();
+        let TrainingMaps { residual: maps, defect } = accumulator.maps().unwrap();
+        assert_eq!(defect.unwrap().mean, ndarray::array![[-3.0, -5.0]]);
         assert_eq!(maps.mean, ndarray::array![[3.0, 5.0]]);
         let deviation = 7.0_f32.sqrt();
         assert!((maps.std[[0, 0]] - deviation).abs() < 1e-6);
@@ -71,10 +98,11 @@ mod tests {
 
     #[test]
     fn too_few_or_unvarying_errors_make_no_maps() {
-        let mut accumulator = MapAccumulator::new(2, 2);
-        accumulator.add(&Array2::ones((2, 2)));
+        let mut accumulator = MapAccumulator::default();
+        let still = AnomalyMaps { residual: Array2::ones((2, 2)), defect: None };
+        accumulator.add(&still);
         assert!(accumulator.maps().is_none());
-        accumulator.add(&Array2::ones((2, 2)));
+        accumulator.add(&still);
         assert!(accumulator.maps().is_none());
     }
 }

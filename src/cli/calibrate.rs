@@ -154,17 +154,15 @@ fn every_other(inputs: Vec<Input>) -> (Vec<Input>, Vec<Input>) {
 
 /// Maps of the certified and of the empirical error.
 fn make_maps(detector: &mut Detector, inputs: &[Input]) -> Result<(TrainingMaps, TrainingMaps), Failure> {
-    let (_, height, width) = inputs[0].view().dim();
-    let mut certified = MapAccumulator::new(height, width);
-    let mut empirical = MapAccumulator::new(height, width);
+    let (mut certified, mut empirical) = (MapAccumulator::default(), MapAccumulator::default());
     let bar = progress_bar(inputs.len() as u64, "training maps");
     for input in inputs {
         let seed = fresh_seed().map_err(Failure::stopped)?;
         let pairs = detector.reconstruct(input, seed, 0..MAP_DRAWS).map_err(Failure::stopped)?;
         for pair in &pairs {
-            certified.add(&detector.certified_error(pair));
+            certified.add(&detector.certified_maps(pair));
         }
-        empirical.add(&detector.empirical_error(input, &pairs));
+        empirical.add(&detector.empirical_maps(input, &pairs));
         bar.inc(1);
     }
     bar.finish();

@@ -1,17 +1,26 @@
-//! The seam to the U-Net: whatever predicts the noise in x_k.
+//! The seam to the U-Net: whatever predicts the noise in x_k and, with a defect head, where a defect is.
 //!
 //! Two implementations: `onnx` for real models and, here, the analytic [`GaussianDenoiser`], whose
 //! scores and radii are known in closed form and which tests measure the whole method against.
 
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array3, Array4, ArrayView4};
 
 use super::schedule::{NoiseLevel, Timestep};
 
-/// Predicts the noise: x_k \[B,C,H,W\] in the network's units and the timestep give eps_hat \[B,C,H,W\].
+/// What one forward pass says of B draws.
+#[derive(Debug, Clone)]
+pub struct Prediction {
+    /// Predicted noise, \[B,C,H,W\].
+    pub eps_hat: Array4<f32>,
+    /// Log odds of a defect at each pixel, \[B,H,W\]; `None` from a model without a defect head.
+    pub defect_logit: Option<Array3<f32>>,
+}
+
+/// A U-Net call: x_k \[B,C,H,W\] in the network's units and the timestep give a [`Prediction`].
 ///
 /// A sample's result must not depend on the other samples of the batch (draws are independent).
 pub trait Denoiser: Send {
-    fn predict_noise(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Array4<f32>, DenoiserError>;
+    fn predict(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Prediction, DenoiserError>;
 }
 
 /// A model call that gave no result.
@@ -19,8 +28,8 @@ pub trait Denoiser: Send {
 pub enum DenoiserError {
     #[error("model: the call failed: {0}")]
     Call(String),
-    #[error("model: eps_hat has shape {got:?} for x_k of shape {wanted:?}; both must be equal")]
-    Shape { got: Vec<usize>, wanted: Vec<usize> },
+    #[error("model: {output} has shape {got:?}; {wanted:?} is needed")]
+    Shape { output: &'static str, got: Vec<usize>, wanted: Vec<usize> },
 }
 
 /// The best possible denoiser when every normal input is `mean` + N(0, spread^2 I) in \[0,1\] units:
@@ -46,16 +55,17 @@ impl GaussianDenoiser {
 }
 
 impl Denoiser for GaussianDenoiser {
-    fn predict_noise(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Array4<f32>, DenoiserError> {
+    fn predict(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Prediction, DenoiserError> {
         if k != self.level.k() {
             return Err(DenoiserError::Call(format!("made for k = {}, asked for {}", self.level.k().0, k.0)));
         }
         let a = self.level.alpha_bar();
         let mean = 2.0 * self.mean - 1.0;
-        Ok(x_k.mapv(|value| {
+        let eps_hat = x_k.mapv(|value| {
             let x_k = f64::from(value);
             let x0 = mean + self.gain() * (x_k - a.sqrt() * mean);
             ((x_k - a.sqrt() * x0) / (1.0 - a).sqrt()) as f32
-        }))
+        });
+        Ok(Prediction { eps_hat, defect_logit: None })
     }
 }

@@ -9,14 +9,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use ndarray::{Array1, Array4, ArrayView4, Ix4};
+use ndarray::{Array1, Array4, ArrayView4, Axis, Ix4};
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
-use super::denoiser::{Denoiser, DenoiserError};
+use super::denoiser::{Denoiser, DenoiserError, Prediction};
 use super::schedule::Timestep;
 
 /// The release that set-up fetches and that golden vectors were made with.
@@ -97,6 +97,9 @@ fn cached_library() -> Option<PathBuf> {
     )
 }
 
+const EPS_HAT: &str = "eps_hat";
+const DEFECT_LOGIT: &str = "defect_logit";
+
 /// Where the U-Net is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -149,11 +152,13 @@ pub struct ProviderReport {
 pub struct OnnxDenoiser {
     session: Session,
     provider: ProviderReport,
+    /// Does the graph give a defect map beside the predicted noise?
+    head: bool,
 }
 
 impl OnnxDenoiser {
-    /// Opens `model` and checks that it takes x_k \[B,C,H,W\] and k \[B\] and gives eps_hat \[B,C,H,W\] for
-    /// `input` = \[C,H,W\].
+    /// Opens `model` and checks that it takes x_k \[B,C,H,W\] and k \[B\] and gives eps_hat \[B,C,H,W\] and, if it
+    /// has a head, defect_logit \[B,1,H,W\], for `input` = \[C,H,W\].
     pub fn open(
         runtime: &Runtime,
         model: &Path,
@@ -169,12 +174,19 @@ impl OnnxDenoiser {
             }
             Err(error) => return Err(error),
         };
-        check_interface(&session, model, input)?;
+        let head = session.outputs().iter().any(|outlet| outlet.name() == DEFECT_LOGIT);
+        check_interface(&session, model, input, head)?;
         let onnxruntime = runtime.build_info().to_owned();
         Ok(Self {
             session,
             provider: ProviderReport { requested, active, reason, onnxruntime, threads: settings.threads },
+            head,
         })
+    }
+
+    /// Does the model give a defect map?
+    pub fn has_head(&self) -> bool {
+        self.head
     }
 
     pub fn provider(&self) -> &ProviderReport {
@@ -183,7 +195,7 @@ impl OnnxDenoiser {
 }
 
 impl Denoiser for OnnxDenoiser {
-    fn predict_noise(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Array4<f32>, DenoiserError> {
+    fn predict(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Prediction, DenoiserError> {
         let failed = |e: ort::Error| DenoiserError::Call(e.to_string());
         let timesteps = Array1::from_elem(x_k.dim().0, k.0 as i64);
         let x_k = x_k.as_standard_layout();
@@ -194,12 +206,17 @@ impl Denoiser for OnnxDenoiser {
                 "k" => TensorRef::from_array_view(timesteps.view()).map_err(failed)?,
             })
             .map_err(failed)?;
-        let eps_hat = outputs["eps_hat"].try_extract_array::<f32>().map_err(failed)?;
-        let shape = eps_hat.shape().to_vec();
-        eps_hat
-            .into_dimensionality::<Ix4>()
-            .map(|eps_hat| eps_hat.to_owned())
-            .map_err(|_| DenoiserError::Shape { got: shape, wanted: x_k.shape().to_vec() })
+        let output = |name: &'static str| -> Result<Array4<f32>, DenoiserError> {
+            let array = outputs[name].try_extract_array::<f32>().map_err(failed)?;
+            let got = array.shape().to_vec();
+            let wrong = |_| DenoiserError::Shape { output: name, got, wanted: x_k.shape().to_vec() };
+            array.into_dimensionality::<Ix4>().map(|array| array.to_owned()).map_err(wrong)
+        };
+        let defect_logit = match self.head {
+            true => Some(output(DEFECT_LOGIT)?.index_axis_move(Axis(1), 0)),
+            false => None,
+        };
+        Ok(Prediction { eps_hat: output(EPS_HAT)?, defect_logit })
     }
 }
 
@@ -240,13 +257,28 @@ fn open_session(
     })
 }
 
-fn check_interface(session: &Session, model: &Path, [c, h, w]: [usize; 3]) -> Result<(), OnnxError> {
+fn check_interface(
+    session: &Session,
+    model: &Path,
+    [c, h, w]: [usize; 3],
+    head: bool,
+) -> Result<(), OnnxError> {
     let picture = [-1, c as i64, h as i64, w as i64];
-    let wanted = [
+    let map = [-1, 1, h as i64, w as i64];
+    let mut wanted = vec![
         ("input x_k", session.inputs(), "x_k", TensorElementType::Float32, &picture[..]),
         ("input k", session.inputs(), "k", TensorElementType::Int64, &[-1][..]),
-        ("output eps_hat", session.outputs(), "eps_hat", TensorElementType::Float32, &picture[..]),
+        ("output eps_hat", session.outputs(), EPS_HAT, TensorElementType::Float32, &picture[..]),
     ];
+    if head {
+        wanted.push((
+            "output defect_logit",
+            session.outputs(),
+            DEFECT_LOGIT,
+            TensorElementType::Float32,
+            &map[..],
+        ));
+    }
     for (what, outlets, name, element, shape) in wanted {
         let got = outlets.iter().find(|outlet| outlet.name() == name).map(|outlet| outlet.dtype());
         let right = matches!(got, Some(ValueType::Tensor { ty, shape: got, .. })

@@ -1,28 +1,34 @@
 //! One-shot reconstruction: one U-Net call takes a noisy draw back to what the model thinks is normal.
 //!
-//! Guarantees: a [`Reconstruction`] pairs x0_hat with the draw it came from, so the certified score
-//! can be computed from it alone. Draws keep their order; a failed call loses no draw silently, it is an
+//! Guarantees: a [`Reconstruction`] holds x0_hat and the defect map with the draw they came from, so the
+//! certified score can be computed from it alone. Draws keep their order; a failed call loses no draw silently, it is an
 //! error of the whole batch.
 
-use ndarray::{Array3, Array4, Axis, Zip};
+use ndarray::{Array2, Array3, Array4, ArrayView2, ArrayView3, Axis, Zip};
 
-use super::denoiser::{Denoiser, DenoiserError};
+use super::denoiser::{Denoiser, DenoiserError, Prediction};
 use super::noise::NoisyDraw;
 
-/// A noisy draw z and its reconstruction x0_hat, both CHW in \[0,1\] units (x0_hat clamped).
+/// A noisy draw z and what the model makes of it: x0_hat, both CHW in \[0,1\] units (x0_hat clamped), and, from
+/// a model with a defect head, the log odds of a defect at each pixel, HW.
 #[derive(Debug, Clone)]
 pub struct Reconstruction {
     z: Array3<f32>,
     x0_hat: Array3<f32>,
+    defect_logit: Option<Array2<f32>>,
 }
 
 impl Reconstruction {
-    pub fn z(&self) -> ndarray::ArrayView3<'_, f32> {
+    pub fn z(&self) -> ArrayView3<'_, f32> {
         self.z.view()
     }
 
-    pub fn x0_hat(&self) -> ndarray::ArrayView3<'_, f32> {
+    pub fn x0_hat(&self) -> ArrayView3<'_, f32> {
         self.x0_hat.view()
+    }
+
+    pub fn defect_logit(&self) -> Option<ArrayView2<'_, f32>> {
+        self.defect_logit.as_ref().map(|logit| logit.view())
     }
 }
 
@@ -41,9 +47,10 @@ pub fn reconstruct(
     for (mut slot, draw) in x_k.outer_iter_mut().zip(&draws) {
         slot.assign(&draw.x_k());
     }
-    let mut x0_hat = denoiser.predict_noise(x_k.view(), level.k())?;
-    if x0_hat.shape() != x_k.shape() {
-        return Err(DenoiserError::Shape { got: x0_hat.shape().to_vec(), wanted: x_k.shape().to_vec() });
+    let Prediction { eps_hat: mut x0_hat, defect_logit } = denoiser.predict(x_k.view(), level.k())?;
+    check_shape("eps_hat", x0_hat.shape(), x_k.shape())?;
+    if let Some(logit) = &defect_logit {
+        check_shape("defect_logit", logit.shape(), &[x_k.dim().0, height, width])?;
     }
     let signal = level.alpha_bar().sqrt() as f32;
     let noise = (1.0 - level.alpha_bar()).sqrt() as f32;
@@ -52,11 +59,21 @@ pub fn reconstruct(
         // `clamp` keeps NaN, so a model gone wrong stays visible in the score.
         *value = ((network_units + 1.0) / 2.0).clamp(0.0, 1.0);
     });
-    Ok(draws
-        .into_iter()
-        .zip(x0_hat.axis_iter(Axis(0)))
-        .map(|(draw, x0_hat)| Reconstruction { z: draw.z().to_owned(), x0_hat: x0_hat.to_owned() })
+    let parts = draws.into_iter().zip(x0_hat.axis_iter(Axis(0))).enumerate();
+    Ok(parts
+        .map(|(n, (draw, x0_hat))| Reconstruction {
+            z: draw.z().to_owned(),
+            x0_hat: x0_hat.to_owned(),
+            defect_logit: defect_logit.as_ref().map(|logit| logit.index_axis(Axis(0), n).to_owned()),
+        })
         .collect())
+}
+
+fn check_shape(output: &'static str, got: &[usize], wanted: &[usize]) -> Result<(), DenoiserError> {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(DenoiserError::Shape { output, got: got.to_vec(), wanted: wanted.to_vec() })
 }
 
 #[cfg(test)]

@@ -246,11 +246,11 @@ enum How {
 }
 
 impl Denoiser for Breaking {
-    fn predict_noise(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Array4<f32>, DenoiserError> {
+    fn predict(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Prediction, DenoiserError> {
         let batch = x_k.dim().0;
         if self.draws_left >= batch {
             self.draws_left -= batch;
-            return self.inner.predict_noise(x_k, k);
+            return self.inner.predict(x_k, k);
         }
         match self.how {
             How::Error => Err(DenoiserError::Call("planted".to_owned())),

@@ -169,7 +169,7 @@ impl BareLoop {
         let mut evaluations = 0;
         while evaluations == 0 || begun.elapsed() < length {
             watch.go_on()?;
-            self.model.predict_noise(self.x_k.view(), self.k).map_err(Failure::stopped)?;
+            self.model.predict(self.x_k.view(), self.k).map_err(Failure::stopped)?;
             evaluations += self.x_k.len_of(ndarray::Axis(0));
         }
         Ok(evaluations as f64 / begun.elapsed().as_secs_f64())
