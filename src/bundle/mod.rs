@@ -37,7 +37,7 @@ pub enum BundleError {
     Content { path: PathBuf, what: String, allowed: &'static str },
     #[error("bundle: {name}: {error}")]
     Schedule { name: String, error: ScheduleError },
-    #[error("bundle: {name}: not calibrated: it has no threshold; run `certiscope calibrate --bundle {} --normal DIR --out DIR`", path.display())]
+    #[error("bundle: {name}: not calibrated: it has no threshold; run `certiscope calibrate --bundle {} --normal DIR`", path.display())]
     NotCalibrated { name: String, path: PathBuf },
     #[error(
         "bundle: {name}: golden vectors: {what}: the model does not score as it did when it was exported; use the ONNX Runtime it was made with, or export it again"

@@ -304,7 +304,7 @@ impl Collection {
             missing => format!("{missing} more are needed"),
         };
         println!(
-            "`calibrate` needs {needed} different parts for its default of {} % false alarms: {missing}; they must be others than those trained on, and {} with --maps left out",
+            "`calibrate` needs {needed} different parts for its default of {} % false alarms, others than those trained on ({} where --maps is left out): {missing}",
             100.0 * FALSE_ALARM_RATE,
             2 * needed.max(MAP_PARTS_NEEDED)
         );
