@@ -119,7 +119,7 @@ impl Bundle {
     }
 
     /// Writes this bundle with a new calibration, as `version`, to `folder`, which must not exist.
-    /// The folder appears whole or not at all.
+    /// The folder appears whole, when it can be read again, or not at all.
     pub fn write_calibrated(
         &self,
         folder: &Path,
@@ -134,7 +134,8 @@ impl Bundle {
         let manifest = Manifest { version, ..self.manifest.clone() };
         let written = self
             .write_files(&unfinished, manifest, calibrated, calibration, golden, for_people)
-            .and_then(|()| std::fs::rename(&unfinished, folder).map_err(failed(&unfinished)));
+            .and_then(|()| Self::load(&unfinished))
+            .and_then(|_| std::fs::rename(&unfinished, folder).map_err(failed(&unfinished)));
         if written.is_err() {
             let _ = std::fs::remove_dir_all(&unfinished); // the disk that refused a file may refuse this too
         }

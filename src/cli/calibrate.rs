@@ -175,7 +175,7 @@ impl Version {
             let tail = name.to_str().and_then(|name| name.strip_prefix(stem)?.strip_prefix("-v"));
             newest = newest.max(tail.and_then(|number| number.parse().ok()).unwrap_or(0));
         }
-        let number = newest + 1;
+        let number = newest.saturating_add(1);
         Ok(Self { folder: beside.join(format!("{stem}-v{number}")), number })
     }
 }
