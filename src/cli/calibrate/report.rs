@@ -30,12 +30,17 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The distribution of the smoothed scores, with the threshold.
+    /// The distribution of the smoothed scores and of the bounds that the threshold was made from, with it.
     pub(super) fn picture(&self) -> String {
-        let values: Vec<f32> = self.parts.iter().map(Scored::smoothed).collect();
-        let normal = Sample { name: "normal parts", values: &values };
+        let smoothed: Vec<f32> = self.parts.iter().map(Scored::smoothed).collect();
+        let bounds: Vec<f32> = self.parts.iter().map(|part| part.bound).collect();
+        let bounds_are = format!("upper bounds at radius {:.4}", rounded_down(self.radius));
+        let samples = [
+            Sample { name: "smoothed scores", values: &smoothed },
+            Sample { name: &bounds_are, values: &bounds },
+        ];
         let threshold = Marker { at: f64::from(self.threshold.value), name: "threshold" };
-        histogram("smoothed score", "parts", &[normal], Some(threshold))
+        histogram("score of normal parts", "parts", &samples, Some(threshold))
     }
 
     /// The scores behind the picture. A score that is not a number is null.
