@@ -5,15 +5,15 @@
 //! its heat map. Seed and parameters lie in the database row. Guarantees: a folder is renamed into place
 //! whole or not at all. Leaves out: how long it is kept (see [`crate::retention`]).
 
-use std::io::Cursor;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use image::{DynamicImage, Rgb, RgbImage};
 use ndarray::Array2;
 
 use crate::bundle::{BundleError, tensors};
-use crate::capture::{Channels, Frame, Picture, Samples};
+use crate::capture::encode::{png, to_image};
+use crate::capture::{Frame, Picture};
 use crate::inspection::{Evidence, FrameSeed};
 use crate::inspector::Inspected;
 use crate::verdict::Verdict;
@@ -130,26 +130,6 @@ fn captured_bytes(frame: &Frame) -> Option<(String, Vec<u8>)> {
     Some(("frame.png".to_owned(), png(&to_image(picture)?)))
 }
 
-fn png(image: &DynamicImage) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).expect("memory takes any PNG");
-    bytes.into_inner()
-}
-
-fn to_image(picture: &Picture) -> Option<DynamicImage> {
-    let (w, h) = (picture.width, picture.height);
-    Some(match (&picture.samples, picture.channels) {
-        (Samples::Eight(v), Channels::Grey) => image::GrayImage::from_raw(w, h, v.clone())?.into(),
-        (Samples::Eight(v), Channels::Rgb) => RgbImage::from_raw(w, h, v.clone())?.into(),
-        (Samples::Sixteen(v), Channels::Grey) => {
-            DynamicImage::ImageLuma16(image::ImageBuffer::from_raw(w, h, v.clone())?)
-        }
-        (Samples::Sixteen(v), Channels::Rgb) => {
-            DynamicImage::ImageRgb16(image::ImageBuffer::from_raw(w, h, v.clone())?)
-        }
-    })
-}
-
 /// Side of the longer edge of each of the two pictures, pixels: small frames are enlarged for the eye.
 const SHOWN_PX: u32 = 384;
 const GAP_PX: u32 = 8;
@@ -198,6 +178,7 @@ fn coloured(Rgb([r, g, b]): Rgb<u8>, heat: f32) -> Rgb<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::{Channels, Samples};
     use crate::diffusion::noise::fresh_seed;
     use crate::verdict::Reason;
 

@@ -29,7 +29,7 @@
 //! score as one), [`inspection`] (the record of one part), [`calibration`] and [`evaluation`] (statistics of
 //! many parts), [`verification`] (a stored verdict computed again), [`config`], [`agent`] (threads, and the
 //! `supervisor` that watches them), [`health`] (the pulse of a stage), [`metrics`], [`machine`] (what the system
-//! says of itself), [`cli`].
+//! says of itself), [`plot`] (charts as SVG), [`cli`].
 //!
 //! # Invariants
 //!
@@ -85,3 +85,4 @@ pub mod config;
 pub mod health;
 pub mod machine;
 pub mod metrics;
+pub mod plot;

@@ -95,7 +95,11 @@ pub fn certified_maps(pair: &Reconstruction, parameters: &ScoreParameters) -> An
 ///     score::certified(x, p, m)
 /// }
 /// ```
-pub fn certified(pair: &Reconstruction, parameters: &ScoreParameters, training: &TrainingMaps) -> CertifiedScore {
+pub fn certified(
+    pair: &Reconstruction,
+    parameters: &ScoreParameters,
+    training: &TrainingMaps,
+) -> CertifiedScore {
     let map = score_map(&certified_maps(pair, parameters), training, parameters);
     CertifiedScore(pool(&map, parameters.top_pixels))
 }
@@ -134,16 +138,20 @@ pub fn score_map(maps: &AnomalyMaps, training: &TrainingMaps, parameters: &Score
     let mut mixed = Array2::zeros(maps.residual.raw_dim());
     if head_weight < 1.0 {
         let PixelStatistics { mean, std } = &training.residual;
-        Zip::from(&mut mixed).and(&maps.residual).and(mean).and(std).for_each(|mixed, &value, &mean, &std| {
-            *mixed = (1.0 - head_weight) * (value - mean).abs() / std;
-        });
+        Zip::from(&mut mixed).and(&maps.residual).and(mean).and(std).for_each(
+            |mixed, &value, &mean, &std| {
+                *mixed = (1.0 - head_weight) * (value - mean).abs() / std;
+            },
+        );
     }
     if head_weight > 0.0 {
         match (&maps.defect, &training.defect) {
             (Some(defect), Some(PixelStatistics { mean, std })) => {
-                Zip::from(&mut mixed).and(defect).and(mean).and(std).for_each(|mixed, &value, &mean, &std| {
-                    *mixed += head_weight * (value - mean) / std;
-                });
+                Zip::from(&mut mixed).and(defect).and(mean).and(std).for_each(
+                    |mixed, &value, &mean, &std| {
+                        *mixed += head_weight * (value - mean) / std;
+                    },
+                );
             }
             _ => mixed.fill(f32::NAN),
         }

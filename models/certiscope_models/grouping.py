@@ -20,16 +20,21 @@ from .preprocess import load_input, picture_files
 LIMIT = 0.85
 THUMBNAIL = 64
 BLUR = 9  # pixels of the box blur taken off: slow brightness changes must not decide
+NO_STRUCTURE = 3e-5  # norm below which fine structure is rounding
 
 
 def fingerprint(path):
-    """A unit vector [64*64] of the fine structure of one picture: high-passed grey thumbnail, mean 0, norm 1."""
+    """A unit vector [64*64] of the fine structure of one picture: high-passed grey thumbnail, mean 0, norm 1.
+
+    Pictures without structure share one, constant and so at right angles to all others: together they are one part.
+    """
     thumbnail = load_input(path, 1, THUMBNAIL, THUMBNAIL)[0]
     padded = np.pad(thumbnail, BLUR // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (BLUR, BLUR))
     fine = (thumbnail - windows.mean(axis=(2, 3))).ravel()
     fine -= fine.mean()
-    return fine / max(np.linalg.norm(fine), 1e-12)
+    norm = np.linalg.norm(fine)
+    return fine / norm if norm >= NO_STRUCTURE else np.full(THUMBNAIL * THUMBNAIL, 1.0 / THUMBNAIL, fine.dtype)
 
 
 def groups_of(fingerprints):

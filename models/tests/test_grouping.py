@@ -58,6 +58,15 @@ def test_groups_are_closed_under_chains():
     assert groups_of(np.stack([a, c, b])) == [0, 0, 0]
 
 
+def test_pictures_without_structure_are_one_part_and_like_no_other(tmp_path):
+    pictures = [np.full((48, 80), grey, np.uint8) for grey in (0, 127, 255)]
+    speck = np.full((512, 512), 127, np.uint8)
+    speck[200, 300] += 1
+    for n, picture in enumerate([*pictures, speck]):
+        Image.fromarray(picture).save(tmp_path / f"{n}.png")
+    assert groups_of(np.stack([fingerprint(f) for f in sorted(tmp_path.iterdir())])) == [0, 0, 0, 1]
+
+
 def test_one_group_alone_cannot_be_split(tmp_path):
     (tmp_path / "good").mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)

@@ -216,7 +216,9 @@ impl Manifest {
         let head_weight = self.score.head_weight;
         unless(
             (0.0..=1.0).contains(&head_weight),
-            format!("score.head_weight = {head_weight}: 0 (residual alone) to 1 (defect map alone) are allowed"),
+            format!(
+                "score.head_weight = {head_weight}: 0 (residual alone) to 1 (defect map alone) are allowed"
+            ),
         );
         unless(
             self.golden.raw_spread.is_finite() && self.golden.raw_spread > 0.0,

@@ -1,7 +1,7 @@
 //! A model bundle: the U-Net with everything that must travel with it, checked as one.
 //!
 //! `bundle.toml` ([`manifest`]), `model.onnx`, `golden.safetensors` (golden vectors, [`golden`]) and, once
-//! calibrated, `maps.safetensors`. Guarantees: what [`Bundle::load`] returns is whole: every file present
+//! calibrated, `maps.safetensors`; other files are for people, and no program reads them. Guarantees: what [`Bundle::load`] returns is whole: every file present
 //! with its hash, shapes that fit, a noise level that exists, maps that are finite and above 0. Whether
 //! the model still scores as it did is [`golden::self_test`]'s to say, since that needs a session.
 //! Leaves out: making bundles (the Python package exports, [`crate::calibration`] calibrates).
@@ -37,7 +37,7 @@ pub enum BundleError {
     Content { path: PathBuf, what: String, allowed: &'static str },
     #[error("bundle: {name}: {error}")]
     Schedule { name: String, error: ScheduleError },
-    #[error("bundle: {name}: not calibrated: it has no threshold; run `certiscope calibrate --bundle {} --normal DIR --out DIR`", path.display())]
+    #[error("bundle: {name}: not calibrated: it has no threshold; run `certiscope calibrate --bundle {} --normal DIR`", path.display())]
     NotCalibrated { name: String, path: PathBuf },
     #[error(
         "bundle: {name}: golden vectors: {what}: the model does not score as it did when it was exported; use the ONNX Runtime it was made with, or export it again"
@@ -68,6 +68,9 @@ pub struct Calibrated {
     /// Decision threshold on the certified score.
     pub threshold: f32,
 }
+
+/// Files that are written with a bundle for people to look at: name and text.
+pub type ForPeople<'a> = &'a [(&'a str, &'a str)];
 
 impl Bundle {
     /// Reads and checks the bundle in `folder`.
@@ -115,7 +118,9 @@ impl Bundle {
         }
         Err(BundleError::Content {
             path: self.folder.clone(),
-            what: format!("score.head_weight = {asked}, model with a defect head: {has_head}, training maps that fit: {mapped}"),
+            what: format!(
+                "score.head_weight = {asked}, model with a defect head: {has_head}, training maps that fit: {mapped}"
+            ),
             allowed: "a model with output `defect_logit` and maps made with it; export and calibrate again",
         })
     }
@@ -129,21 +134,45 @@ impl Bundle {
         InputShape { channels, height, width }
     }
 
-    /// Writes this bundle with a new calibration and the next version to `folder`, which must not exist.
-    /// The folder appears whole or not at all.
+    /// Writes this bundle with a new calibration, as `version`, to `folder`, which must not exist.
+    /// The folder appears whole, when it can be read again, or not at all.
     pub fn write_calibrated(
         &self,
         folder: &Path,
+        version: u32,
         calibrated: &Calibrated,
         calibration: manifest::Calibration,
         golden: golden::GoldenScores,
+        for_people: ForPeople<'_>,
     ) -> Result<(), BundleError> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let unfinished = folder.with_file_name(format!(".{name}.unfinished"));
-        let failed =
-            |error: std::io::Error| BundleError::File { path: unfinished.clone(), why: error.to_string() };
-        std::fs::create_dir_all(&unfinished).map_err(failed)?;
-        std::fs::copy(self.model_file(), unfinished.join(&self.manifest.model.file)).map_err(failed)?;
+        let manifest = Manifest { version, ..self.manifest.clone() };
+        let written = self
+            .write_files(&unfinished, manifest, calibrated, calibration, golden, for_people)
+            .and_then(|()| Self::load(&unfinished))
+            .and_then(|_| std::fs::rename(&unfinished, folder).map_err(failed(&unfinished)));
+        if written.is_err() {
+            let _ = std::fs::remove_dir_all(&unfinished); // the disk that refused a file may refuse this too
+        }
+        written
+    }
+
+    fn write_files(
+        &self,
+        unfinished: &Path,
+        mut manifest: Manifest,
+        calibrated: &Calibrated,
+        calibration: manifest::Calibration,
+        golden: golden::GoldenScores,
+        for_people: ForPeople<'_>,
+    ) -> Result<(), BundleError> {
+        let failed = failed(unfinished);
+        std::fs::create_dir_all(unfinished).map_err(&failed)?;
+        for (name, text) in for_people {
+            std::fs::write(unfinished.join(name), text).map_err(&failed)?;
+        }
+        std::fs::copy(self.model_file(), unfinished.join(&self.manifest.model.file)).map_err(&failed)?;
         let golden_file = unfinished.join(&self.manifest.golden.file);
         self.golden.calibrated_with(golden).write(&golden_file)?;
         let maps_file = unfinished.join(&calibration.maps);
@@ -152,19 +181,21 @@ impl Bundle {
         list.extend(named_maps(empirical_maps, EMPIRICAL));
         let list: Vec<_> = list.iter().map(|(name, map)| (name.as_str(), map.view().into_dyn())).collect();
         tensors::write(&maps_file, &list)?;
-        let mut manifest = self.manifest.clone();
-        manifest.version += 1;
         manifest.golden.sha256 = sha256_of(&golden_file)?;
         manifest.calibration =
             Some(manifest::Calibration { maps_sha256: sha256_of(&maps_file)?, ..calibration });
-        manifest.write(&unfinished.join(MANIFEST))?;
-        std::fs::rename(&unfinished, folder).map_err(failed)
+        manifest.write(&unfinished.join(MANIFEST))
     }
 
     /// `name@version`, for people and for the wire.
     pub fn label(&self) -> String {
         format!("{}@{}", self.manifest.name, self.manifest.version)
     }
+}
+
+/// What went wrong at `path`.
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> BundleError {
+    |error| BundleError::File { path: path.to_path_buf(), why: error.to_string() }
 }
 
 fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {

@@ -113,7 +113,7 @@ impl ThresholdRule {
 
     /// Normal frames without which there is no threshold.
     pub fn frames_needed(&self) -> usize {
-        (1.0 / self.request.false_alarms - ROUNDING).ceil() as usize - 1
+        frames_needed(self.request.false_alarms)
     }
 
     /// D_i: the upper bound of one frame's quantile, infinite where scores that are not numbers reach it.
@@ -149,6 +149,11 @@ impl ThresholdRule {
         let realised = [0.05, 0.95].map(|probability| share.inverse_cdf(probability));
         Ok(Threshold { value, frames, rank, realised })
     }
+}
+
+/// Normal frames, one of each part, without which no threshold keeps this share of false alarms.
+pub fn frames_needed(false_alarms: f64) -> usize {
+    (1.0 / false_alarms - ROUNDING).ceil() as usize - 1
 }
 
 /// Slack for whole numbers that binary fractions miss; it moves a probability by no more than itself.
@@ -234,6 +239,29 @@ mod tests {
             failed += u32::from(fresh > f64::from(tau));
         }
         (failed, runs)
+    }
+
+    /// The rank, and not the one beside it: among exchangeable values the share above tau is exactly known.
+    #[test]
+    fn a_fresh_bound_lies_above_the_threshold_exactly_as_often_as_asked() {
+        // m = 19: 2 of 20 ranks lie above; m = 25: 2 of 26
+        for (false_alarms, frames, exactly) in [(0.1, 19, 0.1), (0.1, 25, 2.0 / 26.0), (0.05, 19, 0.05)] {
+            let rule = ThresholdRule::new(Request { false_alarms, ..REQUEST }).unwrap();
+            let mut rng = ChaCha8Rng::seed_from_u64(frames);
+            let (mut above, mut within, runs) = (0, 0, 20_000);
+            for _ in 0..runs {
+                let bounds: Vec<f32> = (0..frames).map(|_| rng.random()).collect();
+                let threshold = rule.threshold(&bounds).unwrap();
+                above += u32::from(rng.random::<f32>() > threshold.value);
+                // of uniform values the share above tau is 1 - tau
+                let [low, high] = threshold.realised;
+                within += u32::from((low..high).contains(&(1.0 - f64::from(threshold.value))));
+            }
+            // five standard deviations of 20,000 runs are .011; the next rank is .038 off at least
+            let share = |count| f64::from(count) / f64::from(runs);
+            assert!((share(above) - exactly).abs() < 0.011, "{frames}: {} above, {exactly}", share(above));
+            assert!((share(within) - 0.9).abs() < 0.011, "{frames}: {} within the 90 %", share(within));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Leaves out: every change of the picture (see `preprocess`), queues and threads (see `agent`).
 
 pub mod decode;
+pub mod encode;
 pub mod folder;
 mod pace;
 pub mod simulator;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Failure, progress_bar};
 use crate::calibration::groups::{Fingerprint, THUMBNAIL_PX, groups};
 use crate::capture::folder::{FolderSettings, FolderSource};
-use crate::capture::{Frame, FrameSource, Next, Picture, Truth};
-use crate::preprocess::{Input, InputShape, PreprocessError, Preprocessor};
+use crate::capture::{Channels, Frame, FrameSource, Next, Picture, Truth};
+use crate::preprocess::{Input, InputShape, PreprocessError, Preprocessor, Region};
 
 /// The model inputs of a folder.
 pub(super) struct Pictures {
@@ -22,6 +22,9 @@ pub(super) struct Labelled {
     pub(super) name: String,
     pub(super) truth: Option<Truth>,
     pub(super) input: Input,
+    /// Of the picture as it was decoded.
+    pub(super) channels: Channels,
+    pub(super) fingerprint: Fingerprint,
     /// Pictures of one group show the same part (near-duplicates).
     pub(super) group: usize,
 }
@@ -29,17 +32,14 @@ pub(super) struct Labelled {
 /// Reads all pictures below `folder` in its order. With `distinct` each is a part of its own; otherwise
 /// near-duplicates share a group.
 pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<Pictures, Failure> {
-    let reader = Reader {
-        inputs: Preprocessor::new(shape, None),
-        thumbnails: Preprocessor::new(
-            InputShape { channels: 1, height: THUMBNAIL_PX, width: THUMBNAIL_PX },
-            None,
-        ),
+    let (inputs, fingerprints) = (Preprocessor::new(shape, None), Fingerprints::new(None));
+    let prepare = |picture: &Picture| -> Result<(Input, Fingerprint), PreprocessError> {
+        Ok((inputs.apply(picture)?.input, fingerprints.of(picture)?))
     };
     let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
     let bar = progress_bar(source.len() as u64, "reading");
-    let (mut pictures, mut fingerprints, mut unusable) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pictures, mut unusable) = (Vec::<Labelled>::new(), Vec::new());
     loop {
         let frame = match source.next(Duration::from_secs(1)).map_err(Failure::stopped)? {
             Next::Frame(frame) => frame,
@@ -48,12 +48,14 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
         };
         bar.inc(1);
         let name = name_of(&frame);
-        let prepared =
-            frame.picture.map_err(anyhow::Error::from).and_then(|picture| Ok(reader.read(&picture)?));
+        let prepared = frame
+            .picture
+            .map_err(anyhow::Error::from)
+            .and_then(|picture| Ok((picture.channels, prepare(&picture)?)));
         match prepared {
-            Ok((input, fingerprint)) => {
-                pictures.push(Labelled { name, truth: frame.truth, input, group: pictures.len() });
-                fingerprints.push(fingerprint);
+            Ok((channels, (input, fingerprint))) => {
+                let (truth, group) = (frame.truth, pictures.len());
+                pictures.push(Labelled { name, truth, input, channels, fingerprint, group });
             }
             Err(error) => unusable.push(error.to_string()),
         }
@@ -63,6 +65,7 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
         tracing::warn!("left out: {words}");
     }
     if !distinct {
+        let fingerprints: Vec<Fingerprint> = pictures.iter().map(|p| p.fingerprint.clone()).collect();
         for (picture, group) in pictures.iter_mut().zip(groups(&fingerprints)) {
             picture.group = group;
         }
@@ -70,21 +73,25 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     Ok(Pictures { pictures, unusable })
 }
 
-struct Reader {
-    inputs: Preprocessor,
-    thumbnails: Preprocessor,
-}
+/// Makes the fingerprints of decoded pictures.
+pub(super) struct Fingerprints(Preprocessor);
 
-impl Reader {
-    fn read(&self, picture: &Picture) -> Result<(Input, Fingerprint), PreprocessError> {
-        let thumbnail = self.thumbnails.apply(picture)?.input;
+impl Fingerprints {
+    /// `region`: of the part of the frame that is inspected; `None` for the whole of it.
+    pub(super) fn new(region: Option<Region>) -> Self {
+        let thumbnail = InputShape { channels: 1, height: THUMBNAIL_PX, width: THUMBNAIL_PX };
+        Self(Preprocessor::new(thumbnail, region))
+    }
+
+    pub(super) fn of(&self, picture: &Picture) -> Result<Fingerprint, PreprocessError> {
+        let thumbnail = self.0.apply(picture)?.input;
         let pixels: Vec<f32> = thumbnail.view().iter().copied().collect();
         let pixels = pixels.as_slice().try_into().expect("the thumbnail has the size that was asked for");
-        Ok((self.inputs.apply(picture)?.input, Fingerprint::of(pixels)))
+        Ok(Fingerprint::of(pixels))
     }
 }
 
 /// What a frame is called: its part, or its place in the source.
-fn name_of(frame: &Frame) -> String {
+pub(super) fn name_of(frame: &Frame) -> String {
     frame.part_id.clone().unwrap_or_else(|| frame.source_seq.to_string())
 }

@@ -7,6 +7,7 @@
 mod bench;
 mod calibrate;
 mod check;
+mod collect;
 #[cfg(feature = "demo")]
 mod demo;
 mod evaluate;
@@ -38,7 +39,8 @@ const AFTER_HELP: &str = "\
 From nothing to a running station (B is a bundle, such as models/bundles/magnetic-tile):
   certiscope demo                                   watch it work, nothing needed
   certiscope inspect --bundle B tile.jpg            verdict and heat map of a picture
-  certiscope calibrate --bundle B --normal DIR --out B2    threshold for your parts
+  certiscope collect --config station.toml --count 150 --out DIR    pictures of good parts
+  certiscope calibrate --bundle B --normal DIR      threshold for your parts; writes B-v2
   certiscope check --config station.toml            what is right, what is wrong, what to do
   certiscope run --config station.toml              inspect, log, publish
 
@@ -70,6 +72,7 @@ enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     Inspect(inspect::InspectArgs),
+    Collect(collect::CollectArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
     Check(check::CheckArgs),
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Collect(args) => collect::collect(&args),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Check(args) => check::check(&args),

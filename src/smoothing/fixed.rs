@@ -89,6 +89,11 @@ impl FixedRun {
         upper_rank(self.design.draws, radius / self.design.sigma, self.design.side_error)
     }
 
+    /// The smoothed score: the median of the scores that are numbers.
+    pub fn median(&self) -> Option<f32> {
+        self.ranked.median()
+    }
+
     pub fn certificate(&self, threshold: f32) -> Certificate {
         let claim = Side::BOTH.into_iter().find_map(|side| {
             let radius = self.design.radius(self.ranked.agreeing(side, threshold) as u32)?;

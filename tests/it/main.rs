@@ -3,7 +3,9 @@
 mod agent;
 mod bad_input;
 mod bench;
+mod calibrate;
 mod capture;
+mod collect;
 mod commands;
 mod delivery;
 mod explain;

@@ -4,7 +4,7 @@
 use certiscope::bundle::Bundle;
 use certiscope::capture::{Channels, Frame, Picture, Samples, Stamp};
 use certiscope::detector::Detector;
-use certiscope::diffusion::denoiser::{Denoiser, DenoiserError, GaussianDenoiser};
+use certiscope::diffusion::denoiser::{Denoiser, DenoiserError, GaussianDenoiser, Prediction};
 use certiscope::diffusion::noise::NoisyDraw;
 use certiscope::diffusion::onnx::{OnUnavailable, OnnxDenoiser, Provider, Runtime, SessionSettings};
 use certiscope::diffusion::reconstruct::{Reconstruction, reconstruct};
@@ -114,7 +114,7 @@ impl World {
     }
 
     fn detector(&self, denoiser: Box<dyn Denoiser>, batch: u32) -> Detector {
-        let one_block = ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1 };
+        let one_block = ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1, head_weight: 0.0 };
         let maps = TrainingMaps::identity(SIDE, SIDE);
         Detector::with_denoiser(denoiser, self.level, one_block, maps.clone(), maps, batch)
     }

@@ -118,7 +118,7 @@ fn calibrate_refuses_what_carries_no_guarantee() {
             good.clone(),
             &out,
             &["--distinct-parts", "--false-alarm-rate", "0.04"],
-            &["6 for the maps and 6 for the threshold: too few; at least 20 and 24 different parts"],
+            &["6 parts for the maps and 6 for the threshold", "too few; at least 20 and 24 different parts"],
         ),
         (
             "look-alikes are one part",
@@ -126,7 +126,7 @@ fn calibrate_refuses_what_carries_no_guarantee() {
             look_alikes(set.path()),
             &out,
             &[],
-            &["1 for the maps and 0 for the threshold", "--distinct-parts"],
+            &["1 parts for the maps and 0 for the threshold", "--distinct-parts"],
         ),
         (
             "a folder that exists",

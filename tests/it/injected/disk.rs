@@ -7,8 +7,11 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
+use crate::support::faulty::faulty;
 use crate::support::line::{Line, report};
 use crate::support::metrics::{get, metric};
+use crate::support::noise::part;
+use crate::support::program::{certiscope, run};
 use crate::support::wait_until;
 
 /// A small disk mounted on a folder.
@@ -252,6 +255,77 @@ fn a_log_that_is_not_sound_ends_the_agent_with_the_way_out() {
         Connection::open(&log).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(whole, "ok");
     report("database corrupt", "refused, exit 78, with the way out, which leads out");
+}
+
+/// Pictures of one page each, and a list that takes another page every thirty of them: of a row of disks, each a page
+/// larger, some run full within a picture and some within a line of the list.
+#[test]
+fn collecting_onto_a_full_disk_keeps_what_was_written_and_says_so() {
+    const PAGE: u32 = 4096;
+    let folder = tempfile::TempDir::new().unwrap();
+    let [source, out] = ["source", "out"].map(|name| folder.path().join(name));
+    for folder in [&source, &out] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    for number in 0..60 {
+        part(number).save(source.join(format!("{number}.png"))).unwrap();
+    }
+    let collect = |count: &str, more: &[&str]| {
+        let folder = ["--source", source.to_str().unwrap(), "--count", count, "--out"];
+        run(certiscope("collect").args(folder).arg(&out).args(more))
+    };
+    let (mut within_a_picture, mut within_a_line) = (0, 0);
+    for pages in 14..50 {
+        let Some(_disk) = Disk::small(&out, pages * PAGE) else { return };
+        let ran = collect("60", &[]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let written = out.join("good").read_dir().unwrap().count();
+        assert!(written > 2, "{written} pictures on {pages} pages");
+        let kept = format!("the {written} pictures before it are kept");
+        for words in ["No space left on device", &kept, "--append goes on"] {
+            assert!(ran.stderr.contains(words), "no {words:?} in {}", ran.stderr);
+        }
+        let list = std::fs::read_to_string(out.join("collect.csv")).unwrap();
+        assert_eq!((list.lines().count(), list.ends_with('\n')), (written + 1, true), "{list}");
+        assert!((1..=written).all(|number| image::open(out.join(format!("good/{number:06}.png"))).is_ok()));
+        // What stops within a line has had a page for its picture.
+        let room = rustix::fs::statvfs(&out).unwrap().f_bavail;
+        *if room > 0 { &mut within_a_line } else { &mut within_a_picture } += 1;
+
+        // It makes room, and goes on.
+        for number in 1..=2 {
+            std::fs::remove_file(out.join(format!("good/{number:06}.png"))).unwrap();
+        }
+        collect("1", &["--append"]).succeeded();
+        assert!(out.join(format!("good/{:06}.png", written + 1)).exists());
+    }
+    assert!(within_a_picture > 0 && within_a_line > 0, "{within_a_picture} and {within_a_line}");
+    report("disk full while collecting", "exit 1; what was written is whole and stays");
+}
+
+#[test]
+fn calibrating_onto_a_full_disk_leaves_no_half_bundle() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let [normal, out] = ["normal", "out"].map(|name| folder.path().join(name));
+    for folder in [&normal, &out] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let Some(disk) = Disk::small(&out, 32 << 10) else { return };
+    for number in 0..40 {
+        part(number).save(normal.join(format!("{number}.png"))).unwrap();
+    }
+    let calibrate = || {
+        let mut calibrate = certiscope("calibrate");
+        calibrate.args(["--false-alarm-rate", "0.05", "--threads", "1", "--bundle"]).arg(faulty());
+        run(calibrate.arg("--normal").arg(&normal).arg("--out").arg(out.join("new")))
+    };
+    let ran = calibrate();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("No space left on device"), "{}", ran.stderr);
+    assert_eq!(out.read_dir().unwrap().count(), 0, "half a bundle is left");
+    drop(disk);
+    calibrate().succeeded();
+    report("disk full while calibrating", "exit 1; no half bundle");
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub(crate) mod faulty;
 pub(crate) mod inspections;
 pub(crate) mod line;
 pub(crate) mod metrics;
+pub(crate) mod noise;
 pub(crate) mod packets;
 pub(crate) mod program;
 pub(crate) mod proxy;

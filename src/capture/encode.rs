@@ -1,0 +1,30 @@
+//! From a [`Picture`] to the bytes of a PNG.
+//!
+//! Guarantees: lossless: depth and channels stay as they are, and decoding gives the very samples again.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, RgbImage};
+
+use super::{Channels, Picture, Samples};
+
+/// `None` where the samples are not those of a picture of this size.
+pub fn to_image(picture: &Picture) -> Option<DynamicImage> {
+    let (w, h) = (picture.width, picture.height);
+    Some(match (&picture.samples, picture.channels) {
+        (Samples::Eight(v), Channels::Grey) => GrayImage::from_raw(w, h, v.clone())?.into(),
+        (Samples::Eight(v), Channels::Rgb) => RgbImage::from_raw(w, h, v.clone())?.into(),
+        (Samples::Sixteen(v), Channels::Grey) => {
+            DynamicImage::ImageLuma16(ImageBuffer::from_raw(w, h, v.clone())?)
+        }
+        (Samples::Sixteen(v), Channels::Rgb) => {
+            DynamicImage::ImageRgb16(ImageBuffer::from_raw(w, h, v.clone())?)
+        }
+    })
+}
+
+pub fn png(image: &DynamicImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).expect("memory takes any PNG");
+    bytes.into_inner()
+}

@@ -1,0 +1,130 @@
+//! Which picture stands for which part, and on which side: training maps or threshold.
+//!
+//! Guarantees: one picture a part, the first, chosen without looking at a score; no part is on both sides, also
+//! where two folders show it; every picture that is not used is counted, and named if that may surprise.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+
+use super::super::Failure;
+use super::super::frames::{self, Labelled, Pictures};
+use super::CalibrateArgs;
+use crate::calibration::groups::{first_of_each, groups_by};
+use crate::capture::{Channels, Truth};
+use crate::preprocess::{Input, InputShape};
+
+/// A normal part by the one picture that stands for it.
+pub(super) struct Part {
+    /// Path below the folder.
+    pub(super) name: String,
+    pub(super) input: Input,
+}
+
+/// The parts of a calibration.
+pub(super) struct Parts {
+    pub(super) maps: Vec<Input>,
+    pub(super) threshold: Vec<Part>,
+    /// Pictures that were read, those of both folders together.
+    pub(super) pictures: usize,
+    pub(super) unusable: usize,
+    /// Pictures of --normal left out because --maps shows their parts too.
+    pub(super) shared: Vec<String>,
+}
+
+impl Parts {
+    pub(super) fn of(args: &CalibrateArgs, shape: InputShape) -> Result<Self, Failure> {
+        let maps = args.maps.as_deref().map(|folder| read_normal(folder, shape)).transpose()?;
+        let normal = read_normal(&args.normal, shape)?;
+        let unusable = normal.unusable.len() + maps.as_ref().map_or(0, |maps| maps.unusable.len());
+        let own_maps = maps.is_some();
+        // Those for the maps first: then a part that both folders show is led by one of them.
+        let mut all = maps.map_or(Vec::new(), |maps| maps.pictures);
+        let for_maps = all.len();
+        all.extend(normal.pictures);
+        check_channels(&all, shape)?;
+
+        let groups = if args.distinct_parts {
+            groups_by(all.len(), |one, other| all[one].input == all[other].input)
+        } else {
+            groups_by(all.len(), |one, other| all[one].fingerprint.is_like(&all[other].fingerprint))
+        };
+        let firsts = first_of_each(&groups);
+        let shared = (for_maps..all.len())
+            .filter(|&picture| firsts[groups[picture]] < for_maps)
+            .map(|picture| all[picture].name.clone())
+            .collect();
+        let mut parts =
+            Self { maps: Vec::new(), threshold: Vec::new(), pictures: all.len(), unusable, shared };
+        for (part, &first) in firsts.iter().enumerate() {
+            // From one folder parts go to both sides in turn, so that drift over the day is on both.
+            let is_for_maps = if own_maps { first < for_maps } else { part % 2 == 0 };
+            let Labelled { name, input, .. } = &all[first];
+            if is_for_maps {
+                parts.maps.push(input.clone());
+            } else {
+                parts.threshold.push(Part { name: name.clone(), input: input.clone() });
+            }
+        }
+        Ok(parts)
+    }
+
+    /// What was read, what stands for it, what was left out.
+    pub(super) fn in_words(&self) -> String {
+        let shared = match self.shared.as_slice() {
+            [] => String::new(),
+            names => format!(
+                "; left out of the threshold, since --maps shows the same parts: {} ({})",
+                names.len(),
+                some_of(names)
+            ),
+        };
+        format!(
+            "{} parts for the maps and {} for the threshold, of {} pictures, {} more unusable{shared}",
+            self.maps.len(),
+            self.threshold.len(),
+            self.pictures,
+            self.unusable
+        )
+    }
+}
+
+/// The pictures of a folder, each a part of its own for now; refuses those of defects.
+fn read_normal(folder: &Path, shape: InputShape) -> Result<Pictures, Failure> {
+    let read = frames::read(folder, shape, true)?;
+    match read.pictures.iter().find(|picture| picture.truth.as_ref().is_some_and(Truth::is_defect)) {
+        None => Ok(read),
+        Some(defect) => Err(Failure::refused(anyhow!(
+            "{}: {}: a picture of a defect; only normal parts calibrate",
+            folder.display(),
+            defect.name
+        ))),
+    }
+}
+
+/// One camera gives grey pictures or coloured ones: a mixture is not what the station will see.
+fn check_channels(pictures: &[Labelled], shape: InputShape) -> Result<(), Failure> {
+    let find = |channels| pictures.iter().find(|picture| picture.channels == channels);
+    match (find(Channels::Grey), find(Channels::Rgb)) {
+        (Some(grey), Some(coloured)) => Err(Failure::refused(anyhow!(
+            "normal parts: {} is grey and {} is coloured: not from one camera; pictures of one kind are needed",
+            grey.name,
+            coloured.name
+        ))),
+        (Some(grey), None) if shape.channels == 3 => Err(Failure::refused(anyhow!(
+            "normal parts: {} is grey, and the bundle's input is colour; coloured pictures are needed",
+            grey.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The first few names, and how many there are beside them.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,129 @@
+//! What a calibration says: the scores of its parts for people and for programs.
+//!
+//! The guarantee is the threshold's; what is counted here is measured on the very parts that made the threshold,
+//! so it is a little too kind. Leaves out: the bundle itself.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{CalibrateArgs, Scored};
+use crate::bundle::Bundle;
+use crate::calibration::Threshold;
+use crate::cli::rounded_down;
+use crate::plot::{Marker, Sample, histogram};
+use crate::smoothing::Side;
+
+/// Failure probability of a certificate, as stations have it unless told otherwise.
+pub(super) const ALPHA: f64 = 0.001;
+/// So many of the highest parts are named: among them is a defect that slipped in.
+const NAMED: usize = 5;
+
+/// A finished calibration.
+pub(super) struct Report<'a> {
+    pub(super) args: &'a CalibrateArgs,
+    pub(super) bundle: &'a Bundle,
+    pub(super) threshold: Threshold,
+    /// The highest bound first.
+    pub(super) parts: &'a [Scored],
+    pub(super) radius: f64,
+}
+
+impl Report<'_> {
+    /// The distribution of the smoothed scores and of the bounds that the threshold was made from, with it.
+    pub(super) fn picture(&self) -> String {
+        let smoothed: Vec<f32> = self.parts.iter().map(Scored::smoothed).collect();
+        let bounds: Vec<f32> = self.parts.iter().map(|part| part.bound).collect();
+        let bounds_are = format!("upper bounds at radius {:.4}", rounded_down(self.radius));
+        let samples = [
+            Sample { name: "smoothed scores", values: &smoothed },
+            Sample { name: &bounds_are, values: &bounds },
+        ];
+        let threshold = Marker { at: f64::from(self.threshold.value), name: "threshold" };
+        histogram("score of normal parts", "parts", &samples, Some(threshold))
+    }
+
+    /// The scores behind the picture. A score that is not a number is null.
+    pub(super) fn json(&self) -> Value {
+        let parts: Vec<Value> = self
+            .parts
+            .iter()
+            .map(|part| {
+                json!({
+                    "picture": part.name,
+                    "score": part.smoothed(),
+                    "bound": part.bound,
+                    "empirical_score": part.empirical,
+                    "verdict": self.verdict(part),
+                })
+            })
+            .collect();
+        json!({
+            "threshold": self.threshold.value,
+            "threshold_is_bound_of": self.deciding().name,
+            "radius": self.radius,
+            "sigma": self.bundle.level.sigma(),
+            "draws": self.bundle.manifest.detector.draws,
+            "alpha": ALPHA,
+            "seed": self.args.seed,
+            "parts": parts,
+        })
+    }
+
+    pub(super) fn print(&self, parts: &str, took: Duration) {
+        let Threshold { value, frames, rank, realised: [low, high] } = self.threshold;
+        let sigma = self.bundle.level.sigma();
+        println!("{parts}");
+        println!(
+            "threshold {value:.4} from {frames} parts, the bound of {} ({} above it)",
+            self.deciding().name,
+            frames - rank
+        );
+        println!(
+            "of good parts at most {:.2} % are called anomalous, over calibrations like this one; this one may have {:.2} % to {:.2} % above its threshold (90 %)",
+            100.0 * (self.args.false_alarm_rate + self.args.beta + ALPHA),
+            100.0 * low,
+            100.0 * high
+        );
+        let count = |verdict| self.parts.iter().filter(|part| self.verdict(part) == verdict).count();
+        let (normal, abstain, anomalous) = (count(NORMAL), count(ABSTAIN), count(ANOMALOUS));
+        println!(
+            "at radius {:.4} (sigma {sigma:.4}) {normal} of these parts are certified normal, {anomalous} anomalous, {abstain} abstain: {:.1} % abstain, measured at {} draws and alpha {ALPHA}",
+            rounded_down(self.radius),
+            100.0 * abstain as f64 / frames as f64,
+            self.bundle.manifest.detector.draws
+        );
+        println!("highest scores; look at these parts: a defect among them makes the threshold too high");
+        for part in &self.parts[..frames.min(NAMED)] {
+            println!(
+                "  {:<40} score {:>8.4}  bound {:>8.4}  {}",
+                part.name,
+                part.smoothed(),
+                part.bound,
+                self.verdict(part)
+            );
+        }
+        println!("took {:.0} s", took.as_secs_f64());
+    }
+
+    /// The part whose bound is the threshold.
+    fn deciding(&self) -> &Scored {
+        &self.parts[self.threshold.frames - self.threshold.rank]
+    }
+
+    /// What a station would say of the part, that asks for this radius and makes as many draws.
+    fn verdict(&self, part: &Scored) -> &'static str {
+        let certificate = part.run.certificate(self.threshold.value);
+        match certificate.side {
+            Some(side) if certificate.radius >= self.radius => match side {
+                Side::Normal => NORMAL,
+                Side::Anomalous => ANOMALOUS,
+            },
+            _ => ABSTAIN,
+        }
+    }
+}
+
+const NORMAL: &str = "normal";
+const ANOMALOUS: &str = "anomalous";
+const ABSTAIN: &str = "abstain";
