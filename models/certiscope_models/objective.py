@@ -45,8 +45,8 @@ def alpha_bars(device):
 
 def x_k_of(x, k, eps):
     """x_k of pictures in [0,1] at timesteps k [B] with noise eps, and sqrt(a_k), sqrt(1 - a_k) as [B, 1, 1, 1]."""
-    a = alpha_bars(x.device)[k].to(x.dtype).view(-1, 1, 1, 1)
-    signal, noise = a.sqrt(), (1.0 - a).sqrt()
+    a = alpha_bars(x.device)[k].view(-1, 1, 1, 1)
+    signal, noise = a.sqrt().to(x.dtype), (1.0 - a).sqrt().to(x.dtype)
     return signal * (2.0 * x - 1.0) + noise * eps, signal, noise
 
 

@@ -1,4 +1,4 @@
-"""The three commands as a person types them, from pictures to a bundle."""
+"""The commands as a person types them, from pictures to a bundle."""
 
 import tomllib
 
@@ -24,21 +24,24 @@ def run(monkeypatch, line):
     main()
 
 
-def test_split_train_export(pictures, tmp_path, monkeypatch, capsys):
+def test_split_train_search_export(pictures, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run(monkeypatch, "split --data good --out split --held-back 0.4")
     assert "5 fit, 3 held back, 8 groups" in capsys.readouterr().out
     model = "--size 16 --channels 1 --base 8 --multipliers 1,2 --no-attention --threads 1"
     run(monkeypatch, f"train --data split/fit --held-back split/held-back --out run --steps 2 --batch 2 {model}")
+    run(monkeypatch, "search --run run --held-back split/held-back --k 25,50 --draws 6 --threads 1")
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert len(rows) == 2 * 16 and all("at r = 0.0072" in row for row in rows)
     run(
         monkeypatch,
         "export --run run --held-back split/held-back --name line --k 60 --sigma 0.05 --draws 4 --top-pixels 3"
-        " --trained-on noise --out bundle",
+        " --head-weight 0.8 --trained-on noise --out bundle",
     )
     assert "now `certiscope calibrate`" in capsys.readouterr().out
     table = tomllib.loads((tmp_path / "bundle" / "bundle.toml").read_text())
     assert table["name"] == "line" and "calibration" not in table
-    assert table["score"]["top_pixels"] == 3
+    assert table["score"]["top_pixels"] == 3 and table["score"]["head_weight"] == 0.8
     found = table["provenance"]
     assert (found["data"], found["steps"], found["images"], found["groups"]) == ("noise", 2, 5, 5)
 

@@ -14,7 +14,7 @@ from certiscope_models import Refused, bundle, onnx_graph
 from certiscope_models.score import Detector, certified, draw
 from certiscope_models.unet import Architecture, build
 
-DETECTOR = Detector(k=50, sigma=0.03, filter_px=3)
+DETECTOR = Detector(k=50, sigma=0.03, filter_px=3, head_weight=0.5)
 
 
 @pytest.fixture
@@ -49,8 +49,19 @@ def test_the_graph_equals_the_model_at_every_batch_size(exported):
     running = onnx_graph.session(content)
     x_k = torch.randn(5, 1, 16, 16)
     with torch.no_grad():
-        wanted = tiny_model(x_k, torch.full((5,), 9)).numpy()
-    np.testing.assert_allclose(onnx_graph.denoiser(running)(x_k.numpy(), 9), wanted, atol=1e-4)
+        wanted = tiny_model(x_k, torch.full((5,), 9))
+    for got, right in zip(onnx_graph.denoiser(running)(x_k.numpy(), 9), wanted, strict=True):
+        np.testing.assert_allclose(got, right.numpy(), atol=1e-4)
+
+
+def test_a_model_without_a_head_exports_the_predicted_noise_alone():
+    torch.manual_seed(3)
+    model = build(Architecture(size=16, channels=3, unshuffle=2, base=8, multipliers=(1, 2), head=False)).eval()
+    onnx_graph.round_to_fp16(model)
+    content = onnx_graph.to_onnx(model, 3, 16, 16).SerializeToString()
+    assert onnx_graph.verify(content, model, 3, 16, 16) <= 1e-4
+    eps_hat, defect_logit = onnx_graph.denoiser(onnx_graph.session(content))(np.zeros((2, 3, 16, 16), np.float32), 9)
+    assert eps_hat.shape == (2, 3, 16, 16) and defect_logit is None
 
 
 def test_weights_are_stored_in_half_precision(exported):
@@ -86,7 +97,7 @@ def test_a_bundle_holds_what_the_agent_checks(subject, held_back, tmp_path):
         content = (tmp_path / "tiny" / table[part]["file"]).read_bytes()
         assert bundle.sha256(content) == table[part]["sha256"]
     assert table["detector"] == {"k": 50, "sigma": 0.03, "draws": 8}
-    assert table["score"] == {"scales": [1, 2, 4, 8], "filter_px": 3, "top_pixels": 1}
+    assert table["score"] == {"scales": [1, 2, 4, 8], "filter_px": 3, "top_pixels": 1, "head_weight": 0.5}
     assert table["golden"]["raw_spread"] == found["raw_spread"] > 0
     golden = load_file(tmp_path / "tiny" / "golden.safetensors")
     assert {name: array.shape for name, array in golden.items()} == {
@@ -104,7 +115,7 @@ def test_golden_scores_notice_another_model(exported):
     golden = bundle.golden_vectors(denoise, (1, 16, 16), DETECTOR)
     bundle.check_golden(denoise, golden, DETECTOR, 1e-7)
     with pytest.raises(Refused, match="golden"):
-        bundle.check_golden(lambda x_k, k: denoise(x_k, k) + np.float32(1e-3), golden, DETECTOR, 1e-7)
+        bundle.check_golden(lambda x_k, k: [out + np.float32(1e-3) for out in denoise(x_k, k)], golden, DETECTOR, 1e-7)
 
 
 def test_the_size_limit_holds(subject, held_back, tmp_path):

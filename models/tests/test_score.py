@@ -4,33 +4,33 @@ import numpy as np
 import pytest
 
 from certiscope_models import Refused, schedule
-from certiscope_models.score import Detector, certified, draw, empirical, error_map, mean_filter, reconstruct, score
+from certiscope_models.score import Detector, certified, draw, empirical, mean_filter, reconstruct, residual_map, score
 
 DETECTOR = Detector(k=50, sigma=0.03, filter_px=1)
 
 
 def noise_free(x_k, k):
-    return np.zeros_like(x_k)
+    return np.zeros_like(x_k), None
 
 
-def test_error_map_of_one_wrong_pixel():
+def test_residual_map_of_one_wrong_pixel():
     """A difference of 1 in one pixel of an 8x8 picture: 1 at scale 1, (1/4)^2, (1/16)^2, (1/64)^2 at the others."""
     a = np.zeros((1, 8, 8), np.float32)
     b = a.copy()
     b[0, 2, 5] = 1.0
-    error = error_map(a, b, DETECTOR)
+    error = residual_map(a, b, DETECTOR)
     scale = [1.0, 4.0**-2, 16.0**-2, 64.0**-2]
     assert error[2, 5] == pytest.approx(sum(scale) / 4)
     assert error[3, 4] == pytest.approx(sum(scale[1:]) / 4)  # same 2x2 block
     assert error[0, 7] == pytest.approx(sum(scale[2:]) / 4)  # same 4x4 block
     assert error[7, 0] == pytest.approx(scale[3] / 4)
-    assert score(error, DETECTOR) == pytest.approx(sum(scale) / 4)
+    assert score(error, None, DETECTOR, {}) == pytest.approx(sum(scale) / 4)
 
 
 def test_channels_are_averaged():
     a, b = np.zeros((3, 8, 8), np.float32), np.zeros((3, 8, 8), np.float32)
     b[1] = 0.6
-    np.testing.assert_allclose(error_map(a, b, DETECTOR), 0.36 / 3, rtol=1e-6)
+    np.testing.assert_allclose(residual_map(a, b, DETECTOR), 0.36 / 3, rtol=1e-6)
 
 
 def test_mean_filter_counts_only_what_is_inside():
@@ -45,10 +45,24 @@ def test_mean_filter_counts_only_what_is_inside():
 
 def test_calibrated_score_and_pooling():
     error = np.array([[1.0, 4.0], [2.0, 0.0]])
-    mean, std = np.array([[1.0, 1.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [0.5, 1.0]])
-    assert score(error, DETECTOR, mean, std) == 4.0  # |0-4|/1, before 1.5, 2, 0
+    maps = {"mean": np.array([[1.0, 1.0], [3.0, 4.0]]), "std": np.array([[1.0, 2.0], [0.5, 1.0]])}
+    assert score(error, None, DETECTOR, maps) == 4.0  # |0-4|/1, before 1.5, 2, 0
     top2 = Detector(k=50, sigma=0.03, filter_px=1, top_pixels=2)
-    assert score(error, top2, mean, std) == 3.0
+    assert score(error, None, top2, maps) == 3.0
+
+
+def test_the_defect_map_counts_upwards_and_by_its_weight():
+    residual, defect = np.array([[0.5, 2.0]]), np.array([[-6.0, 0.0]])
+    maps = {"mean": 1.0, "std": 0.5, "defect_mean": -4.0, "defect_std": 2.0}
+
+    def mixed(head_weight, top_pixels):
+        detector = Detector(k=50, sigma=0.03, filter_px=1, top_pixels=top_pixels, head_weight=head_weight)
+        return score(residual, defect, detector, maps)
+
+    # residual 1 and 2 deviations away, defect map 1 below and 2 above: the same case as in Rust
+    assert [mixed(0.0, 1), mixed(0.0, 2)] == [2.0, 1.5]
+    assert [mixed(1.0, 1), mixed(1.0, 2)] == [2.0, 0.5]
+    assert [mixed(0.75, 1), mixed(0.75, 2)] == [2.0, 0.75]
 
 
 def test_the_noise_of_step_k_is_whole():
@@ -60,7 +74,7 @@ def test_the_noise_of_step_k_is_whole():
 
     def spy(x_k, k):
         seen.append(x_k)
-        return np.zeros_like(x_k)
+        return np.zeros_like(x_k), None
 
     reconstruct(spy, draw(x, noise, 0.05), inner, Detector(k=80, sigma=0.05))
     a = schedule.alpha_bar(80)
@@ -73,8 +87,10 @@ def test_reconstruction_inverts_the_noise_when_it_is_known():
     x = rng.random((1, 1, 8, 8), dtype=np.float32)
     sigma = float(schedule.sigma_k(50))
     noise = rng.standard_normal(x.shape, dtype=np.float32)
-    x0_hat = reconstruct(lambda x_k, k: noise, draw(x, noise, sigma), np.zeros_like(x), Detector(50, sigma))
-    np.testing.assert_allclose(x0_hat, x, atol=1e-5)
+    logit = np.ones((1, 1, 8, 8), np.float32)
+    known = reconstruct(lambda x_k, k: (noise, logit), draw(x, noise, sigma), np.zeros_like(x), Detector(50, sigma))
+    np.testing.assert_allclose(known[0], x, atol=1e-5)
+    assert known[1].shape == (1, 8, 8)
 
 
 def test_the_certified_score_cannot_see_the_clean_picture():
@@ -92,7 +108,7 @@ def test_the_certified_score_cannot_see_the_clean_picture():
     assert abs(paper[0] - paper[1]) > 0.1 * paper[0]
 
 
-@pytest.mark.parametrize("setting", [{"sigma": 0.0}, {"sigma": 0.0881}, {"sigma": float("nan")}, {"filter_px": 4}])
+@pytest.mark.parametrize("setting", [{"sigma": 0.0}, {"sigma": 0.0881}, {"sigma": float("nan")}, {"filter_px": 4}, {"head_weight": 1.1}])
 def test_a_detector_without_a_certificate_is_refused(setting):
     with pytest.raises(Refused):
         Detector(**{"k": 50, "sigma": 0.03, **setting})

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from certiscope_models import Refused
+from certiscope_models.augment import Line
 from certiscope_models.train import Recipe, Training, train
 
-RECIPE = Recipe(steps=6, batch=4, lr=1e-3, k_max=100, seed=4, flips=True, exposure=0.1, shift=1)
+RECIPE = Recipe(steps=6, batch=4, lr=1e-3, k_max=100, seed=4, line=Line(flips=True, shift=1, exposure=0.1, turn=4.0))
 
 
 @pytest.fixture
@@ -40,11 +41,12 @@ def test_a_run_leaves_a_log_sample_sheets_and_its_provenance(pictures, tmp_path,
     assert [int(row["step"]) for row in rows] == [3, 6]
     assert all(float(row["held_back_loss"]) > 0 for row in rows)
     with Image.open(tmp_path / "run" / "samples" / "000006.png") as sheet:
-        assert sheet.size == (3 * 16, 6 * 16)  # input | x_k | x0_hat, six rows
+        assert sheet.size == (4 * 16, 8 * 16)  # input | x_k | x0_hat | defect map, eight rows
     training = Training.load(tmp_path / "run" / "checkpoint.pt")
     found = training.provenance(training.ema_model())
     assert (found["steps"], found["images"], found["groups"], found["seed"]) == (6, 7, 7, 4)
     assert "--size 16" in found["command"] and found["command"].endswith("--flips")
+    assert found["trained_on"] == "CPU" and found["minutes"] >= 0
 
 
 def test_training_lowers_the_loss(pictures, tmp_path, tiny):
@@ -60,3 +62,18 @@ def test_a_run_is_not_overwritten_and_not_resumed_from_nothing(pictures, tmp_pat
         train(pictures, None, tmp_path / "run", tiny, RECIPE)
     with pytest.raises(Refused, match="not there"):
         train(pictures, None, tmp_path / "other", tiny, RECIPE, resume=True)
+
+
+def test_the_command_in_the_provenance_trains_the_same_model(pictures, tmp_path, tiny, monkeypatch):
+    """What a model card says must be enough to train again: same pictures, same command, same weights."""
+    from certiscope_models.__main__ import main
+
+    first = train(pictures, pictures, tmp_path / "run", tiny, RECIPE, every=3)
+    words = first.provenance(first.ema_model())["command"].split()[3:]
+    places = ["--data", str(pictures), "--held-back", str(pictures), "--out", str(tmp_path / "again"), "--threads", "1"]
+    monkeypatch.setattr("sys.argv", ["certiscope_models", "train", *words[1:], *places])
+    main()
+    again = Training.load(tmp_path / "again" / "checkpoint.pt")
+    assert again.recipe == first.recipe and again.architecture == first.architecture
+    for name, weight in first.ema.items():
+        torch.testing.assert_close(weight, again.ema[name], msg=name)

@@ -254,7 +254,10 @@ impl Denoiser for Breaking {
         }
         match self.how {
             How::Error => Err(DenoiserError::Call("planted".to_owned())),
-            How::NotANumber => Ok(Array4::from_elem(x_k.raw_dim(), f32::NAN)),
+            How::NotANumber => {
+                let eps_hat = Array4::from_elem(x_k.raw_dim(), f32::NAN);
+                Ok(Prediction { eps_hat, defect_logit: None })
+            }
         }
     }
 }

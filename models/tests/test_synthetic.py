@@ -1,0 +1,63 @@
+"""Synthetic defects and line augmentation: what they promise about masks, range, shape and randomness."""
+
+import pytest
+import torch
+
+from certiscope_models.augment import Line, as_seen
+from certiscope_models.synthetic import CATALOGUE, VISIBLE, with_defects
+
+PICTURES = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(5)) * 0.4 + 0.3
+
+
+def generator(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_mask_tells_where_a_picture_changed():
+    changed, mask = with_defects(PICTURES, PICTURES.roll(1, 0), generator())
+    assert changed.shape == PICTURES.shape and mask.shape == (64, 1, 32, 32)
+    assert 0.0 <= changed.min() and changed.max() <= 1.0 and set(mask.unique().tolist()) == {0.0, 1.0}
+    difference = (changed - PICTURES).abs().mean(dim=1, keepdim=True)
+    # what changed a lot is in the mask or beside it (soft edges); what is in the mask changed nearby
+    near = torch.nn.functional.max_pool2d(mask, 7, 1, 3)
+    assert (difference[near == 0.0] > 0.3).float().mean() < 1e-3
+    changed_near = torch.nn.functional.avg_pool2d(difference, 3, 1, 1)
+    assert (changed_near[mask == 1.0] > VISIBLE).all()
+    assert (mask.flatten(1).sum(dim=1) > 0).float().mean() > 0.8
+
+
+def test_every_shape_and_appearance_occurs_and_none_covers_everything():
+    appearances = {appear for _, row in CATALOGUE for appear in row}
+    assert len({shape for shape, _ in CATALOGUE}) == 6 and len(appearances) == 8
+    _, mask = with_defects(PICTURES.repeat(4, 1, 1, 1), PICTURES.repeat(4, 1, 1, 1).roll(1, 0), generator(2))
+    assert mask.mean(dim=(1, 2, 3)).quantile(0.98) < 0.95
+    assert mask.mean() < 0.35
+
+
+def test_the_same_seed_gives_the_same_defects_and_another_one_others():
+    one, again, other = (with_defects(PICTURES, PICTURES, generator(seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_a_line_that_holds_everything_fixed_changes_nothing():
+    assert torch.equal(as_seen(PICTURES, Line(), generator()), PICTURES)
+
+
+def test_whole_pixels_are_moved_without_blur():
+    seen = as_seen(PICTURES, Line(shift=3), generator())
+    moves = {(dy, dx) for dy in range(-3, 4) for dx in range(-3, 4)}
+    inside = slice(4, 28)
+    for before, after in zip(PICTURES[:8], seen[:8]):
+        found = [
+            move
+            for move in moves
+            if torch.allclose(before.roll(move, dims=(1, 2))[:, inside, inside], after[:, inside, inside], atol=1e-5)
+        ]
+        assert len(found) == 1
+
+
+@pytest.mark.parametrize("line", [Line(flips=True), Line(shift=2, turn=5.0, zoom=0.1), Line(exposure=0.3, light=0.3)])
+def test_pictures_stay_pictures(line):
+    seen = as_seen(PICTURES, line, generator())
+    assert seen.shape == PICTURES.shape and 0.0 <= seen.min() and seen.max() <= 1.0
+    assert not torch.equal(seen, PICTURES)
