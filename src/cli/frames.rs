@@ -1,4 +1,4 @@
-//! Reading a folder of pictures for calibration and evaluation: every file is used or named.
+//! Reading a folder of pictures for calibration, and one picture for evaluation: every file is used or named.
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,13 +29,7 @@ pub(super) struct Labelled {
 /// Reads all pictures below `folder` in its order. With `distinct` each is a part of its own; otherwise
 /// near-duplicates share a group.
 pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<Pictures, Failure> {
-    let reader = Reader {
-        inputs: Preprocessor::new(shape, None),
-        thumbnails: Preprocessor::new(
-            InputShape { channels: 1, height: THUMBNAIL_PX, width: THUMBNAIL_PX },
-            None,
-        ),
-    };
+    let reader = Reader::new(shape);
     let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
     let bar = progress_bar(source.len() as u64, "reading");
@@ -70,13 +64,19 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     Ok(Pictures { pictures, unusable })
 }
 
-struct Reader {
+/// Makes of a picture what the model sees, and what tells near-duplicates.
+pub(super) struct Reader {
     inputs: Preprocessor,
     thumbnails: Preprocessor,
 }
 
 impl Reader {
-    fn read(&self, picture: &Picture) -> Result<(Input, Fingerprint), PreprocessError> {
+    pub(super) fn new(shape: InputShape) -> Self {
+        let thumbnail = InputShape { channels: 1, height: THUMBNAIL_PX, width: THUMBNAIL_PX };
+        Self { inputs: Preprocessor::new(shape, None), thumbnails: Preprocessor::new(thumbnail, None) }
+    }
+
+    pub(super) fn read(&self, picture: &Picture) -> Result<(Input, Fingerprint), PreprocessError> {
         let thumbnail = self.thumbnails.apply(picture)?.input;
         let pixels: Vec<f32> = thumbnail.view().iter().copied().collect();
         let pixels = pixels.as_slice().try_into().expect("the thumbnail has the size that was asked for");

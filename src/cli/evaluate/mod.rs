@@ -1,193 +1,305 @@
-//! `certiscope evaluate`: how well a bundle detects, on a labelled folder, with intervals.
+//! `certiscope evaluate`: how well a bundle detects, on labelled pictures, with intervals.
+//!
+//! Layout ([`crate::evaluation::layout`]), then scores ([`measure`], taken up from [`kept`]), then [`figures`], then
+//! what people read: a table here, `report.json`, and a page ([`page`]).
+//! Guarantees: the same pictures, bundle, draws and seed give the same figures; whatever did not take part is
+//! named in table, JSON and page.
 
-use std::collections::{BTreeMap, HashSet};
+mod figures;
+mod kept;
+mod measure;
+mod page;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::frames::{self, Labelled, Pictures};
-use super::{Failure, ModelArgs, load_bundle, progress_bar, write_json};
-use crate::detector::Detector;
-use crate::diffusion::noise::fresh_seed;
-use crate::evaluation::{Bootstrap, Estimate, auroc};
-use crate::smoothing::Ranked;
+use self::figures::{ALL, BOOTSTRAP, CategoryReport, Row, ScoreFigures, figures, table};
+use self::kept::Kept;
+use self::measure::{Measured, Measuring};
+use super::{Failure, ModelArgs, load_bundle, progress_bar, rounded_down};
+use crate::bundle::{Bundle, MANIFEST};
+use crate::evaluation::Estimate;
+use crate::evaluation::layout::{self, Category, DataSet, GOOD, LeftOut};
+use crate::machine::cpu_name;
 
-const BOOTSTRAP: Bootstrap = Bootstrap { replicates: 2000, confidence: 0.95, seed: 1 };
-
-/// Measure a bundle on a labelled folder: image AUROC with intervals.
+/// Measure a bundle on labelled pictures: table, JSON and a page with curves and pictures.
 ///
-/// Image AUROC of both scores over a folder in the layout of MVTec AD (or any folder of class folders with
-/// `good` among them), with bootstrap intervals over parts.
+/// Image AUROC, AUPR and F1-max for each kind of defect, pixel AUROC and AU-PRO (0.3) where masks exist, certified AUC
+/// over radii, false alarms, misses and abstentions at the bundle's threshold; bootstrap intervals over parts. The
+/// layout is found: MVTec AD, MVTec AD 2, VisA, BTAD, class folders with `good` or `ok` among them, or a folder of
+/// such folders, which gives a row for each and their mean.
 ///
-/// The certified score of a picture is the median over the bundle's n noisy draws and never sees the clean
+/// The certified score of a picture is the median over n noisy draws and never sees the clean
 /// picture; the empirical score is the paper's, against the clean picture, and carries no certificate.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
-    /// Folder of the bundle
+    /// Folder of the bundle, or of one bundle for each category, by its name
     #[arg(long)]
     bundle: PathBuf,
-    /// Labelled folder; its test/ is used where it has one
+    /// Labelled pictures: one category, or a folder of categories
     #[arg(long)]
     data: PathBuf,
+    /// Folder for report.json, report.html and the scores; started again with the same folder, goes on where it stopped
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Draws per picture [default: the bundle's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     draws: Option<u32>,
+    /// Failure probability of the certificate of one picture
+    #[arg(long, default_value_t = 0.001)]
+    alpha: f64,
+    /// The same seed gives the same noise to the same picture
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Every picture shows another part: do not look for near-duplicates when resampling
     #[arg(long)]
     distinct_parts: bool,
-    /// Write all scores and figures as JSON to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
 }
 
-/// One scored picture.
-struct Scored {
-    name: String,
-    kind: String,
-    group: usize,
-    certified: f32,
-    empirical: f32,
+/// What `report.json` holds.
+#[derive(Serialize)]
+struct Report {
+    format: u32,
+    program: String,
+    made_at: String,
+    machine: String,
+    /// What ran the model.
+    provider: String,
+    confidence: f64,
+    replicates: usize,
+    /// A row for each category, and their mean.
+    table: Vec<Row>,
+    categories: Vec<CategoryReport>,
+    /// What lies in no category.
+    left_out: Vec<LeftOut>,
 }
 
 pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
-    let bundle = load_bundle(&args.bundle)?;
-    let test = args.data.join("test");
-    let folder = if test.is_dir() { test } else { args.data.clone() };
-    let Pictures { pictures, unusable } = frames::read(&folder, bundle.input_shape(), args.distinct_parts)?;
-    check_labels(&folder, &pictures)?;
-    let draws = args.draws.unwrap_or(bundle.manifest.detector.draws);
-    let (mut detector, _, _) = args.model.open(&bundle)?;
-    let scored = score_all(&mut detector, &pictures, draws)?;
-    let defects = scored.iter().filter(|s| s.kind != GOOD).count();
+    let DataSet { categories, mut left_out } = layout::find(&args.data).map_err(Failure::refused)?;
+    let categories = with_both_classes(&args.data, categories, &mut left_out)?;
+    let bundles = bundles_for(&args.bundle, &categories)?;
+    let mut kept = args.out.as_deref().map(Kept::open).transpose().map_err(Failure::refused)?;
 
-    let figures = |score: fn(&Scored) -> f32| -> BTreeMap<String, Option<Estimate>> {
-        let mut kinds: Vec<&str> = scored.iter().map(|s| s.kind.as_str()).filter(|k| *k != GOOD).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let normal = parts(&scored, score, |kind| kind == GOOD);
-        let against =
-            |of: &dyn Fn(&str) -> bool| BOOTSTRAP.estimate(&normal, &parts(&scored, score, of), auroc);
-        let mut figures: BTreeMap<_, _> =
-            kinds.iter().map(|kind| ((*kind).to_owned(), against(&|k| k == *kind))).collect();
-        figures.insert(ALL.to_owned(), against(&|kind| kind != GOOD));
-        figures
-    };
-    let (certified, empirical) = (figures(|s| s.certified), figures(|s| s.empirical));
-    println!(
-        "{}: {} normal, {defects} defective, {} unusable; {} at {draws} draws a picture, {:.0} % bootstrap over parts",
-        folder.display(),
-        scored.len() - defects,
-        unusable.len(),
-        bundle.label(),
-        100.0 * BOOTSTRAP.confidence
-    );
-    println!(
-        "{:<16} {:>9}   {:<24} {:<24}",
-        "image AUROC", "pictures", "certified (noisy draws)", "empirical (clean frame)"
-    );
-    for (kind, certified) in &certified {
-        let count = scored.iter().filter(|s| s.kind != GOOD && (kind == ALL || s.kind == *kind)).count();
-        println!("{kind:<16} {count:>9}   {:<24} {:<24}", in_words(certified), in_words(&empirical[kind]));
+    let (mut reports, mut measured_all, mut provider) = (Vec::new(), Vec::new(), String::new());
+    let bar = progress_bar(categories.iter().map(|category| category.pictures.len() as u64).sum(), "scoring");
+    for (category, bundle) in categories.into_iter().zip(&bundles) {
+        let draws = args.draws.unwrap_or(bundle.manifest.detector.draws);
+        let measuring = Measuring { bundle, draws, seed: args.seed, distinct_parts: args.distinct_parts };
+        let (mut detector, opened, _) = args.model.open(bundle)?;
+        provider = format!("{}, {}", opened.provider.active.word(), opened.provider.onnxruntime);
+        let measured = measuring.category(category, &mut detector, &mut kept, &bar)?;
+        if let Some(why) = lacks_a_class(measured.pictures.iter().map(|p| p.listed.kind.as_str())) {
+            let words = measured.left_out.iter().map(|left| format!("\n  {}: {}", left.name, left.why));
+            return Err(Failure::refused(anyhow!(
+                "data: {}: {why} that can be read{}",
+                measured.name,
+                words.collect::<String>()
+            )));
+        }
+        reports.push(figures(&measured, bundle, draws, args.alpha, args.seed)?);
+        measured_all.push(measured);
     }
-    if let Some(file) = &args.json {
-        let pictures: Vec<Value> = scored
-            .iter()
-            .map(|s| json!({"picture": s.name, "kind": s.kind, "part": s.group, "certified": s.certified, "empirical": s.empirical}))
-            .collect();
-        let report = json!({
-            "bundle": bundle.label(), "model_sha256": bundle.manifest.model.sha256, "draws": draws,
-            "k": bundle.level.k().0, "sigma": bundle.level.sigma(), "unusable": unusable,
-            "confidence": BOOTSTRAP.confidence, "replicates": BOOTSTRAP.replicates,
-            "image_auroc": {"certified": as_json(&certified), "empirical": as_json(&empirical)},
-            "pictures": pictures,
-        });
-        write_json(file, &report)?;
+    bar.finish();
+
+    let report = Report {
+        format: 1,
+        program: format!("certiscope {}", env!("CARGO_PKG_VERSION")),
+        made_at: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        machine: cpu_name(),
+        provider,
+        confidence: BOOTSTRAP.confidence,
+        replicates: BOOTSTRAP.replicates,
+        table: table(&reports),
+        categories: reports,
+        left_out,
+    };
+    print_table(&report);
+    if let (Some(out), Some(kept)) = (&args.out, &kept) {
+        write(out, &report, &measured_all, kept)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The row of all defects together.
-const ALL: &str = "all";
-/// The class of normal parts.
-const GOOD: &str = "good";
-
-/// Refuses what cannot be measured before time is spent on scoring it: an interval over parts needs two of each.
-fn check_labels(folder: &Path, pictures: &[Labelled]) -> Result<(), Failure> {
-    let (mut normal, mut defective) = (HashSet::new(), HashSet::new());
-    for picture in pictures {
-        let parts = if kind_of(picture)? == GOOD { &mut normal } else { &mut defective };
-        parts.insert(picture.group);
+/// The categories that can be measured; the others are named, and refused where none is left.
+fn with_both_classes(
+    data: &Path,
+    categories: Vec<Category>,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Vec<Category>, Failure> {
+    let mut usable = Vec::new();
+    for category in categories {
+        match lacks_a_class(category.pictures.iter().map(|listed| listed.kind.as_str())) {
+            None => usable.push(category),
+            Some(why) => {
+                left_out.push(LeftOut::new(&category.name, why));
+                left_out.extend(category.left_out);
+            }
+        }
     }
-    if normal.len() >= 2 && defective.len() >= 2 {
-        return Ok(());
+    if usable.is_empty() {
+        let words: Vec<String> = left_out.iter().map(|left| format!("{}: {}", left.name, left.why)).collect();
+        return Err(Failure::refused(anyhow!("data: {}: {}", data.display(), words.join("\n  "))));
     }
-    Err(Failure::refused(anyhow!(
-        "{}: {} normal and {} defective parts: at least 2 of each are needed, in class folders with `good` among them; look-alikes count as one part unless --distinct-parts is given",
-        folder.display(),
-        normal.len(),
-        defective.len()
-    )))
+    Ok(usable)
 }
 
-/// The class folder's name, `good` for a normal part.
-fn kind_of(picture: &Labelled) -> Result<&str, Failure> {
-    let words = "lies in no class folder; folders such as good/ and scratch/ are needed";
-    match &picture.truth {
-        Some(truth) if truth.is_defect() => Ok(&truth.kind),
-        Some(_) => Ok(GOOD),
-        None => Err(Failure::refused(anyhow!("{}: {words}", picture.name))),
+/// Why pictures of these kinds cannot be measured.
+fn lacks_a_class<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<String> {
+    let (normal, defective): (Vec<&str>, Vec<&str>) = kinds.partition(|kind| *kind == GOOD);
+    (normal.is_empty() || defective.is_empty()).then(|| {
+        format!(
+            "{} normal and {} defective pictures; at least 1 of each is needed, in class folders with `good` or `ok` among them",
+            normal.len(),
+            defective.len()
+        )
+    })
+}
+
+/// One bundle for all categories, or that of each by its name.
+fn bundles_for(folder: &Path, categories: &[Category]) -> Result<Vec<Bundle>, Failure> {
+    if folder.join(MANIFEST).is_file() || !folder.is_dir() {
+        let bundle = load_bundle(folder)?;
+        return Ok(vec![bundle; categories.len()]);
+    }
+    let missing: Vec<&str> = categories
+        .iter()
+        .map(|category| category.name.as_str())
+        .filter(|name| !folder.join(name).join(MANIFEST).is_file())
+        .collect();
+    if !missing.is_empty() {
+        return Err(Failure::refused(anyhow!(
+            "--bundle {}: no bundle for {}; a bundle, or a folder with one for each category by its name",
+            folder.display(),
+            missing.join(", ")
+        )));
+    }
+    categories.iter().map(|category| load_bundle(&folder.join(&category.name))).collect()
+}
+
+fn write(out: &Path, report: &Report, measured: &[Measured], kept: &Kept) -> Result<(), Failure> {
+    let written = |name: &str, text: String| {
+        let file = out.join(name);
+        std::fs::write(&file, text).with_context(|| file.display().to_string()).map_err(Failure::stopped)?;
+        println!("written: {}", file.display());
+        Ok(())
+    };
+    let json = serde_json::to_string_pretty(report).expect("a report is always text");
+    written("report.json", json + "\n")?;
+    written("report.html", page::page(report, measured, kept))
+}
+
+fn print_table(report: &Report) {
+    for category in &report.categories {
+        print_category(category, report.confidence);
+    }
+    for left in &report.left_out {
+        println!("left out: {}: {}", left.name, left.why);
+    }
+    if report.categories.len() > 1 {
+        println!(
+            "{:<20} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "category", "certified", "empirical", "AUPR", "F1-max", "pixel", "AU-PRO", "cert.AUC"
+        );
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+        for row in &report.table {
+            println!(
+                "{:<20} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
+                row.category,
+                number(row.certified_auroc),
+                number(row.empirical_auroc),
+                number(row.certified_aupr),
+                number(row.certified_f1_max),
+                number(row.pixel_auroc),
+                number(row.au_pro),
+                number(row.certified_auc)
+            );
+        }
     }
 }
 
-fn score_all(detector: &mut Detector, pictures: &[Labelled], draws: u32) -> Result<Vec<Scored>, Failure> {
-    let bar = progress_bar(pictures.len() as u64, "scoring");
-    let mut scored = Vec::with_capacity(pictures.len());
-    for picture in pictures {
-        let seed = fresh_seed().map_err(Failure::stopped)?;
-        let pairs = detector.reconstruct(&picture.input, seed, 0..draws).map_err(Failure::stopped)?;
-        let scores = pairs.iter().map(|pair| detector.certified(pair).value());
-        let certified = Ranked::new(scores).median().unwrap_or(f32::INFINITY);
-        let empirical = detector.empirical(&picture.input, &pairs).value();
-        scored.push(Scored {
-            name: picture.name.clone(),
-            kind: kind_of(picture)?.to_owned(),
-            group: picture.group,
-            certified,
-            empirical,
-        });
-        bar.inc(1);
+fn print_category(category: &CategoryReport, confidence: f64) {
+    println!(
+        "{}: {} normal and {} defective pictures of {} and {} parts, {} left out; {}, {} draws a picture, alpha {}, {:.0} % bootstrap over parts",
+        category.category,
+        category.normal,
+        category.defective,
+        category.normal_parts,
+        category.defective_parts,
+        category.left_out.len(),
+        category.bundle.label,
+        category.draws,
+        category.alpha,
+        100.0 * confidence
+    );
+    println!(
+        "{:<16} {:>8}   {:<23} {:<7} {:<7}  {:<23} {:<7} {:<7}",
+        "", "", "certified (noisy draws)", "", "", "empirical (clean frame)", "", ""
+    );
+    println!(
+        "{:<16} {:>8}   {:<23} {:<7} {:<7}  {:<23} {:<7} {:<7}",
+        "kind", "pictures", "AUROC", "AUPR", "F1-max", "AUROC", "AUPR", "F1-max"
+    );
+    let score = |figures: &ScoreFigures| {
+        let (aupr, f1) = (value_of(figures.aupr), value_of(figures.f1_max));
+        format!("{:<23} {aupr:<7} {f1:<7}", in_words(figures.auroc))
+    };
+    for (kind, figures) in &category.image {
+        let (certified, empirical) = (score(&figures.certified), score(&figures.empirical));
+        println!("{kind:<16} {:>8}   {certified}  {empirical}", figures.pictures);
     }
-    bar.finish();
-    Ok(scored)
+    let threshold = |figures: &ScoreFigures| figures.f1_threshold.map_or("-".into(), |t| format!("{t:.4}"));
+    let all = &category.image[ALL];
+    println!(
+        "thresholds of F1-max, chosen on these scores: certified {}, empirical {}",
+        threshold(&all.certified),
+        threshold(&all.empirical)
+    );
+    if let Some(pixel) = &category.pixel {
+        let [height, width] = pixel.resolution;
+        println!(
+            "pixels at the model input's {width}x{height}, {} masks: AUROC {:.3}, AU-PRO (0.3) {:.3}",
+            pixel.masks, pixel.figures.auroc, pixel.figures.au_pro
+        );
+    }
+    let shown = [0.0, category.reference_radius];
+    for at in category.certified_auc.iter().filter(|at| shown.contains(&at.radius)) {
+        println!(
+            "certified AUC at radius {:.4} (RMS {:.3} grey levels): {}",
+            rounded_down(at.radius),
+            at.rms_grey_levels,
+            in_words(at.auc)
+        );
+    }
+    if let (Some(verdicts), Some(threshold)) = (&category.verdicts, category.bundle.threshold) {
+        println!(
+            "at the bundle's threshold {threshold:.4}, certified at radius 0: false alarms {:.1} %, misses {:.1} %, abstained {:.1} % of normal and {:.1} % of defective pictures",
+            100.0 * verdicts.false_alarms,
+            100.0 * verdicts.misses,
+            100.0 * verdicts.normal_abstained,
+            100.0 * verdicts.defective_abstained
+        );
+    }
+    match category.ms_per_picture {
+        Some(ms) => {
+            println!("{ms:.0} ms a picture in the detector; {} scores were there already", category.resumed)
+        }
+        None => println!("all scores were there already"),
+    }
+    for left in &category.left_out {
+        println!("left out: {}: {}", left.name, left.why);
+    }
 }
 
-/// The scores of some kinds, the pictures of one part together.
-fn parts(scored: &[Scored], score: fn(&Scored) -> f32, of: impl Fn(&str) -> bool) -> Vec<Vec<f32>> {
-    let mut parts: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
-    for picture in scored.iter().filter(|picture| of(&picture.kind)) {
-        parts.entry(picture.group).or_default().push(score(picture));
-    }
-    parts.into_values().collect()
-}
-
-fn in_words(estimate: &Option<Estimate>) -> String {
+fn in_words(estimate: Option<Estimate>) -> String {
     estimate.map_or("-".to_owned(), |e| format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper))
 }
 
-fn as_json(figures: &BTreeMap<String, Option<Estimate>>) -> Value {
-    figures
-        .iter()
-        .map(|(kind, estimate)| {
-            (
-                kind.clone(),
-                estimate.map(|e| json!({"value": e.value, "lower": e.lower, "upper": e.upper})).into(),
-            )
-        })
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+fn value_of(estimate: Option<Estimate>) -> String {
+    estimate.map_or("-".to_owned(), |e| format!("{:.3}", e.value))
 }
