@@ -230,7 +230,7 @@ fn shown(samples: &[Sample<'_>], marker: Option<Marker<'_>>) -> Range<f64> {
     let lowest = sorted.iter().map(|values| values[0]).chain(marks()).fold(f64::INFINITY, f64::min);
     let highest =
         sorted.iter().map(|values| values[values.len() - 1]).chain(marks()).fold(f64::NEG_INFINITY, f64::max);
-    let bulk = sorted.iter().map(|values| values[(values.len() - 1) * 98 / 100]).reduce(f64::min);
+    let bulk = sorted.iter().map(|values| values[((values.len() - 1) * 98).div_ceil(100)]).reduce(f64::min);
     let bulk = bulk.into_iter().chain(marks()).fold(lowest, f64::max);
     let end = if bulk > lowest { highest.min(lowest + 3.0 * (bulk - lowest)) } else { highest };
     match (lowest.is_finite(), end > lowest) {

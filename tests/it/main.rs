@@ -6,6 +6,7 @@ mod bench;
 mod capture;
 mod commands;
 mod delivery;
+mod evaluate;
 mod explain;
 mod faulty_model;
 mod injected;

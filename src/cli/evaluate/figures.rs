@@ -10,6 +10,7 @@ use crate::bundle::Bundle;
 use crate::evaluation::layout::LeftOut;
 use crate::evaluation::pixel::PixelFigures;
 use crate::evaluation::{Bootstrap, Estimate, auroc, average_precision, certified_auc, f1_max};
+use crate::smoothing::fixed::draws_for_rank;
 use crate::smoothing::{CertifiedScore, FixedDesign, FixedRun, Side};
 
 pub(super) const BOOTSTRAP: Bootstrap = Bootstrap { replicates: 2000, confidence: 0.95, seed: 1 };
@@ -87,6 +88,8 @@ pub(super) struct AtRadius {
     pub(super) radius: f64,
     /// Root mean square a value of a change of that norm.
     pub(super) rms_grey_levels: f64,
+    /// With fewer draws there is no bound at this radius, and the certified AUC is 0.
+    pub(super) draws_needed: Option<u32>,
     #[serde(flatten)]
     pub(super) auc: Option<Estimate>,
 }
@@ -170,6 +173,7 @@ pub(super) fn figures(
             .map(|radius| AtRadius {
                 radius,
                 rms_grey_levels: grey_levels(radius, values),
+                draws_needed: draws_for_rank(radius / bundle.level.sigma(), alpha / 2.0),
                 auc: certified_at(measured, &runs, radius),
             })
             .collect(),

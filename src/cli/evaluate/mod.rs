@@ -17,7 +17,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
 
-use self::figures::{ALL, BOOTSTRAP, CategoryReport, Row, ScoreFigures, figures, table};
+use self::figures::{ALL, AtRadius, BOOTSTRAP, CategoryReport, Row, ScoreFigures, figures, table};
 use self::kept::Kept;
 use self::measure::{Measured, Measuring};
 use super::{Failure, ModelArgs, load_bundle, progress_bar, rounded_down};
@@ -95,17 +95,17 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
         provider = format!("{}, {}", opened.provider.active.word(), opened.provider.onnxruntime);
         let measured = measuring.category(category, &mut detector, &mut kept, &bar)?;
         if let Some(why) = lacks_a_class(measured.pictures.iter().map(|p| p.listed.kind.as_str())) {
-            let words = measured.left_out.iter().map(|left| format!("\n  {}: {}", left.name, left.why));
-            return Err(Failure::refused(anyhow!(
-                "data: {}: {why} that can be read{}",
-                measured.name,
-                words.collect::<String>()
-            )));
+            left_out.push(LeftOut::new(&measured.name, format!("of what can be read, {why}")));
+            left_out.extend(measured.left_out);
+            continue;
         }
         reports.push(figures(&measured, bundle, draws, args.alpha, args.seed)?);
         measured_all.push(measured);
     }
     bar.finish();
+    if reports.is_empty() {
+        return Err(nothing_left(&args.data, &left_out));
+    }
 
     let report = Report {
         format: 1,
@@ -143,10 +143,14 @@ fn with_both_classes(
         }
     }
     if usable.is_empty() {
-        let words: Vec<String> = left_out.iter().map(|left| format!("{}: {}", left.name, left.why)).collect();
-        return Err(Failure::refused(anyhow!("data: {}: {}", data.display(), words.join("\n  "))));
+        return Err(nothing_left(data, left_out));
     }
     Ok(usable)
+}
+
+fn nothing_left(data: &Path, left_out: &[LeftOut]) -> Failure {
+    let words: Vec<String> = left_out.iter().map(|left| format!("{}: {}", left.name, left.why)).collect();
+    Failure::refused(anyhow!("data: {}: {}", data.display(), words.join("\n  ")))
 }
 
 /// Why pictures of these kinds cannot be measured.
@@ -270,10 +274,11 @@ fn print_category(category: &CategoryReport, confidence: f64) {
     let shown = [0.0, category.reference_radius];
     for at in category.certified_auc.iter().filter(|at| shown.contains(&at.radius)) {
         println!(
-            "certified AUC at radius {:.4} (RMS {:.3} grey levels): {}",
+            "certified AUC at radius {:.4} (RMS {:.3} grey levels): {}{}",
             rounded_down(at.radius),
             at.rms_grey_levels,
-            in_words(at.auc)
+            in_words(at.auc),
+            too_few(at, category.draws)
         );
     }
     if let (Some(verdicts), Some(threshold)) = (&category.verdicts, category.bundle.threshold) {
@@ -293,6 +298,15 @@ fn print_category(category: &CategoryReport, confidence: f64) {
     }
     for left in &category.left_out {
         println!("left out: {}: {}", left.name, left.why);
+    }
+}
+
+/// Why nothing can be certified at a radius, whatever the scores.
+fn too_few(at: &AtRadius, draws: u32) -> String {
+    match at.draws_needed {
+        Some(needed) if needed <= draws => String::new(),
+        Some(needed) => format!("; out of reach of {draws} draws, at least {needed} are needed"),
+        None => "; out of reach of any number of draws".to_owned(),
     }
 }
 

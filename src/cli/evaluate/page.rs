@@ -7,10 +7,11 @@ use base64::prelude::BASE64_STANDARD;
 use image::imageops::{FilterType, resize};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::super::rounded_down;
 use super::figures::{ALL, CategoryReport, KindFigures, ScoreFigures, Verdicts, grey_levels};
 use super::kept::Kept;
 use super::measure::{Measured, Scored};
-use super::{Report, in_words, value_of};
+use super::{Report, in_words, too_few, value_of};
 use crate::capture::folder::read_frame;
 use crate::evaluation::layout::LeftOut;
 use crate::evaluation::roc;
@@ -28,7 +29,7 @@ th:first-child, td:first-child { text-align: left; } .note { color: #555; font-s
 .row { display: flex; flex-wrap: wrap; gap: 1.5rem; } figure { margin: 0; max-width: 100%; } figure svg, figure img { max-width: 100%; height: auto; }
 figcaption { font-size: .9rem; color: #333; overflow-wrap: anywhere; max-width: 25rem; } .charts figcaption { max-width: 40rem; font-weight: 600; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem; padding: 0; }
-.facts div { background: #f4f6f8; border-radius: .5rem; padding: .8rem 1rem; } .facts b { display: block; font-size: 1.5rem; }
+.facts div { background: #f4f6f8; border-radius: .5rem; padding: .8rem 1rem; } .facts b { display: block; font-size: 1.25rem; }
 ";
 
 pub(super) fn page(report: &Report, measured: &[Measured], kept: &Kept) -> String {
@@ -99,7 +100,7 @@ fn summary(category: &CategoryReport) -> Markup {
             (fact("image AUROC, certified score", &in_words(all.certified.auroc)))
             (fact("image AUROC, empirical score", &in_words(all.empirical.auroc)))
             @if let Some(at) = reference {
-                @let words = format!("certified AUC at radius {:.4}, RMS {:.3} grey levels", at.radius, at.rms_grey_levels);
+                @let words = format!("certified AUC at radius {:.4}, RMS {:.3} grey levels{}", rounded_down(at.radius), at.rms_grey_levels, too_few(at, category.draws));
                 (fact(&words, &in_words(at.auc)))
             }
             @if let Some(pixel) = &category.pixel {
