@@ -26,7 +26,7 @@ use crate::evaluation::Estimate;
 use crate::evaluation::layout::{self, Category, DataSet, GOOD, LeftOut};
 use crate::machine::cpu_name;
 
-/// Measure a bundle on labelled pictures: table, JSON and a page with curves and pictures.
+/// Measure a bundle on labelled pictures: figures with intervals.
 ///
 /// Image AUROC, AUPR and F1-max for each kind of defect, pixel AUROC and AU-PRO (0.3) where masks exist, certified AUC
 /// over radii, false alarms, misses and abstentions at the bundle's threshold; bootstrap intervals over parts. The
