@@ -220,6 +220,11 @@ mod tests {
     }
 
     #[test]
+    fn of_two_thresholds_as_good_as_each_other_the_lower_one_is_told() {
+        assert_eq!(f1_max(&[2.0, 3.0], &[4.0, 1.0]), Some((2.0 / 3.0, 1.0)));
+    }
+
+    #[test]
     fn the_roc_curve_has_the_area_of_the_auroc() {
         for case in golden().auroc {
             let curve = roc(&case.normal, &case.anomalous);
