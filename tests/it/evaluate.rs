@@ -62,12 +62,12 @@ fn arguments(bundle: &Path, data: &Path, out: &Path) -> Vec<String> {
 
 #[test]
 fn the_figures_are_those_of_the_scores() {
-    let site = Site::new(3);
+    let site = Site::new(4);
     let ran = site.evaluate("out").succeeded();
     let report = site.report("out");
     let category = &report["categories"][0];
     let pictures = category["pictures"].as_array().unwrap();
-    assert_eq!((pictures.len(), category["draws"].as_u64()), (21, Some(DRAWS as u64)));
+    assert_eq!((pictures.len(), category["draws"].as_u64()), (28, Some(DRAWS as u64)));
     let kinds: BTreeSet<&str> = pictures.iter().map(|p| p["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds.len(), 7, "{kinds:?}");
     for score in ["certified", "empirical"] {
@@ -87,31 +87,30 @@ fn the_figures_are_those_of_the_scores() {
         }
     }
 
-    // From the scores of the draws: the median, the bounds at radius 0, the verdicts.
-    let threshold = category["bundle"]["threshold"].as_f64().unwrap();
-    let rank = upper_rank(DRAWS as u32, 0.0, 0.0005).unwrap() as usize;
-    let (mut upper, mut lower, mut misses) = (Vec::new(), Vec::new(), 0);
+    // From the scores of the draws: the median, the verdicts, and the bounds at every radius.
+    let number = |value: &Value| value.as_f64().unwrap();
+    let threshold = number(&category["bundle"]["threshold"]);
+    let rank = |reach: f64| upper_rank(DRAWS as u32, reach, 0.0005).map(|rank| rank as usize);
+    let (mut normal, mut defective) = (Vec::new(), Vec::new());
     for picture in pictures {
         let draws = draws_of(&site.out("out"), picture["sha256"].as_str().unwrap());
         let median = (draws[DRAWS / 2 - 1] + draws[DRAWS / 2]) / 2.0;
-        let stored = picture["certified"].as_f64().unwrap();
+        let stored = number(&picture["certified"]);
         assert!((median - stored).abs() <= 1e-5 * stored.abs(), "{median}, {stored}");
-        if picture["kind"] == "good" {
-            upper.push(draws[rank - 1]);
-        } else {
-            lower.push(draws[DRAWS - rank]);
-            misses += u32::from(draws[rank - 1] <= threshold);
-        }
+        if picture["kind"] == "good" { normal.push(draws) } else { defective.push(draws) }
     }
-    let won = lower
-        .iter()
-        .flat_map(|lower| upper.iter().map(move |upper| lower > upper))
-        .filter(|won| *won)
-        .count();
-    let certified = &category["certified_auc"][0];
-    assert_eq!(certified["radius"], 0.0);
-    assert_eq!(certified["value"].as_f64().unwrap(), won as f64 / (lower.len() * upper.len()) as f64);
-    assert_eq!(category["verdicts"]["misses"].as_f64().unwrap(), f64::from(misses) / lower.len() as f64);
+    let missed = defective.iter().filter(|draws| draws[rank(0.0).unwrap() - 1] <= threshold).count();
+    assert_eq!(number(&category["verdicts"]["misses"]), missed as f64 / defective.len() as f64);
+    let mut values = BTreeSet::new();
+    for at in category["certified_auc"].as_array().unwrap() {
+        let won = rank(number(&at["radius"]) / number(&category["bundle"]["sigma"])).map_or(0, |rank| {
+            let beaten = |upper: f64| defective.iter().filter(|draws| draws[DRAWS - rank] > upper).count();
+            normal.iter().map(|draws| beaten(draws[rank - 1])).sum()
+        });
+        assert_eq!(number(&at["value"]), won as f64 / (normal.len() * defective.len()) as f64, "{at}");
+        values.insert(won);
+    }
+    assert!(values.len() >= 3, "some pairs are won at no radius, some at few: {values:?}");
     let reference = category["reference_radius"].as_f64().unwrap();
     assert!((reference - 0.2 * (64.0 * 64.0 / 196_608.0_f64).sqrt()).abs() < 1e-12);
     assert!(category["ms_per_picture"].as_f64().unwrap() > 0.0);
