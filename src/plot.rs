@@ -201,7 +201,13 @@ fn draw_legend<'a, C: CoordTranslate>(
     chart: &mut ChartContext<'a, SVGBackend<'a>, C>,
     position: SeriesLabelPosition,
 ) {
-    chart.configure_series_labels().position(position).background_style(WHITE.mix(0.85)).draw().expect(DRAWN);
+    chart
+        .configure_series_labels()
+        .position(position)
+        .label_font(SMALL)
+        .background_style(WHITE.mix(0.85))
+        .draw()
+        .expect(DRAWN);
 }
 
 fn colours() -> impl Iterator<Item = RGBColor> {
