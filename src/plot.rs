@@ -66,6 +66,8 @@ pub enum Corner {
 
 const SIZE_PX: (u32, u32) = (640, 400);
 const BARS: usize = 40;
+const SMALL: (&str, u32) = ("sans-serif", 15);
+const LARGE: (&str, u32) = ("sans-serif", 17);
 /// Blue, vermillion, green, purple: told apart by colour-blind eyes too (Okabe and Ito 2008).
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
@@ -97,6 +99,9 @@ pub fn histogram(x: &str, y: &str, samples: &[Sample<'_>], marker: Option<Marker
             .light_line_style(WHITE)
             .x_desc(x)
             .y_desc(y)
+            .y_label_formatter(&|count| format!("{count:.0}"))
+            .label_style(SMALL)
+            .axis_desc_style(LARGE)
             .draw()
             .expect(DRAWN);
         for ((sample, counts), colour) in samples.iter().zip(&counts).zip(colours()) {
@@ -134,9 +139,23 @@ pub fn lines(axes: &Axes<'_>, curves: &[Curve<'_>], marker: Option<Marker<'_>>) 
             .build_cartesian_2d(axes.x_range.clone(), axes.y_range.clone())
             .expect(DRAWN)
             .set_secondary_coord(second_range, axes.y_range.clone());
-        chart.configure_mesh().light_line_style(WHITE).x_desc(axes.x).y_desc(axes.y).draw().expect(DRAWN);
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .x_desc(axes.x)
+            .y_desc(axes.y)
+            .label_style(SMALL)
+            .axis_desc_style(LARGE)
+            .draw()
+            .expect(DRAWN);
         if let Some(second) = axes.second_x {
-            chart.configure_secondary_axes().x_desc(second.label).draw().expect(DRAWN);
+            chart
+                .configure_secondary_axes()
+                .x_desc(second.label)
+                .label_style(SMALL)
+                .axis_desc_style(LARGE)
+                .draw()
+                .expect(DRAWN);
         }
         for (curve, colour) in curves.iter().zip(colours()) {
             let upper = curve.band.iter().map(|&(x, _, upper)| (x, upper));
@@ -182,7 +201,13 @@ fn draw_legend<'a, C: CoordTranslate>(
     chart: &mut ChartContext<'a, SVGBackend<'a>, C>,
     position: SeriesLabelPosition,
 ) {
-    chart.configure_series_labels().position(position).background_style(WHITE.mix(0.85)).draw().expect(DRAWN);
+    chart
+        .configure_series_labels()
+        .position(position)
+        .label_font(SMALL)
+        .background_style(WHITE.mix(0.85))
+        .draw()
+        .expect(DRAWN);
 }
 
 fn colours() -> impl Iterator<Item = RGBColor> {
@@ -211,7 +236,7 @@ fn shown(samples: &[Sample<'_>], marker: Option<Marker<'_>>) -> Range<f64> {
     let lowest = sorted.iter().map(|values| values[0]).chain(marks()).fold(f64::INFINITY, f64::min);
     let highest =
         sorted.iter().map(|values| values[values.len() - 1]).chain(marks()).fold(f64::NEG_INFINITY, f64::max);
-    let bulk = sorted.iter().map(|values| values[(values.len() - 1) * 98 / 100]).reduce(f64::min);
+    let bulk = sorted.iter().map(|values| values[((values.len() - 1) * 98).div_ceil(100)]).reduce(f64::min);
     let bulk = bulk.into_iter().chain(marks()).fold(lowest, f64::max);
     let end = if bulk > lowest { highest.min(lowest + 3.0 * (bulk - lowest)) } else { highest };
     match (lowest.is_finite(), end > lowest) {

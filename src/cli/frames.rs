@@ -1,4 +1,4 @@
-//! Reading a folder of pictures for calibration and evaluation: every file is used or named.
+//! Reading a folder of pictures for calibration, and one picture for evaluation: every file is used or named.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,10 +32,7 @@ pub(super) struct Labelled {
 /// Reads all pictures below `folder` in its order. With `distinct` each is a part of its own; otherwise
 /// near-duplicates share a group.
 pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<Pictures, Failure> {
-    let (inputs, fingerprints) = (Preprocessor::new(shape, None), Fingerprints::new(None));
-    let prepare = |picture: &Picture| -> Result<(Input, Fingerprint), PreprocessError> {
-        Ok((inputs.apply(picture)?.input, fingerprints.of(picture)?))
-    };
+    let reader = Reader::new(shape);
     let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
     let bar = progress_bar(source.len() as u64, "reading");
@@ -51,7 +48,7 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
         let prepared = frame
             .picture
             .map_err(anyhow::Error::from)
-            .and_then(|picture| Ok((picture.channels, prepare(&picture)?)));
+            .and_then(|picture| Ok((picture.channels, reader.read(&picture)?)));
         match prepared {
             Ok((channels, (input, fingerprint))) => {
                 let (truth, group) = (frame.truth, pictures.len());
@@ -71,6 +68,22 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
         }
     }
     Ok(Pictures { pictures, unusable })
+}
+
+/// Makes of a picture what the model sees, and what tells near-duplicates.
+pub(super) struct Reader {
+    inputs: Preprocessor,
+    fingerprints: Fingerprints,
+}
+
+impl Reader {
+    pub(super) fn new(shape: InputShape) -> Self {
+        Self { inputs: Preprocessor::new(shape, None), fingerprints: Fingerprints::new(None) }
+    }
+
+    pub(super) fn read(&self, picture: &Picture) -> Result<(Input, Fingerprint), PreprocessError> {
+        Ok((self.inputs.apply(picture)?.input, self.fingerprints.of(picture)?))
+    }
 }
 
 /// Makes the fingerprints of decoded pictures.

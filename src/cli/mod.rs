@@ -25,7 +25,6 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -245,12 +244,6 @@ fn progress_bar(length: u64, what: &'static str) -> ProgressBar {
     ProgressBar::new(length)
         .with_style(ProgressStyle::with_template(style).expect("the template is a constant"))
         .with_message(what)
-}
-
-/// Writes pretty JSON to a file.
-fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).expect("a JSON value is always text");
-    std::fs::write(path, text + "\n").with_context(|| path.display().to_string()).map_err(Failure::stopped)
 }
 
 /// A radius for a person: never more than what is certified.

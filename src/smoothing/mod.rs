@@ -39,8 +39,8 @@ impl CertifiedScore {
         self.0
     }
 
-    /// What a draw scored when it was inspected. For [`crate::verification`] alone, which follows a decision that was
-    /// made on these scores; nothing is decided by it.
+    /// What a draw scored before. For [`crate::verification`], which follows a decision that was made on these
+    /// scores, and for `certiscope evaluate`, which takes up its own; nothing is decided by it.
     pub(crate) fn stored(score: f32) -> Self {
         Self(score)
     }

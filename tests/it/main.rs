@@ -8,6 +8,7 @@ mod capture;
 mod collect;
 mod commands;
 mod delivery;
+mod evaluate;
 mod explain;
 mod faulty_model;
 mod injected;

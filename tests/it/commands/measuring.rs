@@ -1,10 +1,9 @@
-//! The commands that measure: `simulate` and `evaluate`, `calibrate`.
+//! The command that calibrates.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use certiscope::bundle::Bundle;
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::bundles::{BundleCopy, contents, demo_line, simulated};
@@ -15,79 +14,6 @@ fn parts(train_good: u64, test_per_kind: u64) -> TempDir {
     let folder = TempDir::new().unwrap();
     simulated(folder.path(), train_good, test_per_kind);
     folder
-}
-
-#[test]
-fn a_simulated_set_is_evaluated_with_intervals() {
-    let folder = TempDir::new().unwrap();
-    let (set, report) = (folder.path().join("set"), folder.path().join("report.json"));
-    let simulate = |seed: &str| {
-        let sizes = ["--train", "1", "--test-per-kind", "3", "--size-px", "64"];
-        run(certiscope("simulate").arg("--out").arg(&set).args(sizes).args(["--seed", seed]))
-    };
-    simulate("5").succeeded();
-    simulate("5").refused("a folder in use", &["not empty", "a new or empty folder"]);
-    std::fs::write(set.join("test/good/cut.png"), b"\x89PNG\r\n\x1a\n").unwrap();
-
-    let ran = run(certiscope("evaluate")
-        .args(["--draws", "4", "--distinct-parts", "--bundle"])
-        .arg(demo_line())
-        .arg("--data")
-        .arg(&set)
-        .arg("--json")
-        .arg(&report))
-    .succeeded();
-    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
-    assert_eq!(report["draws"], 4);
-    assert_eq!(report["unusable"].as_array().unwrap().len(), 1, "every file is accounted for");
-    let pictures = report["pictures"].as_array().unwrap();
-    assert_eq!(pictures.len(), 21);
-    let kinds: BTreeSet<&str> = pictures.iter().map(|p| p["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds.len(), 7, "{kinds:?}");
-    for score in ["certified", "empirical"] {
-        for kind in kinds.iter().filter(|kind| **kind != "good").chain([&"all"]) {
-            let estimate = &report["image_auroc"][score][kind];
-            let [value, lower, upper] =
-                ["value", "lower", "upper"].map(|key| estimate[key].as_f64().unwrap());
-            assert!((value - auroc(pictures, score, kind)).abs() < 1e-12, "{score} {kind}: {estimate}");
-            assert!(
-                0.0 <= lower && lower <= value && value <= upper && upper <= 1.0,
-                "{score} {kind}: {estimate}"
-            );
-            let row = ran.stdout.lines().find(|line| line.starts_with(kind)).expect(kind);
-            let words = format!("{value:.3} ({lower:.3} to {upper:.3})");
-            assert!(row.contains(&words), "no {words} in {row}");
-        }
-    }
-    assert!(ran.stdout.contains("3 normal, 18 defective, 1 unusable"), "{}", ran.stdout);
-}
-
-/// Pair by pair: how often a defect scores above a normal part.
-fn auroc(pictures: &[Value], score: &str, kind: &str) -> f64 {
-    let of = |wanted: &dyn Fn(&str) -> bool| -> Vec<f64> {
-        let wanted = pictures.iter().filter(|picture| wanted(picture["kind"].as_str().unwrap()));
-        wanted.map(|picture| picture[score].as_f64().unwrap()).collect()
-    };
-    let normal = of(&|of| of == "good");
-    let defective = of(&|of| of != "good" && (kind == "all" || of == kind));
-    let won: f64 = defective
-        .iter()
-        .flat_map(|defective| normal.iter().map(move |normal| defective.total_cmp(normal)))
-        .map(|order| (order as i8 as f64 + 1.0) / 2.0)
-        .sum();
-    won / (normal.len() * defective.len()) as f64
-}
-
-#[test]
-fn what_has_no_labels_or_too_few_parts_is_not_evaluated() {
-    let evaluate = |data: &Path, more: &[&str]| {
-        run(certiscope("evaluate").arg("--bundle").arg(demo_line()).arg("--data").arg(data).args(more))
-    };
-    let set = parts(2, 1);
-    let alone = set.path().join("test/crack");
-    evaluate(&alone, &[]).refused("no classes", &["lies in no class folder", "good/"]);
-    let words = ["1 normal and 6 defective parts", "at least 2 of each"];
-    evaluate(set.path(), &["--distinct-parts"]).refused("one normal part", &words);
 }
 
 fn calibrate(bundle: &Path, normal: &Path, out: &Path, more: &[&str]) -> Ran {

@@ -3,14 +3,17 @@
 //! Guarantees: ties count half; a score that is not a number counts against the detector, as the lowest of
 //! the anomalous or the highest of the normal; bootstrap intervals draw whole parts, within each class, and
 //! repeat with the seed.
-//! Leaves out: running the detector, tables, pixel metrics.
+//! Leaves out: running the detector, tables. Pixel metrics are in [`pixel`], finding the pictures in [`layout`].
 //! Costs: a sort each; a bootstrap as many sorts as it has replicates.
+
+pub mod layout;
+pub mod pixel;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A point estimate with its percentile bootstrap interval.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Estimate {
     pub value: f64,
     pub lower: f64,
@@ -32,6 +35,70 @@ pub fn auroc(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
     let anomalous = anomalous.iter().map(|&score| if score.is_nan() { f32::NEG_INFINITY } else { score });
     let wins = wins(normal, anomalous)?;
     Some(wins.above + 0.5 * wins.tied)
+}
+
+/// Average precision, scikit-learn's area under the precision-recall curve: sum of precision times the step of recall.
+/// `None` without both classes.
+pub fn average_precision(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
+    let steps = steps(normal, anomalous)?;
+    let mut before = 0;
+    Some(
+        steps
+            .iter()
+            .map(|step| {
+                let precision = step.caught as f64 / (step.caught + step.passed) as f64;
+                let gained = (step.caught - before) as f64 / anomalous.len() as f64;
+                before = step.caught;
+                gained * precision
+            })
+            .sum(),
+    )
+}
+
+/// The best F1 over all thresholds, a part at the threshold or above it being called anomalous, and the lowest
+/// threshold that reaches it. Chosen after the scores were seen: a bound of what a threshold could do.
+pub fn f1_max(normal: &[f32], anomalous: &[f32]) -> Option<(f64, f32)> {
+    let steps = steps(normal, anomalous)?;
+    let f1 = |step: &Step| 2.0 * step.caught as f64 / (step.caught + step.passed + anomalous.len()) as f64;
+    steps
+        .iter()
+        .map(|step| (f1(step), step.threshold))
+        .reduce(|best, next| if next.0 >= best.0 { next } else { best })
+}
+
+/// The ROC curve, (false-positive rate, true-positive rate) from (0, 0) to (1, 1).
+pub fn roc(normal: &[f32], anomalous: &[f32]) -> Vec<(f64, f64)> {
+    let of =
+        |step: Step| (step.passed as f64 / normal.len() as f64, step.caught as f64 / anomalous.len() as f64);
+    let steps = steps(normal, anomalous).unwrap_or_default();
+    std::iter::once((0.0, 0.0)).chain(steps.into_iter().map(of)).collect()
+}
+
+/// How many of each class reach a threshold.
+struct Step {
+    threshold: f32,
+    passed: usize,
+    caught: usize,
+}
+
+/// A step for each distinct score, from the highest down. `None` without both classes.
+fn steps(normal: &[f32], anomalous: &[f32]) -> Option<Vec<Step>> {
+    if normal.is_empty() || anomalous.is_empty() {
+        return None;
+    }
+    let normal = normal.iter().map(|&score| (if score.is_nan() { f32::INFINITY } else { score }, false));
+    let anomalous =
+        anomalous.iter().map(|&score| (if score.is_nan() { f32::NEG_INFINITY } else { score }, true));
+    let mut all: Vec<(f32, bool)> = normal.chain(anomalous).collect();
+    all.sort_unstable_by(|(a, _), (b, _)| b.total_cmp(a));
+    let (mut passed, mut caught) = (0, 0);
+    let steps = all.chunk_by(|(a, _), (b, _)| a == b).map(|tied| {
+        let defective = tied.iter().filter(|(_, defective)| *defective).count();
+        caught += defective;
+        passed += tied.len() - defective;
+        Step { threshold: tied[0].0, passed, caught }
+    });
+    Some(steps.collect())
 }
 
 /// Certified AUC(r) = P( L_r(anomalous) > U_r(normal) ), ties lost: a lower bound of the worst AUC of the
@@ -120,6 +187,9 @@ mod tests {
         normal: Vec<f32>,
         anomalous: Vec<f32>,
         auroc: f64,
+        average_precision: f64,
+        f1_max: f64,
+        f1_threshold: f32,
     }
 
     #[derive(Deserialize)]
@@ -131,17 +201,38 @@ mod tests {
     }
 
     fn golden() -> Golden {
-        serde_json::from_str(include_str!("../tests/golden/evaluation.json")).unwrap()
+        serde_json::from_str(include_str!("../../tests/golden/evaluation.json")).unwrap()
     }
 
     const BOOTSTRAP: Bootstrap = Bootstrap { replicates: 4000, confidence: 0.95, seed: 5 };
 
     #[test]
-    fn auroc_is_scikit_learn_s() {
+    fn figures_of_pictures_are_scikit_learn_s() {
         for case in golden().auroc {
             let found = auroc(&case.normal, &case.anomalous).unwrap();
             assert!((found - case.auroc).abs() < 1e-9, "{found} instead of {}", case.auroc);
+            let found = average_precision(&case.normal, &case.anomalous).unwrap();
+            assert!((found - case.average_precision).abs() < 1e-9, "{found}, {}", case.average_precision);
+            let (found, threshold) = f1_max(&case.normal, &case.anomalous).unwrap();
+            assert!((found - case.f1_max).abs() < 1e-9, "{found} instead of {}", case.f1_max);
+            assert_eq!(threshold, case.f1_threshold);
         }
+    }
+
+    #[test]
+    fn of_two_thresholds_as_good_as_each_other_the_lower_one_is_told() {
+        assert_eq!(f1_max(&[2.0, 3.0], &[4.0, 1.0]), Some((2.0 / 3.0, 1.0)));
+    }
+
+    #[test]
+    fn the_roc_curve_has_the_area_of_the_auroc() {
+        for case in golden().auroc {
+            let curve = roc(&case.normal, &case.anomalous);
+            let area: f64 = curve.windows(2).map(|w| (w[1].0 - w[0].0) * 0.5 * (w[0].1 + w[1].1)).sum();
+            assert!((area - case.auroc).abs() < 1e-9, "{area} instead of {}", case.auroc);
+            assert_eq!((curve[0], curve[curve.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
+        }
+        assert_eq!(roc(&[], &[1.0]), [(0.0, 0.0)]);
     }
 
     #[test]

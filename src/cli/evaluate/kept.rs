@@ -1,0 +1,129 @@
+//! What was computed stays computed: the scores of finished pictures, one JSON line each, and their heat maps.
+//!
+//! Guarantees: a line is appended only after its map is on the disk, and counts only for the same picture, bundle,
+//! draws and seed; a last line that was cut off by a stop is dropped. Leaves out: cleaning up what is no longer asked for.
+//! Maps are kept, since they cost as much to compute again as the scores: four bytes a pixel of the model input.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::tensors::{self, Tensors};
+
+/// Everything that the scores of a picture depend on. A choice that changes scores belongs in here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Key {
+    /// sha256 of the file's bytes.
+    pub(super) picture: String,
+    /// sha256 of the bundle's manifest, which holds those of its other files.
+    pub(super) bundle: String,
+    pub(super) draws: u32,
+    pub(super) seed: u64,
+}
+
+/// The scores of one picture; those that are not a number are `None`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Scores {
+    pub(super) draws_scores: Vec<Option<f32>>,
+    pub(super) empirical: Option<f32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    #[serde(flatten)]
+    key: Key,
+    #[serde(flatten)]
+    scores: Scores,
+}
+
+/// The scores in a folder.
+pub(super) struct Kept {
+    folder: PathBuf,
+    lines: File,
+    known: HashMap<Key, Scores>,
+}
+
+impl Kept {
+    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
+        let file = folder.join("scores.jsonl");
+        let at = || file.display().to_string();
+        std::fs::create_dir_all(folder.join("maps")).with_context(|| folder.display().to_string())?;
+        let text = if file.exists() { std::fs::read(&file).with_context(at)? } else { Vec::new() };
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let mut known = HashMap::new();
+        for (number, line) in text[..whole].split(|&byte| byte == b'\n').enumerate() {
+            if line.is_empty() {
+                continue;
+            }
+            let Line { key, scores } = serde_json::from_slice(line).map_err(|error| {
+                anyhow!("{}: line {}: {error}; give another --out, or remove the file", at(), number + 1)
+            })?;
+            known.insert(key, scores);
+        }
+        let lines = OpenOptions::new().create(true).append(true).open(&file).with_context(at)?;
+        lines.set_len(whole as u64).with_context(at)?;
+        Ok(Self { folder: folder.to_path_buf(), lines, known })
+    }
+
+    /// Scores and map of a picture that was finished before.
+    pub(super) fn get(&self, key: &Key, shape: [usize; 2]) -> Option<(Scores, Array2<f32>)> {
+        Some((self.known.get(key)?.clone(), self.map(key, shape)?))
+    }
+
+    pub(super) fn map(&self, key: &Key, shape: [usize; 2]) -> Option<Array2<f32>> {
+        let map = Tensors::read(&self.map_file(key)).ok()?.get("map", &shape).ok()?;
+        map.into_dimensionality().ok()
+    }
+
+    pub(super) fn put(&mut self, key: &Key, scores: &Scores, map: &Array2<f32>) -> anyhow::Result<()> {
+        tensors::write(&self.map_file(key), &[("map", map.view().into_dyn())])?;
+        let line = Line { key: key.clone(), scores: scores.clone() };
+        let text = serde_json::to_string(&line).expect("scores are always text") + "\n";
+        self.lines
+            .write_all(text.as_bytes())
+            .with_context(|| self.folder.join("scores.jsonl").display().to_string())
+    }
+
+    fn map_file(&self, key: &Key) -> PathBuf {
+        let Key { picture, bundle, draws, seed } = key;
+        self.folder.join(format!("maps/{}-{}-{draws}-{seed}.safetensors", &picture[..32], &bundle[..16]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_last_line_is_dropped_and_the_rest_stays() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let key = |seed| Key { picture: "a".repeat(64), bundle: "b".repeat(64), draws: 2, seed };
+        let scores = Scores { draws_scores: vec![Some(0.1), None], empirical: Some(1.5) };
+        let map = ndarray::arr2(&[[1.0, 2.0]]);
+        let mut kept = Kept::open(folder.path()).unwrap();
+        kept.put(&key(1), &scores, &map).unwrap();
+        kept.put(&key(2), &scores, &map).unwrap();
+        drop(kept);
+        let file = folder.path().join("scores.jsonl");
+        let text = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &text[..text.len() - 7]).unwrap();
+
+        let mut kept = Kept::open(folder.path()).unwrap();
+        let (found, found_map) = kept.get(&key(1), [1, 2]).unwrap();
+        assert_eq!((found.draws_scores, found_map), (vec![Some(0.1), None], map.clone()));
+        assert!(kept.get(&key(2), [1, 2]).is_none() && kept.get(&key(3), [1, 2]).is_none());
+        kept.put(&key(2), &scores, &map).unwrap();
+        assert!(Kept::open(folder.path()).unwrap().get(&key(2), [1, 2]).is_some(), "written whole again");
+
+        std::fs::remove_dir_all(folder.path().join("maps")).unwrap();
+        assert!(kept.get(&key(1), [1, 2]).is_none(), "without its map a picture is not finished");
+        std::fs::write(&file, "{}\n").unwrap();
+        let refused = Kept::open(folder.path()).err().unwrap().to_string();
+        assert!(refused.contains("line 1") && refused.contains("another --out"), "{refused}");
+    }
+}

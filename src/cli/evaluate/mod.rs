@@ -1,0 +1,319 @@
+//! `certiscope evaluate`: how well a bundle detects, on labelled pictures, with intervals.
+//!
+//! Layout ([`crate::evaluation::layout`]), then scores ([`measure`], taken up from [`kept`]), then [`figures`], then
+//! what people read: a table here, `report.json`, and a page ([`page`]).
+//! Guarantees: the same pictures, bundle, draws and seed give the same figures; whatever did not take part is
+//! named in table, JSON and page.
+
+mod figures;
+mod kept;
+mod measure;
+mod page;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use serde::Serialize;
+
+use self::figures::{ALL, AtRadius, BOOTSTRAP, CategoryReport, Row, ScoreFigures, figures, table};
+use self::kept::Kept;
+use self::measure::{Measured, Measuring};
+use super::{Failure, ModelArgs, load_bundle, progress_bar, rounded_down};
+use crate::bundle::{Bundle, MANIFEST};
+use crate::evaluation::Estimate;
+use crate::evaluation::layout::{self, Category, DataSet, GOOD, LeftOut};
+use crate::machine::cpu_name;
+
+/// Measure a bundle on labelled pictures: figures with intervals.
+///
+/// Image AUROC, AUPR and F1-max for each kind of defect, pixel AUROC and AU-PRO (0.3) where masks exist, certified AUC
+/// over radii, false alarms, misses and abstentions at the bundle's threshold; bootstrap intervals over parts. The
+/// layout is found: MVTec AD, MVTec AD 2, VisA, BTAD, class folders with `good` or `ok` among them, or a folder of
+/// such folders, which gives a row for each and their mean.
+///
+/// The certified score of a picture is the median over n noisy draws and never sees the clean
+/// picture; the empirical score is the paper's, against the clean picture, and carries no certificate.
+#[derive(Debug, Args)]
+pub(super) struct EvaluateArgs {
+    /// Folder of the bundle, or of one bundle for each category, by its name
+    #[arg(long)]
+    bundle: PathBuf,
+    /// Labelled pictures: one category, or a folder of categories
+    #[arg(long)]
+    data: PathBuf,
+    /// Folder for report.json, report.html and the scores; started again with the same folder, goes on where it stopped
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Draws per picture [default: the bundle's]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    draws: Option<u32>,
+    /// Failure probability of the certificate of one picture
+    #[arg(long, default_value_t = 0.001)]
+    alpha: f64,
+    /// The same seed gives the same noise to the same picture
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Every picture shows another part: do not look for near-duplicates when resampling
+    #[arg(long)]
+    distinct_parts: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// What `report.json` holds.
+#[derive(Serialize)]
+struct Report {
+    format: u32,
+    program: String,
+    made_at: String,
+    machine: String,
+    /// What ran the model.
+    provider: String,
+    confidence: f64,
+    replicates: usize,
+    /// A row for each category, and their mean.
+    table: Vec<Row>,
+    categories: Vec<CategoryReport>,
+    /// What lies in no category.
+    left_out: Vec<LeftOut>,
+}
+
+pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
+    let DataSet { categories, mut left_out } = layout::find(&args.data).map_err(Failure::refused)?;
+    let categories = with_both_classes(&args.data, categories, &mut left_out)?;
+    let bundles = bundles_for(&args.bundle, &categories)?;
+    let mut kept = args.out.as_deref().map(Kept::open).transpose().map_err(Failure::refused)?;
+
+    let (mut reports, mut measured_all, mut provider) = (Vec::new(), Vec::new(), String::new());
+    let bar = progress_bar(categories.iter().map(|category| category.pictures.len() as u64).sum(), "scoring");
+    for (category, bundle) in categories.into_iter().zip(&bundles) {
+        let draws = args.draws.unwrap_or(bundle.manifest.detector.draws);
+        let measuring = Measuring { bundle, draws, seed: args.seed, distinct_parts: args.distinct_parts };
+        let (mut detector, opened, _) = args.model.open(bundle)?;
+        provider = format!("{}, {}", opened.provider.active.word(), opened.provider.onnxruntime);
+        let measured = measuring.category(category, &mut detector, &mut kept, &bar)?;
+        if let Some(why) = lacks_a_class(measured.pictures.iter().map(|p| p.listed.kind.as_str())) {
+            left_out.push(LeftOut::new(&measured.name, format!("of what can be read, {why}")));
+            left_out.extend(measured.left_out);
+            continue;
+        }
+        reports.push(figures(&measured, bundle, draws, args.alpha, args.seed)?);
+        measured_all.push(measured);
+    }
+    bar.finish();
+    if reports.is_empty() {
+        return Err(nothing_left(&args.data, &left_out));
+    }
+
+    let report = Report {
+        format: 1,
+        program: format!("certiscope {}", env!("CARGO_PKG_VERSION")),
+        made_at: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        machine: cpu_name(),
+        provider,
+        confidence: BOOTSTRAP.confidence,
+        replicates: BOOTSTRAP.replicates,
+        table: table(&reports),
+        categories: reports,
+        left_out,
+    };
+    print_table(&report);
+    if let (Some(out), Some(kept)) = (&args.out, &kept) {
+        write(out, &report, &measured_all, kept)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The categories that can be measured; the others are named, and refused where none is left.
+fn with_both_classes(
+    data: &Path,
+    categories: Vec<Category>,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Vec<Category>, Failure> {
+    let mut usable = Vec::new();
+    for category in categories {
+        match lacks_a_class(category.pictures.iter().map(|listed| listed.kind.as_str())) {
+            None => usable.push(category),
+            Some(why) => {
+                left_out.push(LeftOut::new(&category.name, why));
+                left_out.extend(category.left_out);
+            }
+        }
+    }
+    if usable.is_empty() {
+        return Err(nothing_left(data, left_out));
+    }
+    Ok(usable)
+}
+
+fn nothing_left(data: &Path, left_out: &[LeftOut]) -> Failure {
+    let words: Vec<String> = left_out.iter().map(|left| format!("{}: {}", left.name, left.why)).collect();
+    Failure::refused(anyhow!("data: {}: {}", data.display(), words.join("\n  ")))
+}
+
+/// Why pictures of these kinds cannot be measured.
+fn lacks_a_class<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<String> {
+    let (normal, defective): (Vec<&str>, Vec<&str>) = kinds.partition(|kind| *kind == GOOD);
+    (normal.is_empty() || defective.is_empty()).then(|| {
+        format!(
+            "{} normal and {} defective pictures; at least 1 of each is needed, in class folders with `good` or `ok` among them",
+            normal.len(),
+            defective.len()
+        )
+    })
+}
+
+/// One bundle for all categories, or that of each by its name.
+fn bundles_for(folder: &Path, categories: &[Category]) -> Result<Vec<Bundle>, Failure> {
+    if folder.join(MANIFEST).is_file() || !folder.is_dir() {
+        let bundle = load_bundle(folder)?;
+        return Ok(vec![bundle; categories.len()]);
+    }
+    let missing: Vec<&str> = categories
+        .iter()
+        .map(|category| category.name.as_str())
+        .filter(|name| !folder.join(name).join(MANIFEST).is_file())
+        .collect();
+    if !missing.is_empty() {
+        return Err(Failure::refused(anyhow!(
+            "--bundle {}: no bundle for {}; a bundle, or a folder with one for each category by its name",
+            folder.display(),
+            missing.join(", ")
+        )));
+    }
+    categories.iter().map(|category| load_bundle(&folder.join(&category.name))).collect()
+}
+
+fn write(out: &Path, report: &Report, measured: &[Measured], kept: &Kept) -> Result<(), Failure> {
+    let written = |name: &str, text: String| {
+        let file = out.join(name);
+        std::fs::write(&file, text).with_context(|| file.display().to_string()).map_err(Failure::stopped)?;
+        println!("written: {}", file.display());
+        Ok(())
+    };
+    let json = serde_json::to_string_pretty(report).expect("a report is always text");
+    written("report.json", json + "\n")?;
+    written("report.html", page::page(report, measured, kept))
+}
+
+fn print_table(report: &Report) {
+    for category in &report.categories {
+        print_category(category, report.confidence);
+    }
+    for left in &report.left_out {
+        println!("left out: {}: {}", left.name, left.why);
+    }
+    if report.categories.len() > 1 {
+        println!(
+            "{:<20} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "category", "certified", "empirical", "AUPR", "F1-max", "pixel", "AU-PRO", "cert.AUC"
+        );
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+        for row in &report.table {
+            println!(
+                "{:<20} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
+                row.category,
+                number(row.certified_auroc),
+                number(row.empirical_auroc),
+                number(row.certified_aupr),
+                number(row.certified_f1_max),
+                number(row.pixel_auroc),
+                number(row.au_pro),
+                number(row.certified_auc)
+            );
+        }
+    }
+}
+
+fn print_category(category: &CategoryReport, confidence: f64) {
+    println!(
+        "{}: {} normal and {} defective pictures of {} and {} parts, {} left out; {}, {} draws a picture, alpha {}, {:.0} % bootstrap over parts",
+        category.category,
+        category.normal,
+        category.defective,
+        category.normal_parts,
+        category.defective_parts,
+        category.left_out.len(),
+        category.bundle.label,
+        category.draws,
+        category.alpha,
+        100.0 * confidence
+    );
+    println!(
+        "{:<16} {:>8}   {:<23} {:<7} {:<7}  {:<23} {:<7} {:<7}",
+        "", "", "certified (noisy draws)", "", "", "empirical (clean frame)", "", ""
+    );
+    println!(
+        "{:<16} {:>8}   {:<23} {:<7} {:<7}  {:<23} {:<7} {:<7}",
+        "kind", "pictures", "AUROC", "AUPR", "F1-max", "AUROC", "AUPR", "F1-max"
+    );
+    let score = |figures: &ScoreFigures| {
+        let (aupr, f1) = (value_of(figures.aupr), value_of(figures.f1_max));
+        format!("{:<23} {aupr:<7} {f1:<7}", in_words(figures.auroc))
+    };
+    for (kind, figures) in &category.image {
+        let (certified, empirical) = (score(&figures.certified), score(&figures.empirical));
+        println!("{kind:<16} {:>8}   {certified}  {empirical}", figures.pictures);
+    }
+    let threshold = |figures: &ScoreFigures| figures.f1_threshold.map_or("-".into(), |t| format!("{t:.4}"));
+    let all = &category.image[ALL];
+    println!(
+        "thresholds of F1-max, chosen on these scores: certified {}, empirical {}",
+        threshold(&all.certified),
+        threshold(&all.empirical)
+    );
+    if let Some(pixel) = &category.pixel {
+        let [height, width] = pixel.resolution;
+        println!(
+            "pixels at the model input's {width}x{height}, {} masks: AUROC {:.3}, AU-PRO (0.3) {:.3}",
+            pixel.masks, pixel.figures.auroc, pixel.figures.au_pro
+        );
+    }
+    let shown = [0.0, category.reference_radius];
+    for at in category.certified_auc.iter().filter(|at| shown.contains(&at.radius)) {
+        println!(
+            "certified AUC at radius {:.4} (RMS {:.3} grey levels): {}{}",
+            rounded_down(at.radius),
+            at.rms_grey_levels,
+            in_words(at.auc),
+            too_few(at, category.draws)
+        );
+    }
+    if let (Some(verdicts), Some(threshold)) = (&category.verdicts, category.bundle.threshold) {
+        println!(
+            "at the bundle's threshold {threshold:.4}, certified at radius 0: false alarms {:.1} %, misses {:.1} %, abstained {:.1} % of normal and {:.1} % of defective pictures",
+            100.0 * verdicts.false_alarms,
+            100.0 * verdicts.misses,
+            100.0 * verdicts.normal_abstained,
+            100.0 * verdicts.defective_abstained
+        );
+    }
+    match category.ms_per_picture {
+        Some(ms) => {
+            println!("{ms:.0} ms a picture in the detector; {} scores were there already", category.resumed)
+        }
+        None => println!("all scores were there already"),
+    }
+    for left in &category.left_out {
+        println!("left out: {}: {}", left.name, left.why);
+    }
+}
+
+/// Why nothing can be certified at a radius, whatever the scores.
+fn too_few(at: &AtRadius, draws: u32) -> String {
+    match at.draws_needed {
+        Some(needed) if needed <= draws => String::new(),
+        Some(needed) => format!("; out of reach of {draws} draws, at least {needed} are needed"),
+        None => "; out of reach of any number of draws".to_owned(),
+    }
+}
+
+fn in_words(estimate: Option<Estimate>) -> String {
+    estimate.map_or("-".to_owned(), |e| format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper))
+}
+
+fn value_of(estimate: Option<Estimate>) -> String {
+    estimate.map_or("-".to_owned(), |e| format!("{:.3}", e.value))
+}
