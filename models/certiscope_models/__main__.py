@@ -90,6 +90,7 @@ def parser():
     c.add_argument("--head-weight", type=float, default=0.0, help="share of the defect map in the score, 0 to 1")
     c.add_argument("--held-back", required=True, help="folder of normal pictures the model was not trained on")
     c.add_argument("--max-mib", type=float, default=6.0)
+    c.add_argument("--version", type=int, default=1, help="of the bundle; `calibrate` writes the next one")
     c.add_argument("--out", required=True, help="bundle folder")
     return top
 
@@ -129,7 +130,7 @@ def run_search(a):
 
 def run_export(a):
     detector = Detector(a.k, a.sigma, a.filter_px, top_pixels=a.top_pixels, head_weight=a.head_weight)
-    found = bundle.write(subject(a), a.name, detector, a.draws, a.held_back, a.out, a.max_mib)
+    found = bundle.write(subject(a), a.name, detector, a.draws, a.held_back, a.out, a.max_mib, a.version)
     print(
         f"{a.out}: {found['mib']:.2f} MiB, {found['nodes']} nodes, differs from PyTorch by {found['difference']:.1e}, "
         f"raw spread {found['raw_spread']:.3e}; now `certiscope calibrate`"

@@ -94,7 +94,7 @@ def check_golden(denoise, golden, detector, allowed):
                 raise Refused(f"golden: score {got} alone, {wanted[n]} in a batch: too unsteady; within {allowed:.1e}")
 
 
-def write(subject, name, detector, draws, held_back, out, max_mib=6.0):
+def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1):
     """Write the bundle into the new or to-be-replaced folder `out`; returns what a person wants to know of it."""
     round_to_fp16(subject.model)
     graph = to_onnx(subject.model, *subject.shape)
@@ -115,7 +115,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0):
     table = {
         "format": FORMAT,
         "name": name,
-        "version": 1,
+        "version": version,
         "model": {"file": "model.onnx", "sha256": sha256(content), "storage": "fp16"},
         "input": {
             "channels": subject.channels,

@@ -222,9 +222,10 @@ fn read_maps(tensors: &Tensors, score: &str, shape: [usize; 2]) -> Result<Traini
         }
         Ok(found)
     };
+    let residual = statistics("")?;
     let headed = tensors.shape(&format!("{score}defect_mean")).is_some();
     let defect = if headed { Some(statistics("defect_")?) } else { None };
-    Ok(TrainingMaps { residual: statistics("")?, defect })
+    Ok(TrainingMaps { residual, defect })
 }
 
 /// The maps of one score by the names of their tensors.

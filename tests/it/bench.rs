@@ -33,7 +33,7 @@ fn the_figures_are_possible_and_agree() {
 
     let (machine, model) = (&figures["machine"], &figures["model"]);
     assert!(machine["cores"].as_u64().unwrap() >= 1 && !machine["cpu"].as_str().unwrap().is_empty());
-    assert_eq!((&model["bundle"], &model["provider"]), (&"demo-line@2".into(), &"cpu".into()));
+    assert_eq!((&model["bundle"], &model["provider"]), (&"demo-line@3".into(), &"cpu".into()));
     assert_eq!((&model["batch"], &model["threads"]), (&4.into(), &1.into()));
 
     let [rounds, normal, anomalous, abstain] = [

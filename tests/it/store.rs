@@ -233,6 +233,7 @@ fn a_place_that_cannot_be_written_is_refused_with_the_way_out() {
 fn a_file_system_that_cannot_make_commits_last_is_refused() {
     // SQLite keeps ":memory:" off the disk, and says so only when asked.
     let error = Store::open(Path::new(":memory:")).unwrap_err();
+    std::fs::remove_file(":memory:.lock").unwrap();
     assert!(matches!(error, StoreError::NotDurable { pragma: "journal_mode", .. }), "{error}");
 }
 

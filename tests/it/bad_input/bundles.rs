@@ -4,6 +4,7 @@ use ndarray::{ArrayD, Slice};
 
 use super::{inspect_good, inspected};
 use crate::support::bundles::BundleCopy;
+use crate::support::faulty::faulty;
 
 /// What is done to a bundle, and the words it is refused with.
 type Broken = (&'static str, fn(&BundleCopy), &'static [&'static str]);
@@ -104,6 +105,11 @@ fn a_bundle_that_says_what_cannot_be_is_refused() {
             |bundle| bundle.set("detector", "sigma", 0.5),
             &["detector.sigma = 0.5: more noise than timestep k = ", "or raise k to"],
         ),
+        (
+            "a share that is none",
+            |bundle| bundle.set("score", "head_weight", 1.5),
+            &["score.head_weight = 1.5: 0 (residual alone) to 1 (defect map alone) are allowed"],
+        ),
         ("no noise", |bundle| bundle.set("detector", "sigma", 0.0), &["detector.sigma = 0: "]),
         (
             "a timestep beyond the schedule",
@@ -121,6 +127,17 @@ fn a_bundle_that_says_what_cannot_be_is_refused() {
             &["demo-line: not calibrated", "certiscope calibrate --bundle"],
         ),
     ]);
+}
+
+/// A score that asks for what the model does not give must not be computed from something else.
+#[test]
+fn a_defect_map_that_the_model_does_not_give_is_missed() {
+    let bundle = BundleCopy::of(&faulty());
+    bundle.set("score", "head_weight", 0.5);
+    inspect_good(bundle.path(), |_| ()).refused(
+        "no head",
+        &["score.head_weight = 0.5, model with a defect head: false", "a model with output `defect_logit`"],
+    );
 }
 
 /// Every hash is right in these: somebody made them so.

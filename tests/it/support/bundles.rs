@@ -31,15 +31,19 @@ pub(crate) fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A copy of the demo bundle that ends with the test.
+/// A copy of a bundle, the demo's unless said otherwise, that ends with the test.
 pub(crate) struct BundleCopy {
     folder: TempDir,
 }
 
 impl BundleCopy {
     pub(crate) fn new() -> Self {
+        Self::of(&demo_line())
+    }
+
+    pub(crate) fn of(bundle: &Path) -> Self {
         let folder = TempDir::new().unwrap();
-        for (name, bytes) in contents(&demo_line()) {
+        for (name, bytes) in contents(bundle) {
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
         Self { folder }
