@@ -3,7 +3,7 @@
 //! # Bird's eye
 //!
 //! A camera looks at parts. For each frame the agent makes noisy draws of it, lets a diffusion U-Net
-//! reconstruct each draw in one call, scores how far draw and reconstruction differ, and asks a sequential
+//! reconstruct each draw and mark what looks like a defect in one call, scores both, and asks a sequential
 //! test what the scores prove: `normal` or `anomalous` with a radius inside which no change of the frame can
 //! bring the opposite verdict (but for a probability alpha), or `abstain`. Verdicts are committed to SQLite,
 //! then published over MQTT.
@@ -14,7 +14,7 @@
 //! capture     Frame: a picture with its time, or the reason why there is none   thread `capture`
 //! agent         hand-over: bounded; newest wins, or every frame waits
 //! preprocess  Input in [0,1], and the norm of the linear map that made it       thread `inference`
-//! diffusion   noisy draw z -> x_k -> U-Net (ONNX Runtime) -> x0_hat
+//! diffusion   noisy draw z -> x_k -> U-Net (ONNX Runtime) -> x0_hat, defect map
 //! score       CertifiedScore of a draw; EmpiricalScore of a frame
 //! smoothing   Certificate: side and radius
 //! verdict     Normal | Anomalous | Abstain(reason)
