@@ -133,7 +133,8 @@ def run_export(a):
     found = bundle.write(subject(a), a.name, detector, a.draws, a.held_back, a.out, a.max_mib, a.version)
     print(
         f"{a.out}: {found['mib']:.2f} MiB, {found['nodes']} nodes, differs from PyTorch by {found['difference']:.1e}, "
-        f"raw spread {found['raw_spread']:.3e}; now `certiscope calibrate`"
+        f"in the scores of {found['compared']} pictures by {found['scores_differ']:.1e} of their spread "
+        f"({found['raw_spread']:.3e}); now `certiscope calibrate`"
     )
 
 

@@ -1,7 +1,7 @@
 """Write a bundle folder: model.onnx, golden.safetensors, bundle.toml. `certiscope calibrate` completes it.
 
-Guarantees: nothing is written unless the graph equals the PyTorch model, fits the size limit and gives the same golden
-scores at two batch sizes; the golden inputs are synthetic textures, never photographs.
+Guarantees: nothing is written unless the graph equals the PyTorch model, also in the scores of held-back pictures, fits
+the size limit and gives the same golden scores at two batch sizes; the golden inputs are synthetic textures, never photographs.
 Leaves out: training maps and threshold ([calibration]), which only the Rust tool makes.
 Costs: SPREAD_DRAWS U-Net calls for each held-back picture, for `raw_spread`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
+import torch
 from safetensors.numpy import save
 from tqdm import tqdm
 
@@ -24,6 +25,7 @@ from .score import certified, draw, empirical
 FORMAT = 1
 GOLDEN_INPUTS, GOLDEN_DRAWS = 3, 2
 SPREAD_DRAWS = 16
+COMPARED = 100  # held-back pictures whose scores must be the same in PyTorch
 TOLERANCE = {"fp32": 1e-4, "tf32": 2e-2, "fp16": 5e-2}  # shares of the spread (of the score, where larger)
 
 
@@ -85,6 +87,36 @@ def raw_scores(denoise, inputs, detector, draws, seed=0):
     return np.stack(rows)
 
 
+def torch_denoiser(model):
+    """The `denoise` function of score.py over a PyTorch model."""
+
+    def denoise(x_k, k):
+        with torch.no_grad():
+            eps_hat, *defect_logit = model(torch.from_numpy(x_k), torch.full((len(x_k),), k))
+        return eps_hat.numpy(), defect_logit[0].numpy() if defect_logit else None
+
+    return denoise
+
+
+def check_scores(model, denoise, inputs, detector, spread, seed=0):
+    """Largest difference of a score between `denoise` and PyTorch under the same noise, as a share of `spread`, or of
+    the score where that is larger; refuses one above the tolerance of fp32."""
+    rng = np.random.default_rng(seed)
+    worst = 0.0
+    for x in inputs[:COMPARED]:
+        noise, inner = rng.standard_normal((2, 1, *x.shape), dtype=np.float32)
+        z = draw(x, noise, detector.sigma)
+        got, wanted = (certified(f, z, inner, detector)[0] for f in (denoise, torch_denoiser(model)))
+        difference = abs(got - wanted) / max(spread, abs(wanted))
+        if not difference <= TOLERANCE["fp32"]:
+            raise Refused(
+                f"onnx: a picture scores {got}, {wanted} in PyTorch: {difference:.1e} of the spread; "
+                f"at most {TOLERANCE['fp32']:.0e}"
+            )
+        worst = max(worst, float(difference))
+    return worst
+
+
 def check_golden(denoise, golden, detector, allowed):
     """Refuse golden scores that change by more than `allowed` when their draws run one at a time."""
     for x, noise, inner, wanted in zip(*(golden[name] for name in ("input", "noise", "inner_noise", "raw_score"))):
@@ -108,6 +140,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     spread = float(np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS)), axis=1).std())
     if not spread > 0.0:
         raise Refused(f"golden.raw_spread = {spread}: no held-back spread to measure by; more than one kind of picture")
+    scores_differ = check_scores(subject.model, denoise, inputs, detector, spread)
     golden = golden_vectors(denoise, subject.shape, detector)
     check_golden(denoise, golden, detector, TOLERANCE["fp32"] * spread)
     vectors = save(golden)
@@ -151,7 +184,14 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     (out / "model.onnx").write_bytes(content)
     (out / "golden.safetensors").write_bytes(vectors)
     (out / "bundle.toml").write_text(tomli_w.dumps(table))
-    return {"nodes": len(graph.graph.node), "mib": len(content) / 2**20, "difference": difference, "raw_spread": spread}
+    return {
+        "nodes": len(graph.graph.node),
+        "mib": len(content) / 2**20,
+        "difference": difference,
+        "raw_spread": spread,
+        "scores_differ": scores_differ,
+        "compared": len(inputs[:COMPARED]),
+    }
 
 
 def sha256(content):

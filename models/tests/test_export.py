@@ -118,6 +118,17 @@ def test_golden_scores_notice_another_model(exported):
         bundle.check_golden(lambda x_k, k: [out + np.float32(1e-3) for out in denoise(x_k, k)], golden, DETECTOR, 1e-7)
 
 
+def test_scores_that_are_not_those_of_pytorch_are_refused(exported):
+    model, graph = exported
+    denoise = onnx_graph.denoiser(onnx_graph.session(graph.SerializeToString()))
+    inputs = np.random.default_rng(4).random((100, 1, 16, 16), dtype=np.float32)
+    assert bundle.check_scores(model, denoise, inputs, DETECTOR, spread=0.01) <= 1e-4
+    with pytest.raises(Refused, match="in PyTorch"):
+        bundle.check_scores(
+            model, lambda x_k, k: [out * np.float32(1.01) for out in denoise(x_k, k)], inputs, DETECTOR, spread=0.01
+        )
+
+
 def test_the_size_limit_holds(subject, held_back, tmp_path):
     with pytest.raises(Refused, match="too large"):
         bundle.write(subject, "tiny", DETECTOR, 8, held_back, tmp_path / "tiny", max_mib=0.01)

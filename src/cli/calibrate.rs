@@ -238,7 +238,7 @@ fn score_parts(
         let lost = scores.iter().filter(|score| score.value().is_nan()).count();
         if lost > 0 {
             bar.suspend(|| {
-                tracing::warn!("{name}: {lost} draws gave no number and count as infinitely anomalous")
+                tracing::warn!("{name}: {lost} draws gave no number and count as infinitely anomalous");
             });
         }
         scored.push(Scored {

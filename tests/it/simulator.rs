@@ -66,12 +66,15 @@ fn euclidean(a: &[f32], b: &[f32]) -> f32 {
     sum(a, b, |a, b| (a - b).powi(2)).sqrt()
 }
 
+/// How far a part is from what is normal.
+type Distance<'a> = &'a dyn Fn(&Part) -> f32;
+
 #[test]
 fn naive_distances_find_no_defects_on_the_simulated_line() {
     let normal = parts(11, 200, 0.0, 1.0);
     let mean_input = mean(normal.iter().map(|part| part.input.as_slice()));
     let mean_histogram = mean(normal.iter().map(|part| part.histogram.as_slice()));
-    let distances: [(&str, &dyn Fn(&Part) -> f32); 3] = [
+    let distances: [(&str, Distance<'_>); 3] = [
         ("pixels", &|part| euclidean(&part.input, &mean_input)),
         ("histogram l1", &|part| sum(&part.histogram, &mean_histogram, |a, b| (a - b).abs())),
         ("histogram chi2", &|part| {

@@ -292,7 +292,7 @@ fn print_category(category: &CategoryReport, confidence: f64) {
     }
     match category.ms_per_picture {
         Some(ms) => {
-            println!("{ms:.0} ms a picture in the detector; {} scores were there already", category.resumed)
+            println!("{ms:.0} ms a picture in the detector; {} scores were there already", category.resumed);
         }
         None => println!("all scores were there already"),
     }
