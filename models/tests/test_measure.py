@@ -18,6 +18,13 @@ def test_auroc_counts_ties_half():
     assert auroc(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == pytest.approx(7 / 8)
 
 
+def test_bounds_are_taken_on_the_side_that_costs():
+    # at reach 0.5 and n = 100 the bounds are the 85th from below for a normal, from above for an anomalous picture
+    normal = np.arange(100.0)[None]
+    assert certified_auc(normal, normal + 70.0, reach=0.5) == 1.0
+    assert certified_auc(normal, normal + 68.0, reach=0.5) == 0.0
+
+
 def test_a_certificate_that_needs_more_draws_is_lost():
     apart = np.zeros((3, 100)), np.ones((4, 100))
     assert certified_auc(*apart, reach=1.0) == 1.0

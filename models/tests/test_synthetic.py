@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from certiscope_models.augment import Line, as_seen
-from certiscope_models.synthetic import CATALOGUE, VISIBLE, with_defects
+from certiscope_models.synthetic import CATALOGUE, VISIBLE, region, with_defects
 
 PICTURES = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(5)) * 0.4 + 0.3
 
@@ -32,6 +32,12 @@ def test_every_shape_and_appearance_occurs_and_none_covers_everything():
     _, mask = with_defects(PICTURES.repeat(4, 1, 1, 1), PICTURES.repeat(4, 1, 1, 1).roll(1, 0), generator(2))
     assert mask.mean(dim=(1, 2, 3)).quantile(0.98) < 0.95
     assert mask.mean() < 0.35
+
+
+def test_islands_stay_islands():
+    coverage = region(512, PICTURES, generator(3))
+    assert 0.0 <= coverage.min() and coverage.max() <= 1.0
+    assert coverage.mean(dim=(1, 2, 3)).max() < 0.5
 
 
 def test_the_same_seed_gives_the_same_defects_and_another_one_others():

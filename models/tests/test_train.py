@@ -9,9 +9,18 @@ from PIL import Image
 
 from certiscope_models import Refused
 from certiscope_models.augment import Line
+from certiscope_models.objective import Weights
 from certiscope_models.train import Recipe, Training, train
 
-RECIPE = Recipe(steps=6, batch=4, lr=1e-3, k_max=100, seed=4, line=Line(flips=True, shift=1, exposure=0.1, turn=4.0))
+RECIPE = Recipe(
+    steps=6,
+    batch=4,
+    lr=1e-3,
+    k_max=100,
+    seed=4,
+    line=Line(flips=True, shift=1, exposure=0.1, turn=4.0),
+    weights=Weights(consistency=0.7, heal=0.9),
+)
 
 
 @pytest.fixture
