@@ -215,9 +215,9 @@ fn window_means(map: &Array2<f32>, half: usize) -> Array2<f32> {
     out
 }
 
-/// Mean of the `top` largest values; NaN as soon as one value is NaN, so that no fault scores low.
+/// Mean of the `top` largest values; NaN as soon as one value is NaN or minus infinity, so that no fault scores low.
 fn pool(map: &Array2<f32>, top: usize) -> f32 {
-    if map.iter().any(|value| value.is_nan()) {
+    if map.iter().any(|&value| value.is_nan() || value == f32::NEG_INFINITY) {
         return f32::NAN;
     }
     if top == 1 {
@@ -315,6 +315,9 @@ mod tests {
     fn one_bad_pixel_makes_the_score_not_a_number() {
         let mut map = Array2::zeros((4, 4));
         map[[1, 1]] = f32::NAN;
+        assert!(pool(&map, 1).is_nan() && pool(&map, 3).is_nan());
+        // A defect head that overflows downwards must not make a part look better than any good one.
+        map[[1, 1]] = f32::NEG_INFINITY;
         assert!(pool(&map, 1).is_nan() && pool(&map, 3).is_nan());
     }
 }
