@@ -58,6 +58,7 @@ def parser():
     c.add_argument("--shift", type=int, default=0, help="shift jitter in px of the model input")
     c.add_argument("--turn", type=float, default=0.0, help="rotation jitter in degrees")
     c.add_argument("--zoom", type=float, default=0.0, help="size jitter, e.g. 0.05")
+    c.add_argument("--crop", type=float, default=0.0, help="window jitter: share of the side left out, e.g. 0.15")
     c.add_argument("--exposure", type=float, default=0.0, help="gain, offset and gamma jitter, e.g. 0.1")
     c.add_argument("--light", type=float, default=0.0, help="jitter of the light from side to side, e.g. 0.2")
     for term in fields(Weights):
@@ -98,7 +99,7 @@ def parser():
 def run_train(a):
     torch.set_num_threads(a.threads)
     architecture = Architecture(a.size, a.channels, a.unshuffle, a.base, a.multipliers, a.attention, a.head)
-    line = Line(a.flips, a.shift, a.turn, a.zoom, a.exposure, a.light)
+    line = Line(a.flips, a.shift, a.turn, a.zoom, a.crop, a.exposure, a.light)
     weights = Weights(a.heal, a.pixel, a.picture, a.consistency)
     defects = a.defects if a.head else 0.0
     recipe = Recipe(a.steps, a.batch, a.lr, a.k_max, a.seed, defects, line, weights)

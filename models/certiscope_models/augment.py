@@ -19,6 +19,7 @@ class Line:
     shift: int = 0  # px of the model input
     turn: float = 0.0  # degrees
     zoom: float = 0.0  # share of the size
+    crop: float = 0.0  # share of the side that a window of the picture may lack
     exposure: float = 0.0  # share of the gain; half of it for the offset and for gamma
     light: float = 0.0  # share of the gain, from one side of the picture to the other
 
@@ -48,6 +49,8 @@ def as_seen(x, line, generator):
             x = torch.where(between(0.0, 1.0, len(x), generator) < 0.5, x.flip(axis), x)
     if line.shift or line.turn or line.zoom:
         x = moved(x, line, generator)
+    if line.crop:
+        x = cropped(x, line, generator)
     if line.exposure or line.light:
         x = lit(x, line, generator)
     return x
@@ -65,6 +68,17 @@ def moved(x, line, generator):
     theta = torch.cat(rows, dim=1).reshape(count, 2, 3)
     grid = F.affine_grid(theta, x.shape, align_corners=False)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+
+def cropped(x, line, generator):
+    """Every second one a window of itself, anywhere in it, at the full size: nothing beyond the border is made up."""
+    count = len(x)
+    chosen = between(0.0, 1.0, count, generator) < 0.5
+    lacking = torch.where(chosen, between(0.0, line.crop, count, generator), 0.0)
+    at_x, at_y = (between(-1.0, 1.0, count, generator) * lacking for _ in range(2))
+    none = torch.zeros_like(lacking)
+    theta = torch.cat([1.0 - lacking, none, at_x, none, 1.0 - lacking, at_y], dim=1).reshape(count, 2, 3)
+    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), align_corners=False)
 
 
 def lit(x, line, generator):

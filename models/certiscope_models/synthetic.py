@@ -5,7 +5,8 @@ only changes of normal pictures whose place is known. The catalogue is meant to 
 Lines and spots mostly differ in brightness, areas mostly in surface (CATALOGUE).
 Guarantees: outside the mask the picture is the one given; the mask holds only what really changed by more than
 VISIBLE; everything random comes from the one generator given. Picture i gets row i mod 8 of the catalogue and that
-row's appearance (i div 8) mod 8, so a batch holds every combination and its tensors keep one size.
+row's appearance (i div 8) mod 8, counted from a random start: a batch of 64 holds every combination, a small one any
+of them, and the tensors keep one size.
 Costs: about 2 ms a picture of 128x128 on one core.
 Pictures are float32 [B, C, S, S] in [0,1], masks [B, 1, S, S].
 """
@@ -23,11 +24,13 @@ LINE_POINTS = 12
 def with_defects(x, others, generator):
     """(changed, mask): each of `x` with one synthetic defect; `others` are normal pictures to borrow surface from."""
     rows = len(CATALOGUE)
-    shapes = [shape(len(x[n::rows]), x, generator) for n, (shape, _) in enumerate(CATALOGUE)]
+    first = int(torch.randint(rows * 8, (), generator=generator, device=generator.device))
+    turned = [CATALOGUE[(n + first) % rows] for n in range(rows)]
+    shapes = [shape(len(x[n::rows]), x, generator) for n, (shape, _) in enumerate(turned)]
     coverage = interleave(shapes, len(x))
     changed = x
     for appear in dict.fromkeys(appear for _, row in CATALOGUE for appear in row):
-        chosen = torch.tensor([CATALOGUE[i % rows][1][i // rows % 8] is appear for i in range(len(x))])
+        chosen = torch.tensor([CATALOGUE[i % rows][1][i // rows % 8] is appear for i in range(first, first + len(x))])
         if chosen.any():
             chosen = chosen.view(-1, 1, 1, 1).to(x.device, non_blocking=True)
             changed = torch.where(chosen, appear(x, coverage, others, generator), changed)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from certiscope_models import synthetic
 from certiscope_models.augment import Line, as_seen
 from certiscope_models.synthetic import CATALOGUE, VISIBLE, region, with_defects
 
@@ -62,8 +63,22 @@ def test_whole_pixels_are_moved_without_blur():
         assert len(found) == 1
 
 
-@pytest.mark.parametrize("line", [Line(flips=True), Line(shift=2, turn=5.0, zoom=0.1), Line(exposure=0.3, light=0.3)])
+@pytest.mark.parametrize("line", [Line(flips=True), Line(crop=0.3), Line(shift=2, turn=5.0, zoom=0.1), Line(exposure=0.3, light=0.3)])
 def test_pictures_stay_pictures(line):
     seen = as_seen(PICTURES, line, generator())
     assert seen.shape == PICTURES.shape and 0.0 <= seen.min() and seen.max() <= 1.0
     assert not torch.equal(seen, PICTURES)
+
+
+def test_small_batches_reach_the_whole_catalogue(monkeypatch):
+    drawn = set()
+
+    def watched(row, shape):
+        return lambda count, x, rng: (drawn.add(row) if count else None) or shape(count, x, rng)
+
+    rows = [(watched(row, shape), appearances) for row, (shape, appearances) in enumerate(synthetic.CATALOGUE)]
+    monkeypatch.setattr(synthetic, "CATALOGUE", rows)
+    rng = generator()
+    for _ in range(40):
+        with_defects(PICTURES[:2], PICTURES[2:4], rng)
+    assert drawn == set(range(len(rows)))
