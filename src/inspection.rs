@@ -128,7 +128,7 @@ impl Inspection {
             captured_at: frame.captured_at.wall,
             source_seq: frame.source_seq,
             part_id: frame.part_id.clone(),
-            meas_id: None,
+            meas_id: frame.meas_id.clone(),
             verdict: Verdict::Abstain(reason),
             certificate: None,
             empirical_score: None,

@@ -136,6 +136,7 @@ mod tests {
             source_seq,
             captured_at: Stamp::now(),
             part_id: None,
+            meas_id: None,
             picture: Err(BadFrame::Empty("test".to_owned())),
             encoded: None,
             truth: None,

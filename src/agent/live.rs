@@ -12,12 +12,12 @@ use jiff::Timestamp;
 
 use super::clocks::Clocks;
 use super::handover::Handover;
-use crate::capture::Frame;
+use crate::capture::{Camera, Drops, Frame, Trouble};
 use crate::health::Pulse;
 use crate::inspection::FrameSeed;
 use crate::inspector::Inspected;
 use crate::machine;
-use crate::publish::wire::{Clock, Condition, Provider, Snapshot, Source, SourceState, Stage};
+use crate::publish::wire::{self, Clock, Condition, Provider, Snapshot, Source, SourceState, Stage};
 use crate::store::StoreHandle;
 use crate::verdict::Verdict;
 
@@ -64,6 +64,7 @@ pub(super) struct Pulses {
 
 struct States {
     source: Source,
+    drops: Drops,
     bundle: Condition,
     store: Condition,
     evidence: Condition,
@@ -95,7 +96,8 @@ impl Live {
             store,
             pulses: Pulses { inference, ..Pulses::default() },
             states: Mutex::new(States {
-                source: Source { state: SourceState::Ok, reason: None, last_frame_at: None },
+                source: Source { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
+                drops: Drops::default(),
                 bundle: Condition::ok(),
                 store: Condition::ok(),
                 evidence: Condition::ok(),
@@ -141,6 +143,9 @@ impl Live {
             verdicts: lock(&self.verdicts).clone(),
             drops: [
                 ("newer_frame", self.handover.dropped()),
+                ("driver", states.drops.driver),
+                ("broken", states.drops.broken),
+                ("stale", states.drops.stale),
                 ("evidence", self.evidence_lost.load(Ordering::Relaxed)),
             ]
             .into(),
@@ -161,21 +166,30 @@ impl Live {
     /// A frame came: the source is well.
     pub(super) fn frame_at(&self, captured: Timestamp) {
         let source = &mut self.states().source;
-        if source.state == SourceState::Lost {
-            tracing::info!("source: back");
+        if source.reason.is_some() {
+            tracing::info!("source: well again");
         }
-        *source = Source { state: SourceState::Ok, reason: None, last_frame_at: Some(captured) };
+        source.state = SourceState::Ok;
+        source.reason = None;
+        source.last_frame_at = Some(captured);
     }
 
-    pub(super) fn source_lost(&self, error: &impl ToString) {
-        let reason = error.to_string();
+    pub(super) fn source_troubled(&self, trouble: Trouble) {
         let source = &mut self.states().source;
-        if source.state != SourceState::Lost {
-            tracing::error!("{reason}");
+        let state = SourceState::Troubled(trouble.kind);
+        if source.state != state {
+            tracing::error!("source: {}: {}", state.word(), trouble.reason);
+            self.pulses.capture.failed(&trouble.reason);
         }
-        source.state = SourceState::Lost;
-        source.reason = Some(reason.clone());
-        self.pulses.capture.failed(reason);
+        source.state = state;
+        source.reason = Some(trouble.reason);
+    }
+
+    /// What the source says of its camera, and how many of its frames it could not hand on.
+    pub(super) fn set_camera(&self, camera: Option<Arc<Camera>>, drops: Drops) {
+        let mut states = self.states();
+        states.source.camera = camera.as_deref().map(wire::Camera::from);
+        states.drops = drops;
     }
 
     pub(super) fn source_ended(&self) {

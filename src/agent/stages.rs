@@ -15,7 +15,7 @@ use anyhow::Context;
 use super::handover::Taken;
 use super::live::{Fault, InHand, Live};
 use super::{Stop, WAIT, short};
-use crate::capture::{Frame, FrameSource, Next};
+use crate::capture::{Frame, FrameSource, Next, Trouble, TroubleKind};
 use crate::diffusion::noise::fresh_seed;
 use crate::inspector::{Inspected, Inspector};
 use crate::retention::{Moment, Retention};
@@ -28,15 +28,18 @@ const RETENTION: Duration = Duration::from_secs(1);
 pub(super) fn capture(source: &mut dyn FrameSource, stop: &Stop, live: &Live) {
     while !stop.requested() {
         live.pulses.capture.idle();
+        live.set_camera(source.camera(), source.drops());
         match source.next(WAIT) {
             Ok(Next::Frame(frame)) => {
                 live.frame_at(frame.captured_at.wall);
                 live.handover.put(*frame);
             }
+            Ok(Next::Passed(stamp)) => live.frame_at(stamp.wall),
             Ok(Next::NotYet) => {}
+            Ok(Next::Trouble(trouble)) => live.source_troubled(trouble),
             Ok(Next::End) => return live.source_ended(),
             Err(error) => {
-                live.source_lost(&error);
+                live.source_troubled(Trouble { kind: TroubleKind::Lost, reason: error.to_string() });
                 stop.wait(Duration::from_secs(1));
             }
         }

@@ -95,6 +95,7 @@ impl FrameSource for FolderSource {
         self.sent += 1;
         Ok(Next::Frame(Box::new(Frame {
             part_id: Some(listed.name.clone()),
+            meas_id: None,
             truth: listed.truth.clone(),
             ..read_frame(&listed.path, self.sent)
         })))
@@ -117,7 +118,7 @@ pub fn read_frame(path: &Path, source_seq: u64) -> Frame {
             (Err(BadFrame::Unreadable { name: name.clone(), why }), None)
         }
     };
-    Frame { source_seq, captured_at, part_id: Some(name), picture, encoded, truth: None }
+    Frame { source_seq, captured_at, part_id: Some(name), meas_id: None, picture, encoded, truth: None }
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

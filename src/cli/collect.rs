@@ -93,7 +93,7 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     while written < args.count && !stop.requested() {
         let frame = match source.next(WAIT).map_err(Failure::stopped)? {
             Next::Frame(frame) => frame,
-            Next::NotYet => continue,
+            Next::NotYet | Next::Passed(_) | Next::Trouble(_) => continue,
             Next::End => break,
         };
         if frame.truth.as_ref().is_some_and(Truth::is_defect) {

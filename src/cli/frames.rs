@@ -40,7 +40,7 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     loop {
         let frame = match source.next(Duration::from_secs(1)).map_err(Failure::stopped)? {
             Next::Frame(frame) => frame,
-            Next::NotYet => continue,
+            Next::NotYet | Next::Passed(_) | Next::Trouble(_) => continue,
             Next::End => break,
         };
         bar.inc(1);

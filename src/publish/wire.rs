@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::capture::{self, TroubleKind};
 use crate::health::Pulse;
 use crate::inspection::Inspection;
 use crate::store::Backlog;
@@ -206,19 +207,50 @@ pub struct Provider {
 }
 
 /// The state of the station's frame source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Source {
     pub state: SourceState,
     pub reason: Option<String>,
     #[serde(serialize_with = "optional_time")]
     pub last_frame_at: Option<Timestamp>,
+    /// `None` for folders and simulators, and for a camera that was never opened.
+    pub camera: Option<Camera>,
+}
+
+/// The camera as it was negotiated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Camera {
+    pub device: String,
+    pub path: String,
+    pub driver: String,
+    pub format: String,
+    pub width_px: u32,
+    pub height_px: u32,
+    pub frames_per_second: f64,
+    pub controls_drifted: Vec<String>,
+}
+
+impl From<&capture::Camera> for Camera {
+    fn from(camera: &capture::Camera) -> Self {
+        let camera = camera.clone();
+        Self {
+            device: camera.device,
+            path: camera.path,
+            driver: camera.driver,
+            format: camera.format,
+            width_px: camera.width,
+            height_px: camera.height,
+            frames_per_second: camera.frames_per_second,
+            controls_drifted: camera.controls_drifted,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceState {
     Ok,
-    /// It cannot be read any more; `reason` says why.
-    Lost,
+    /// It gives no frames that may be inspected; `reason` says why.
+    Troubled(TroubleKind),
     /// A folder that was read once, to its end.
     Ended,
 }
@@ -227,7 +259,13 @@ impl SourceState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
-            Self::Lost => "lost",
+            Self::Troubled(TroubleKind::Lost) => "lost",
+            Self::Troubled(TroubleKind::Stalled) => "stalled",
+            Self::Troubled(TroubleKind::Frozen) => "frozen",
+            Self::Troubled(TroubleKind::Dark) => "dark",
+            Self::Troubled(TroubleKind::Saturated) => "saturated",
+            Self::Troubled(TroubleKind::Broken) => "broken",
+            Self::Troubled(TroubleKind::Refused) => "refused",
             Self::Ended => "ended",
         }
     }

@@ -21,7 +21,7 @@ fn once(path: &Path) -> FolderSettings {
 fn all(source: &mut dyn FrameSource) -> Vec<Frame> {
     std::iter::from_fn(|| match source.next(Duration::from_secs(5)).unwrap() {
         Next::Frame(frame) => Some(*frame),
-        Next::NotYet | Next::End => None,
+        _ => None,
     })
     .collect()
 }

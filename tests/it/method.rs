@@ -144,6 +144,7 @@ impl Grey {
             source_seq: 1,
             captured_at: Stamp::now(),
             part_id: None,
+            meas_id: None,
             picture: Ok(Picture { width, height, channels: Channels::Grey, samples }),
             encoded: None,
             truth: None,

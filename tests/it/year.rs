@@ -79,6 +79,7 @@ impl Station {
                 source_seq: self.made,
                 captured_at: Stamp::now(),
                 part_id: None,
+                meas_id: None,
                 picture: Ok(Picture {
                     width: 16,
                     height: 16,

@@ -115,6 +115,7 @@ impl FrameSource for Simulator {
             source_seq: self.sent,
             captured_at,
             part_id: Some(format!("flange-{:06}", self.sent)),
+            meas_id: None,
             picture: Ok(Picture {
                 width: self.settings.width,
                 height: self.settings.height,
@@ -151,7 +152,7 @@ mod tests {
         let mut source = Simulator::new(settings).unwrap();
         std::iter::from_fn(|| match source.next(Duration::ZERO).unwrap() {
             Next::Frame(frame) => Some(*frame),
-            Next::NotYet | Next::End => None,
+            _ => None,
         })
         .collect()
     }

@@ -322,6 +322,7 @@ impl FrameSource for FromMemory {
             source_seq,
             captured_at: Stamp::now(),
             part_id: None,
+            meas_id: None,
             picture: Ok(picture.clone()),
             encoded: None,
             truth: None,

@@ -78,7 +78,7 @@ fn snapshot() -> Snapshot {
             active: "cpu".to_owned(),
             fallback: Some("no GPU".to_owned()),
         },
-        source: Source { state: SourceState::Ok, reason: None, last_frame_at: None },
+        source: Source { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
         bundle: Condition::ok(),
         store: Condition::ok(),
         evidence: Condition::ok(),
