@@ -85,4 +85,5 @@ pub mod config;
 pub mod health;
 pub mod machine;
 pub mod metrics;
+pub mod percentiles;
 pub mod plot;

@@ -12,6 +12,7 @@ use super::startup::Start;
 use super::throughput::{Round, Throughput, Verdicts};
 use crate::config::all_cores;
 use crate::machine;
+use crate::percentiles::Percentiles;
 
 /// Times of single commits, as they came.
 #[derive(Debug, Default)]
@@ -57,23 +58,8 @@ impl Spread {
     }
 }
 
-/// Median and 99th percentile (nearest rank: a value that occurred) of times, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Percentiles {
-    p50: f64,
-    p99: f64,
-}
-
-impl Percentiles {
-    fn of(times: &[Duration]) -> Self {
-        let sorted = sorted(times.iter().map(|time| time.as_secs_f64() * 1e3));
-        let rank = |share: f64| sorted[((share * sorted.len() as f64).ceil() as usize).max(1) - 1];
-        Self { p50: rank(0.5), p99: rank(0.99) }
-    }
-
-    fn as_json(self) -> Value {
-        json!({"p50": self.p50, "p99": self.p99})
-    }
+fn percentiles(times: &[Duration]) -> Percentiles {
+    Percentiles::of(times).expect("there is at least one pair of commits")
 }
 
 fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
@@ -140,8 +126,8 @@ impl Report<'_> {
                 "verdicts": start.verdicts, "resident_bytes": start.resident_bytes, "peak_bytes": start.peak_bytes,
             },
             "commit_ms": {
-                "synced": Percentiles::of(&self.commits.synced).as_json(),
-                "unsynced": Percentiles::of(&self.commits.unsynced).as_json(),
+                "synced": percentiles(&self.commits.synced),
+                "unsynced": percentiles(&self.commits.unsynced),
                 "commits": self.commits.synced.len(), "folder": self.scratch, "in_memory": in_memory(self.scratch),
             },
         })
@@ -156,8 +142,7 @@ impl Display for Report<'_> {
         let [channels, height, width] = bundle.manifest.input_shape();
         let load = self.load_before.map_or_else(|| "unknown".to_owned(), |load| load.to_string());
         let start = self.longest_start();
-        let (synced, unsynced) =
-            (Percentiles::of(&self.commits.synced), Percentiles::of(&self.commits.unsynced));
+        let (synced, unsynced) = (percentiles(&self.commits.synced), percentiles(&self.commits.unsynced));
 
         writeln!(f, "certiscope {}", env!("CARGO_PKG_VERSION"))?;
         writeln!(f, "processor     {}, {} cores, load before {load}", machine::cpu_name(), all_cores())?;
@@ -235,13 +220,5 @@ mod tests {
         assert_eq!(odd, Spread { median: 2.5, least: 1.0, most: 3.0 });
         assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]).median, 2.5);
         assert_eq!(Spread::of([7.0]), Spread { median: 7.0, least: 7.0, most: 7.0 });
-    }
-
-    #[test]
-    fn percentiles_are_values_that_occurred() {
-        let times = |count: u64| (1..=count).rev().map(Duration::from_millis).collect::<Vec<_>>();
-        assert_eq!(Percentiles::of(&times(200)), Percentiles { p50: 100.0, p99: 198.0 });
-        assert_eq!(Percentiles::of(&times(3)), Percentiles { p50: 2.0, p99: 3.0 });
-        assert_eq!(Percentiles::of(&times(1)), Percentiles { p50: 1.0, p99: 1.0 });
     }
 }
