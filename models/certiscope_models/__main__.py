@@ -40,6 +40,7 @@ def parser():
     c.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint with its settings; --steps may change"
     )
+    c.add_argument("--begin-with", metavar="RUN", help="begin with the weights and the architecture of an earlier run")
     c.add_argument("--size", type=int, default=64, help="side of the square model input, px")
     c.add_argument("--channels", type=int, default=1, choices=(1, 3))
     c.add_argument("--unshuffle", type=int, default=2, help="pixel-unshuffle factor inside the graph")
@@ -103,7 +104,7 @@ def run_train(a):
     weights = Weights(a.heal, a.pixel, a.picture, a.consistency)
     defects = a.defects if a.head else 0.0
     recipe = Recipe(a.steps, a.batch, a.lr, a.k_max, a.seed, defects, line, weights)
-    train(a.data, a.held_back, a.out, architecture, recipe, a.resume, a.stop_after, device=a.device)
+    train(a.data, a.held_back, a.out, architecture, recipe, a.resume, a.begin_with, a.stop_after, device=a.device)
 
 
 def run_split(a):

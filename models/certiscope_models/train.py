@@ -114,6 +114,7 @@ class Training:
         self.generator = torch.Generator(self.device).manual_seed(recipe.seed)
         self.done = 0
         self.seconds = 0.0  # spent in steps, over all resumes
+        self.begun = None  # command of the run whose weights this one began with
         self.counts, self.saved_at = {}, None  # provenance: pictures and groups, date of the checkpoint
         self.trained_on = torch.cuda.get_device_name(self.device) if self.on_gpu else "CPU"
 
@@ -208,6 +209,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "counts": self.counts,
+            "begun": self.begun,
             "saved_at": datetime.now(UTC).date().isoformat(),
         }
         partial = path.with_suffix(".partial")
@@ -232,7 +234,17 @@ class Training:
             training.generator.set_state(state["generator"])
         training.done, training.seconds = state["done"], state["seconds"]
         training.counts, training.saved_at = state["counts"], state["saved_at"]
-        training.trained_on = state["trained_on"]
+        training.trained_on, training.begun = state["trained_on"], state.get("begun")
+        return training
+
+    @classmethod
+    def begun_with(cls, path, recipe, device="cpu"):
+        """A new run by `recipe` from the averaged weights of the run saved at `path`."""
+        earlier = cls.load(path)
+        training = cls(earlier.architecture, recipe, device)
+        training.model.load_state_dict(earlier.ema)
+        training.ema = {name: weight.to(training.device) for name, weight in earlier.ema.items()}
+        training.begun = earlier.provenance(earlier.model)["command"]
         return training
 
     def provenance(self, model):
@@ -254,6 +266,7 @@ class Training:
             "steps": self.done,
             "minutes": round(self.seconds / 60.0, 1),
             "trained_on": self.trained_on,
+            **({"begun_with": self.begun} if self.begun else {}),
             **self.counts,
             "trained_at": self.saved_at,
             "architecture": a.describe(model),
@@ -277,10 +290,13 @@ def sample_sheet(model, inputs, k, path):
     Image.fromarray(pixels[..., 0] if c == 1 else pixels).save(path)
 
 
-def train(folder, held_back, run, architecture, recipe, resume=False, stop_after=None, every=200, device="cpu"):
+def train(
+    folder, held_back, run, architecture, recipe, resume=False, begin=None, stop_after=None, every=200, device="cpu"
+):
     """Train into the folder `run`: checkpoint.pt, losses.csv, samples/. `stop_after` ends early, resumably.
 
     On resume the architecture comes from the checkpoint and --steps may be changed (which changes the cosine).
+    `begin` is the folder of an earlier run whose averaged weights (and architecture) this one begins with.
     """
     run = Path(run)
     checkpoint = run / "checkpoint.pt"
@@ -290,6 +306,8 @@ def train(folder, held_back, run, architecture, recipe, resume=False, stop_after
         training.recipe = replace(training.recipe, steps=recipe.steps)
     elif checkpoint.exists():
         raise Refused(f"train.out = {run}: holds a checkpoint; --resume, or a new folder")
+    elif begin:
+        training = Training.begun_with(Path(begin) / "checkpoint.pt", recipe, device)
     else:
         training = Training(architecture, recipe, device)
     pictures = Pictures(folder, training.architecture, run / "fit.npy", device)

@@ -11,6 +11,7 @@ from certiscope_models import Refused
 from certiscope_models.augment import Line
 from certiscope_models.objective import Weights
 from certiscope_models.train import Recipe, Training, train
+from certiscope_models.unet import Architecture
 
 RECIPE = Recipe(
     steps=6,
@@ -71,6 +72,19 @@ def test_a_run_is_not_overwritten_and_not_resumed_from_nothing(pictures, tmp_pat
         train(pictures, None, tmp_path / "run", tiny, RECIPE)
     with pytest.raises(Refused, match="not there"):
         train(pictures, None, tmp_path / "other", tiny, RECIPE, resume=True)
+
+
+def test_a_run_begins_with_the_averaged_weights_of_another_one(pictures, tmp_path, tiny):
+    earlier = train(pictures, pictures, tmp_path / "earlier", tiny, RECIPE, every=3)
+    still = Recipe(**{**vars(RECIPE), "steps": 1, "lr": 0.0, "seed": 9})
+    other = Architecture(size=32, channels=1)
+    later = train(pictures, None, tmp_path / "later", other, still, begin=tmp_path / "earlier", every=1)
+    for name, weight in earlier.ema.items():
+        torch.testing.assert_close(weight, later.ema[name], msg=name)
+    read = Training.load(tmp_path / "later" / "checkpoint.pt")
+    found = read.provenance(read.ema_model())
+    assert found["begun_with"] == earlier.provenance(earlier.ema_model())["command"]
+    assert "begun_with" not in earlier.provenance(earlier.ema_model())
 
 
 def test_the_command_in_the_provenance_trains_the_same_model(pictures, tmp_path, tiny, monkeypatch):
