@@ -13,6 +13,7 @@ mod demo;
 mod evaluate;
 mod export;
 mod frames;
+mod generate;
 mod inspect;
 mod inspections;
 mod log;
@@ -80,6 +81,7 @@ enum Command {
     Export(export::ExportArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
+    Generate(generate::GenerateArgs),
 }
 
 impl Command {
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::export(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Generate(args) => generate::generate(&args),
     };
     let (code, error) = match result {
         Ok(code) => return code,

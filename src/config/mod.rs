@@ -403,7 +403,7 @@ fn read_broker(
         );
     }
     let password = password_file.and_then(|file| {
-        let file = base.join(file);
+        let file = secret(&file, base);
         std::fs::read_to_string(&file)
             .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
             .map_err(|error| {
@@ -426,4 +426,16 @@ fn read_broker(
         keep_alive_secs,
         backlog_per_second,
     })
+}
+
+/// Where to read a password or key from: what systemd hands over (LoadCredential) under that name, else the file.
+/// systemd names the files of a folder FOLDER_FILE, so that `credentials/broker` means the same to a person who runs
+/// a command as root and to the service, which may not read that folder.
+fn secret(file: &Path, base: &Path) -> PathBuf {
+    let name = file.to_string_lossy().replace('/', "_");
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+        .filter(|_| file.is_relative())
+        .map(|credentials| PathBuf::from(credentials).join(name))
+        .filter(|credential| credential.exists())
+        .unwrap_or_else(|| base.join(file))
 }

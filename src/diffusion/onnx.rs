@@ -51,8 +51,8 @@ pub enum OnnxError {
 }
 
 impl Runtime {
-    /// Loads the library from, in this order: `configured`, `ORT_DYLIB_PATH`, the cache that set-up fills,
-    /// the system's own search path.
+    /// Loads the library from, in this order: `configured`, `ORT_DYLIB_PATH`, where a package puts it, the cache
+    /// that set-up fills, the system's own search path.
     pub fn load(configured: Option<&Path>) -> Result<Self, OnnxError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*loaded {
@@ -61,12 +61,16 @@ impl Runtime {
         let library = configured
             .map(Path::to_path_buf)
             .or_else(|| std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from))
-            .or_else(|| cached_library().filter(|path| path.is_file()))
+            .or_else(|| {
+                [packaged_library(), cached_library()].into_iter().flatten().find(|path| path.is_file())
+            })
             .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));
         let refused = |why: String| OnnxError::Library { library: library.clone(), why };
         let environment = ort::init_from(&library)
             .map_err(|e| refused(e.to_string()))?
             .with_name("certiscope")
+            // What a plant inspects is nobody else's business; the library reports its use otherwise.
+            .with_telemetry(false)
             .build()
             .map_err(|e| refused(e.to_string()))?;
         Ok(loaded.insert(Self { environment, library }).clone())
@@ -80,6 +84,13 @@ impl Runtime {
     pub fn build_info(&self) -> &'static str {
         ort::info()
     }
+}
+
+/// Where a package puts the library: the program is bin/certiscope, this lib/certiscope/ beside it.
+fn packaged_library() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let prefix = program.parent()?.parent()?;
+    Some(prefix.join(format!("lib/certiscope/libonnxruntime.so.{ONNXRUNTIME_VERSION}")))
 }
 
 /// Where `make setup` puts the library.

@@ -14,6 +14,7 @@ mod faulty_model;
 mod injected;
 mod method;
 mod preprocess;
+mod service;
 mod simulator;
 mod status;
 mod store;

@@ -1,0 +1,38 @@
+//! `certiscope generate`: man pages and shell completions, from the command line as it is parsed.
+//!
+//! For packages; hidden from the help. The same program writes the same bytes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Cli, Failure};
+
+/// Write man pages (DIR/man) and completions for bash, zsh and fish (DIR/completions)
+#[derive(Debug, Args)]
+#[command(hide = true)]
+pub(super) struct GenerateArgs {
+    /// Folder to write to, made where it is missing
+    dir: PathBuf,
+}
+
+pub(super) fn generate(args: &GenerateArgs) -> Result<ExitCode, Failure> {
+    let [man, completions] = ["man", "completions"].map(|name| args.dir.join(name));
+    for folder in [&man, &completions] {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("{}: cannot be made", folder.display()))
+            .map_err(Failure::refused)?;
+    }
+    clap_mangen::generate_to(Cli::command(), &man)
+        .with_context(|| format!("{}: cannot be written", man.display()))
+        .map_err(Failure::stopped)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "certiscope", &completions)
+            .with_context(|| format!("{}: cannot be written", completions.display()))
+            .map_err(Failure::stopped)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

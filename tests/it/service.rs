@@ -1,0 +1,195 @@
+//! What a package brings beside the program: unit files, an example configuration, man pages, completions.
+//!
+//! Leaves out whether the service runs under its hardening: tests/vm/ns/run, with a real systemd.
+
+use std::path::Path;
+use std::process::Command;
+
+use certiscope::config::Config;
+use tempfile::TempDir;
+
+use crate::support::bundles::{contents, demo_line};
+use crate::support::program::{certiscope, run};
+use crate::support::say;
+
+/// At most this, on systemd's scale from 0 (locked in) to 10 (exposed), in tenths.
+const EXPOSURE: &str = "--threshold=15";
+
+fn shipped(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+/// The units in a folder of their own, with the program where this build has it.
+struct Units {
+    folder: TempDir,
+}
+
+impl Units {
+    fn new() -> Self {
+        let units = Self { folder: TempDir::new().unwrap() };
+        let folder = units.folder.path();
+        for name in ["certiscope.service", "certiscope@.service"] {
+            let unit = shipped(&format!("systemd/{name}"));
+            assert!(unit.contains("ExecStart=/usr/bin/certiscope run"), "{unit}");
+            let unit = unit.replace("/usr/bin/certiscope", env!("CARGO_BIN_EXE_certiscope"));
+            std::fs::write(folder.join(name), unit).unwrap();
+            std::fs::create_dir(folder.join(format!("{name}.d"))).unwrap();
+        }
+        units
+    }
+
+    fn add_gpu(&self, directive: &str) {
+        for name in ["certiscope.service.d", "certiscope@.service.d"] {
+            let drop_in = shipped("systemd/gpu.conf") + directive;
+            std::fs::write(self.folder.path().join(name).join("gpu.conf"), drop_in).unwrap();
+        }
+    }
+
+    /// What systemd-analyze says of each unit, and whether it succeeded. `None` where there is no systemd: then the
+    /// test says so and ends.
+    fn analyze(&self, arguments: &[&str]) -> Option<Vec<(bool, String)>> {
+        let analyze = |unit: &str| {
+            let output = Command::new("systemd-analyze")
+                .args(arguments)
+                .arg(self.folder.path().join(unit))
+                .env("SYSTEMD_PAGER", "cat")
+                .env("SYSTEMD_LOG_LEVEL", "warning")
+                .output()
+                .map_err(|error| say(&format!("!!! SKIPPED: systemd-analyze: {error}")))
+                .ok()?;
+            let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+            Some((output.status.success(), text))
+        };
+        ["certiscope.service", "certiscope@line1.service"].into_iter().map(analyze).collect()
+    }
+
+    /// systemd-analyze succeeds for a misspelt key too: whatever it says is wrong.
+    fn verify(&self) -> Option<Vec<(bool, String)>> {
+        // The man page is not installed where tests run.
+        self.analyze(&["verify", "--man=no"])
+    }
+}
+
+#[test]
+fn systemd_has_nothing_to_say_against_the_units() {
+    let units = Units::new();
+    let Some(said) = units.verify() else { return };
+    assert_eq!(said, [(true, String::new()), (true, String::new())]);
+    units.add_gpu("");
+    assert_eq!(units.verify().unwrap(), said, "with gpu.conf");
+    units.add_gpu("ProtectSystme=strict\n");
+    for (_, said) in units.verify().unwrap() {
+        assert!(said.contains("ProtectSystme"), "the check does not see a misspelt key: {said:?}");
+    }
+}
+
+#[test]
+fn the_service_is_locked_in() {
+    let Some(said) = Units::new().analyze(&["security", "--offline=true", "--no-pager", EXPOSURE]) else {
+        return;
+    };
+    for (within, said) in said {
+        let overall = said.lines().find(|line| line.contains("Overall exposure")).unwrap_or_default();
+        say(&format!("systemd-analyze security:{}", overall.trim_start_matches('→')));
+        assert!(within && !overall.is_empty(), "{said}");
+    }
+}
+
+/// The directives of a unit, its comments and names aside.
+fn directives(unit: &str) -> Vec<String> {
+    let lines = unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.replace(" %i", "").replace("%i", "station")).collect()
+}
+
+#[test]
+fn the_template_is_the_service_under_another_name() {
+    let [service, template] =
+        ["systemd/certiscope.service", "systemd/certiscope@.service"].map(|file| directives(&shipped(file)));
+    assert_eq!(service, template);
+    // Both kinds of stations keep apart what they write.
+    assert!(service.contains(&"StateDirectory=certiscope/station".to_owned()), "{service:?}");
+}
+
+#[test]
+fn the_example_is_a_whole_configuration_for_the_service() {
+    let text = shipped("packaging/example.toml");
+    let config =
+        Config::parse(&text, Path::new("/etc/certiscope/station.toml")).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.state_folder, Path::new("/var/lib/certiscope/station"));
+    assert!(config.station.call_limit.as_secs() < 60, "the watchdog would come first");
+
+    // What it offers in comments is right, too.
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("credentials")).unwrap();
+    std::fs::write(folder.path().join("credentials/broker"), "secret").unwrap();
+    let offered = |line: &str| line.starts_with('[') || line.contains(" = ");
+    let whole: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|line| offered(line)).unwrap_or(line))
+        .collect();
+    assert!(whole.contains(&"[metrics]"), "{whole:?}");
+    let config = Config::parse(&whole.join("\n"), &folder.path().join("station.toml"));
+    assert!(config.unwrap_or_else(|e| panic!("{e}")).station.broker.credentials.is_some());
+}
+
+#[test]
+fn a_password_comes_from_systemd_under_the_name_of_its_file() {
+    let folder = TempDir::new().unwrap();
+    let credentials = TempDir::new().unwrap();
+    let config = folder.path().join("station.toml");
+    let text = format!(
+        r#"
+[store]
+folder = "state"
+[broker]
+host = "127.0.0.1"
+port = 1
+username = "station1"
+password_file = "credentials/broker"
+[[station]]
+name = "station1"
+bundle = "{}"
+[station.source]
+kind = "simulator"
+[station.smoothing]
+target_radius = 0.024
+"#,
+        demo_line().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let check = |credentials: &Path| {
+        run(certiscope("check").arg("--config").arg(&config).env("CREDENTIALS_DIRECTORY", credentials))
+    };
+    let nowhere = check(credentials.path());
+    let file = folder.path().join("credentials/broker");
+    assert!(nowhere.stdout.contains(&format!("{}: cannot be read", file.display())), "{}", nowhere.stdout);
+    std::fs::write(credentials.path().join("credentials_broker"), "secret\n").unwrap();
+    let loaded = check(credentials.path());
+    assert_eq!(loaded.code, 75, "only the broker is not there: {}", loaded.stdout);
+    // Without systemd the file itself, as a person reads it who may.
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "secret\n").unwrap();
+    let read = run(certiscope("check").arg("--config").arg(&config).env_remove("CREDENTIALS_DIRECTORY"));
+    assert_eq!(read.code, 75, "{}", read.stdout);
+}
+
+#[test]
+fn man_pages_and_completions_are_the_command_line_s_own() {
+    let folder = TempDir::new().unwrap();
+    let written = ["first", "second"].map(|name| {
+        let folder = folder.path().join(name);
+        run(certiscope("generate").arg(&folder)).succeeded();
+        ["man", "completions"].map(|kind| contents(&folder.join(kind)))
+    });
+    assert_eq!(written[0], written[1], "not the same bytes each time");
+    let [man, completions] = &written[0];
+    let page = |name: &str| String::from_utf8_lossy(&man[name]).into_owned();
+    assert!(page("certiscope.1").contains("78 refused to start"));
+    assert!(page("certiscope-run.1").contains("\\-\\-config"));
+    assert!(page("certiscope-inspections-show.1").contains("\\-\\-store"));
+    assert!(!man.contains_key("certiscope-generate.1") && !page("certiscope.1").contains("generate"));
+    assert_eq!(completions.keys().collect::<Vec<_>>(), ["_certiscope", "certiscope.bash", "certiscope.fish"]);
+    for (shell, text) in completions {
+        assert!(String::from_utf8_lossy(text).contains("inspections"), "{shell}");
+    }
+}
