@@ -16,7 +16,7 @@ from PIL import Image
 
 from cameras import BY_PATH, Dequeued, Loopback, Vivid, raw_frame
 from cases import case
-from line import PROGRAM, SLOWER, certiscope, environment, expect, run, wait_until
+from line import AT, PROGRAM, SLOWER, certiscope, environment, expect, run, wait_until
 from pictures import as_rgb, as_yuyv, compare, grey, jpeg, reference
 
 WIDTH, HEIGHT = 640, 360
@@ -391,7 +391,7 @@ def frozen_dark_saturated(line):
         camera.show(frames)
         heard = line.reader.source(state, after=mark)
         no_verdict_for(line, 2, state)
-        retained = json.loads(run("mosquitto_sub", "-t", "certiscope/+/+/station1/status", "-C", "1", "-W", "20"))
+        retained = json.loads(run("mosquitto_sub", *AT, "-t", "certiscope/+/+/station1/status", "-C", "1", "-W", "20"))
         expect(retained["source"]["state"] == state, f"retained is {retained['source']}")
         mark, back = line.reader.mark(), time.monotonic()
         camera.show(good)

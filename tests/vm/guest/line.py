@@ -20,6 +20,7 @@ from pathlib import Path
 PROGRAM = "/opt/certiscope/certiscope"
 BUNDLES = Path("/opt/certiscope/bundles")
 PORT = 1883
+AT = ("-h", "127.0.0.1", "-p", str(PORT))
 # How many times slower this machine may be than the one that a promise in seconds was made for.
 SLOWER = 4
 PATIENCE = 60
@@ -88,7 +89,7 @@ class Broker:
         return self
 
     def answers(self):
-        asked = ["mosquitto_pub", "-p", str(PORT), "-t", "probe", "-n"]
+        asked = ["mosquitto_pub", *AT, "-t", "probe", "-n"]
         return subprocess.run(asked, capture_output=True).returncode == 0
 
     def stop(self):
@@ -101,11 +102,12 @@ class Broker:
 class Reader:
     """Everything that the broker hands out, with the time it was heard."""
 
-    def __init__(self, ends):
+    def __init__(self, line):
+        self.line = line
         self.heard = []
-        asked = ["mosquitto_sub", "-p", str(PORT), "-q", "1", "-t", "certiscope/#", "-F", "%j"]
+        asked = ["mosquitto_sub", *AT, "-q", "1", "-t", "certiscope/#", "-F", "%j"]
         self.process = subprocess.Popen(asked, stdout=subprocess.PIPE, text=True)
-        ends.callback(self.process.kill)
+        line.ends.callback(self.process.kill)
         self.thread = threading.Thread(target=self.listen, daemon=True)
         self.thread.start()
 
@@ -125,9 +127,7 @@ class Reader:
 
     def wait(self, leaf, wanted, what, after=0, limit=PATIENCE, station="station1"):
         try:
-            return wait_until(
-                what, lambda: next((h for h in self.of(leaf, station, after) if wanted(h.message)), None), limit
-            )
+            return wait_until(what, lambda: self.line.first(h for h in self.of(leaf, station, after) if wanted(h.message)), limit)
         except Failed as failed:
             last = self.of(leaf, station)[-1:]
             raise Failed(f"{failed}; the last {leaf}: {last[0].message if last else 'none'}") from None
@@ -171,6 +171,7 @@ class Station:
         self.log = self.folder / "log"
         line.logs.append(self.log)
         self.process = None
+        line.stations.append(self)
         line.ends.callback(self.kill)
 
     def start(self):
@@ -219,14 +220,22 @@ class Line:
         self.ends = ExitStack()
         self.logs = []
         self.ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.stations = []
         self.broker = Broker(self.ends)
         self.reader = None
 
     def listen(self):
         """Broker and reader, for all cases but those that begin without a broker."""
         self.broker.start()
-        self.reader = Reader(self.ends)
+        self.reader = Reader(self)
         return self.reader
+
+    def first(self, heard):
+        """The first of what was heard; no use waiting for more where a station has ended."""
+        found = next(heard, None)
+        for station in self.stations if found is None else []:
+            expect(station.process is None or station.process.poll() is None, f"{station.folder.name} has ended")
+        return found
 
     def station(self, source, **configured):
         return Station(self, source, **configured)
@@ -237,4 +246,4 @@ class Line:
 
     def publish(self, leaf, message, station="station1"):
         topic = f"certiscope/certiscope/certiscope/{station}/{leaf}"
-        run("mosquitto_pub", "-p", PORT, "-q", 1, "-t", topic, "-m", json.dumps(message))
+        run("mosquitto_pub", *AT, "-q", 1, "-t", topic, "-m", json.dumps(message))
