@@ -1,0 +1,63 @@
+"""One machine: a folder that it shares with us, its QEMU, and whether it lives."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent
+ROOT = HERE.parent.parent
+
+
+class RigFailure(Exception):
+    """The rig did not do its part; nothing is known about certiscope."""
+
+
+def give(share, binary, package):
+    """Fills the shared folder with the suite, the program and what the program needs."""
+    shutil.copytree(HERE / "guest", share, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    given = share / "given"
+    bundles = given / "bundles"
+    bundles.mkdir(parents=True)
+    shutil.copy(binary, given / "certiscope")
+    shutil.copy(os.environ["ORT_DYLIB_PATH"], given)
+    shutil.copytree(ROOT / "tests/fixtures/faulty", bundles / "faulty")
+    shutil.copytree(ROOT / "models/bundles/demo-line", bundles / "demo-line")
+    if package:
+        shutil.copy(package, given / "certiscope.deb")
+    elif (ROOT / "systemd").is_dir():
+        shutil.copytree(ROOT / "systemd", given / "systemd")
+
+
+class Machine:
+    def __init__(self, image, share, disk=None):
+        command = [HERE / "boot", image, share] + ([disk] if disk else [])
+        self.share = share
+        self.qemu = open(share / "qemu.log", "ab")
+        self.process = subprocess.Popen(command, stdout=self.qemu, stderr=self.qemu)
+        self.began = time.monotonic()
+
+    def wait(self, limit):
+        """Until it powers itself off; its program's exit code."""
+        try:
+            self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.cut()
+            raise RigFailure(f"no end within {limit} s; last words: {self.last_words()}") from None
+        answer = self.share / "exit-code"
+        if not answer.exists():
+            raise RigFailure(f"it died (QEMU's exit code {self.process.returncode}); last words: {self.last_words()}")
+        return int(answer.read_text())
+
+    def cut(self):
+        """The power is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def last_words(self):
+        said = [self.share / name for name in ("console.log", "qemu.log")]
+        return " | ".join(name.read_text(errors="replace")[-300:].strip() for name in said if name.exists())
