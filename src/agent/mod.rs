@@ -27,6 +27,8 @@ use anyhow::Context;
 use uuid::Uuid;
 
 use crate::bundle::Bundle;
+use crate::bundle::manifest::CameraFormat;
+use crate::capture::camera::{CameraSettings, CameraSource};
 use crate::capture::folder::FolderSource;
 use crate::capture::simulator::Simulator;
 use crate::capture::{CaptureError, Frame, FrameSource};
@@ -89,7 +91,8 @@ const RECORD_QUEUE: usize = 8;
 /// Runs the station until the source ends or a stop is asked for. `observe` sees every inspection once it
 /// is committed.
 pub fn run(config: &Config, stop: &Stop, observe: impl FnMut(&Recorded<'_>)) -> Result<Summary, AgentError> {
-    let station = open(config, || open_source(&config.station.source)).map_err(AgentError::Refused)?;
+    let source = |bundle: &Bundle| open_source(&config.station.source, bundle.camera());
+    let station = open(config, source).map_err(AgentError::Refused)?;
     station.run(config, stop, observe)
 }
 
@@ -100,7 +103,7 @@ pub fn run_on(
     stop: &Stop,
     observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, AgentError> {
-    let station = open(config, || Ok(source)).map_err(AgentError::Refused)?;
+    let station = open(config, |_| Ok(source)).map_err(AgentError::Refused)?;
     station.run(config, stop, observe)
 }
 
@@ -117,7 +120,7 @@ struct Station {
 
 fn open(
     config: &Config,
-    source: impl FnOnce() -> Result<Box<dyn FrameSource>, CaptureError>,
+    source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,
 ) -> anyhow::Result<Station> {
     let station = &config.station;
     let bundle = Bundle::load(&station.bundle)?;
@@ -137,7 +140,7 @@ fn open(
     let settings = inspector_settings(station);
     let inspector = Inspector::new(&bundle, detector, &opened.provider, settings)
         .with_context(|| format!("station {}", station.name))?;
-    let source = source()?;
+    let source = source(&bundle)?;
     tracing::info!(station = station.name, "source: {}", source.describe());
 
     let mut store = Store::open(&database(&config.state_folder))?;
@@ -191,11 +194,24 @@ pub fn inspector_settings(station: &StationConfig) -> InspectorSettings {
     }
 }
 
-/// Opens the configured source.
-pub fn open_source(config: &SourceConfig) -> Result<Box<dyn FrameSource>, CaptureError> {
+/// Opens the configured source. A camera must give what the detector was `calibrated` with, if that is known.
+pub fn open_source(
+    config: &SourceConfig,
+    calibrated: Option<&CameraFormat>,
+) -> Result<Box<dyn FrameSource>, CaptureError> {
     Ok(match &config.kind {
         SourceKind::Folder(settings) => Box::new(FolderSource::open(settings.clone())?),
         SourceKind::Simulator(settings) => Box::new(Simulator::new(settings.clone())?),
+        SourceKind::Camera(settings) => {
+            if settings.device_may_move() {
+                tracing::warn!(
+                    "source.device = {}: the number moves when another camera is plugged in; give a by-id or by-path name that `certiscope cameras` lists",
+                    settings.device.display()
+                );
+            }
+            let calibrated = calibrated.map(ToString::to_string);
+            Box::new(CameraSource::new(CameraSettings { calibrated, ..settings.clone() }))
+        }
     })
 }
 

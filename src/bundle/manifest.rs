@@ -4,6 +4,7 @@
 //! are reported at once. Written by the Python exporter; [`Calibration`] by `certiscope calibrate` only.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -139,6 +140,25 @@ pub struct Calibration {
     pub empirical_spread: f64,
     pub calibrated_at: String,
     pub onnxruntime: String,
+    /// What gave the threshold's pictures, where that was a camera; no other is accepted in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<CameraFormat>,
+}
+
+/// What a camera's pictures are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraFormat {
+    /// The four characters of V4L2, such as `MJPG`.
+    pub format: String,
+    pub width: u32,
+    pub height: u32,
+}
+
+impl fmt::Display for CameraFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}x{}", self.format, self.width, self.height)
+    }
 }
 
 impl Manifest {

@@ -125,6 +125,11 @@ impl Bundle {
         })
     }
 
+    /// The camera whose pictures it was calibrated with, if it was one.
+    pub fn camera(&self) -> Option<&manifest::CameraFormat> {
+        self.manifest.calibration.as_ref()?.camera.as_ref()
+    }
+
     pub fn model_file(&self) -> PathBuf {
         self.folder.join(&self.manifest.model.file)
     }

@@ -6,6 +6,7 @@
 //! the place of the picture, so it ends as an `abstain` verdict and never as silence.
 //! Leaves out: every change of the picture (see `preprocess`), queues and threads (see `agent`).
 
+pub mod camera;
 pub mod decode;
 pub mod encode;
 pub mod folder;
@@ -160,7 +161,7 @@ pub struct Drops {
     /// Gaps in the driver's count: never seen by us.
     pub driver: u64,
     pub broken: u64,
-    /// The same as the frame before, dark or saturated.
+    /// The same as the frame before, dark or saturated, or a newer one was there already.
     pub stale: u64,
 }
 

@@ -17,7 +17,7 @@ use clap::Args;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::{Failure, ModelArgs, load_bundle, progress_bar};
+use super::{Failure, ModelArgs, load_bundle, progress_bar, source_note};
 use crate::bundle::manifest::Calibration;
 use crate::bundle::{Bundle, Calibrated, ForPeople};
 use crate::calibration::maps::MapAccumulator;
@@ -105,6 +105,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
         )));
     }
 
+    let camera = source_note::of_pictures(&args.normal).map_err(Failure::Refused)?;
     let (mut detector, _, runtime) = args.model.open(&bundle)?;
     // Not fresh entropy, as a station's frames have: nobody attacks good parts that lie here, and a threshold that
     // can be made again can be checked.
@@ -130,6 +131,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
         empirical_spread: deviation(&scored, |part| part.empirical)?,
         calibrated_at: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         onnxruntime: runtime.build_info().to_owned(),
+        camera,
     };
     let golden =
         detector.golden_run(&bundle).map_err(Failure::stopped)?.scores(&bundle.score, &maps, &empirical_maps);

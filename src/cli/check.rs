@@ -4,20 +4,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::Failure;
 use crate::agent::{database, inspector_settings, open_source};
 use crate::bundle::Bundle;
-use crate::config::Config;
+use crate::bundle::manifest::CameraFormat;
+use crate::capture::{Camera, FrameSource, Next, Trouble, TroubleKind};
+use crate::config::{Config, SourceConfig, SourceKind};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
 use crate::publish::{Fault, Timing, probe};
 use crate::store::{Store, StoreError};
 
-/// Check configuration, bundle, provider and broker, and say what to do.
+/// Check configuration, bundle, provider, source and broker, and say what to do.
 ///
 /// Exit code 0: all is right. 78: something is wrong and must be changed. 75: all is right but something is
 /// not reachable now (the agent would start and wait for it).
@@ -56,9 +59,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let mut checks = Checks::default();
     let read = Config::read(&args.config).map(|config| (config, args.config.display().to_string()));
     if let Some(config) = checks.note("configuration", read) {
-        check_model(&mut checks, &config);
-        let source = open_source(&config.station.source).map(|source| ((), source.describe()));
-        checks.note("source", source);
+        let calibrated = check_model(&mut checks, &config);
+        check_source(&mut checks, &config.station.source, calibrated.as_ref());
         check_store(&mut checks, &config.state_folder);
         check_broker(&mut checks, &config)?;
     }
@@ -69,21 +71,23 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Bundle, library, provider, golden vectors and rule, each as far as the ones before it carry.
-fn check_model(checks: &mut Checks, config: &Config) {
+/// Bundle, library, provider, golden vectors and rule, each as far as the ones before it carry. What camera the bundle
+/// was calibrated with.
+fn check_model(checks: &mut Checks, config: &Config) -> Option<CameraFormat> {
     let station = &config.station;
     let bundle = Bundle::load(&station.bundle).map(|bundle| {
         let words = format!("{}, hashes and shapes fit", bundle.label());
         (bundle, words)
     });
     let bundle = checks.note("bundle", bundle);
+    let camera = bundle.as_ref().and_then(|bundle| bundle.camera().cloned());
     let runtime = Runtime::load(config.onnxruntime_library.as_deref()).map(|runtime| {
         let words = runtime.library().display().to_string();
         (runtime, words)
     });
     let runtime = checks.note("onnxruntime", runtime);
     let (Some(bundle), Some(runtime)) = (bundle, runtime) else {
-        return;
+        return camera;
     };
     let batch = station.smoothing.batch.get();
     let opened = Detector::open(&bundle, &runtime, &station.session, batch).map(|(detector, opened)| {
@@ -99,7 +103,7 @@ fn check_model(checks: &mut Checks, config: &Config) {
         ((detector, opened), words)
     });
     let Some((detector, opened)) = checks.note("model", opened) else {
-        return;
+        return camera;
     };
     let settings = inspector_settings(station);
     let inspector = Inspector::new(&bundle, detector, &opened.provider, settings).map(|inspector| {
@@ -114,6 +118,58 @@ fn check_model(checks: &mut Checks, config: &Config) {
         ((), words)
     });
     checks.note("certificate", inspector);
+    camera
+}
+
+/// Whether the source can be read; of a camera, what it shows.
+fn check_source(checks: &mut Checks, config: &SourceConfig, calibrated: Option<&CameraFormat>) {
+    let opened = open_source(config, calibrated);
+    match (&config.kind, opened) {
+        (SourceKind::Camera(_), Ok(mut source)) => {
+            let seen = first_sight(source.as_mut());
+            match (seen, source.camera()) {
+                (Ok(()), Some(camera)) => {
+                    let Camera { device, path, driver, format, width, height, frames_per_second, .. } =
+                        &*camera;
+                    println!(
+                        "right      source: camera {device} is {path} ({driver}) and gives {format} {width}x{height} at {frames_per_second:.2} frames a second"
+                    );
+                    for drifted in &camera.controls_drifted {
+                        checks.wrong = true;
+                        println!("wrong      source: {drifted}");
+                    }
+                }
+                (Err(Trouble { kind: TroubleKind::Refused | TroubleKind::Broken, reason }), _) => {
+                    checks.wrong = true;
+                    println!("wrong      source: {reason}");
+                }
+                (Err(Trouble { reason, .. }), _) => {
+                    checks.unreachable = true;
+                    println!("not there  {reason}; the agent would start and wait for it");
+                }
+                (Ok(()), None) => unreachable!("a frame comes from a camera that was opened"),
+            }
+        }
+        (_, opened) => {
+            checks.note("source", opened.map(|source| ((), source.describe())));
+        }
+    }
+}
+
+/// Waits for a good frame, or for what is in its way.
+fn first_sight(source: &mut dyn FrameSource) -> Result<(), Trouble> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let lost = |reason: String| Trouble { kind: TroubleKind::Lost, reason };
+    while Instant::now() < deadline {
+        match source.next(Duration::from_millis(100)) {
+            Ok(Next::Frame(_)) => return Ok(()),
+            Ok(Next::Trouble(trouble)) => return Err(trouble),
+            Ok(Next::NotYet | Next::Passed(_)) => {}
+            Ok(Next::End) => return Err(lost("the source has no frames".to_owned())),
+            Err(error) => return Err(lost(error.to_string())),
+        }
+    }
+    Err(lost("the camera gave no good frame in 10 s".to_owned()))
 }
 
 fn check_store(checks: &mut Checks, folder: &Path) {

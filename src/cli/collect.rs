@@ -18,9 +18,9 @@ use image::DynamicImage;
 use sha2::{Digest, Sha256};
 
 use super::calibrate::{FALSE_ALARM_RATE, MAP_PARTS_NEEDED};
-use super::frames::{Fingerprints, name_of};
+use super::frames::{Fingerprints, Told, name_of};
 use super::run::stop_on_signals;
-use super::{Failure, progress_bar};
+use super::{Failure, progress_bar, source_note};
 use crate::agent::{Stop, open_source};
 use crate::calibration::frames_needed;
 use crate::calibration::groups::{Fingerprint, Parts};
@@ -42,7 +42,8 @@ const WAIT: Duration = Duration::from_millis(200);
 /// Collect pictures of good parts, to train and to calibrate with.
 ///
 /// Writes each frame as out/good/000001.png and so on, 8 or 16 bits as it came, and where it came from to
-/// out/collect.csv. Let only good parts pass while it runs. Frames that cannot be read, and parts that the source itself
+/// out/collect.csv; of a camera also its format and size to out/source.json, which `calibrate` takes into the bundle.
+/// Let only good parts pass while it runs. Frames that cannot be read, and parts that the source itself
 /// knows to be defective, are left out and counted. Tells how many different parts were seen and how many
 /// `calibrate` needs. Ctrl-C ends it; what was written stays, and --append goes on.
 #[derive(Debug, Args)]
@@ -82,7 +83,7 @@ impl From<&str> for Source {
 
 pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     let (config, region) = configured(args)?;
-    let mut source = open_source(&config).map_err(Failure::refused)?;
+    let mut source = open_source(&config, None).map_err(Failure::refused)?;
     let mut collection = Collection::open(&args.out, args.append).map_err(Failure::Refused)?;
     let stop = Stop::default();
     stop_on_signals(&stop)?;
@@ -90,12 +91,21 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     let from = source.describe();
     let (mut written, mut unreadable, mut defective) = (0, 0_u64, 0_u64);
     let bar = progress_bar(args.count, "collecting");
+    let mut told = Told::default();
     while written < args.count && !stop.requested() {
         let frame = match source.next(WAIT).map_err(Failure::stopped)? {
             Next::Frame(frame) => frame,
-            Next::NotYet | Next::Passed(_) | Next::Trouble(_) => continue,
+            Next::NotYet | Next::Passed(_) => continue,
+            Next::Trouble(trouble) => {
+                bar.suspend(|| told.tell(&trouble));
+                continue;
+            }
             Next::End => break,
         };
+        told = Told::default();
+        if let Some(camera) = source.camera() {
+            source_note::write(&args.out, &camera).map_err(Failure::Refused)?;
+        }
         if frame.truth.as_ref().is_some_and(Truth::is_defect) {
             defective += 1;
             continue;

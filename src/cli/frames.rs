@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Failure, progress_bar};
 use crate::calibration::groups::{Fingerprint, THUMBNAIL_PX, groups};
 use crate::capture::folder::{FolderSettings, FolderSource};
-use crate::capture::{Channels, Frame, FrameSource, Next, Picture, Truth};
+use crate::capture::{Channels, Frame, FrameSource, Next, Picture, Trouble, TroubleKind, Truth};
 use crate::preprocess::{Input, InputShape, PreprocessError, Preprocessor, Region};
 
 /// The model inputs of a folder.
@@ -36,11 +36,16 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
     let bar = progress_bar(source.len() as u64, "reading");
+    let mut told = Told::default();
     let (mut pictures, mut unusable) = (Vec::<Labelled>::new(), Vec::new());
     loop {
         let frame = match source.next(Duration::from_secs(1)).map_err(Failure::stopped)? {
             Next::Frame(frame) => frame,
-            Next::NotYet | Next::Passed(_) | Next::Trouble(_) => continue,
+            Next::NotYet | Next::Passed(_) => continue,
+            Next::Trouble(trouble) => {
+                bar.suspend(|| told.tell(&trouble));
+                continue;
+            }
             Next::End => break,
         };
         bar.inc(1);
@@ -68,6 +73,18 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
         }
     }
     Ok(Pictures { pictures, unusable })
+}
+
+/// Tells what troubles a source when it begins and when it changes, not at every look.
+#[derive(Default)]
+pub(super) struct Told(Option<TroubleKind>);
+
+impl Told {
+    pub(super) fn tell(&mut self, trouble: &Trouble) {
+        if self.0.replace(trouble.kind) != Some(trouble.kind) {
+            tracing::warn!("{}", trouble.reason);
+        }
+    }
 }
 
 /// Makes of a picture what the model sees, and what tells near-duplicates.

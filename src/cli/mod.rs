@@ -6,6 +6,7 @@
 
 mod bench;
 mod calibrate;
+mod cameras;
 mod check;
 mod collect;
 #[cfg(feature = "demo")]
@@ -19,6 +20,7 @@ mod inspections;
 mod log;
 mod run;
 mod simulate;
+mod source_note;
 mod verify;
 
 use std::fmt::Display;
@@ -39,6 +41,7 @@ const AFTER_HELP: &str = "\
 From nothing to a running station (B is a bundle, such as models/bundles/magnetic-tile):
   certiscope demo                                   watch it work, nothing needed
   certiscope inspect --bundle B tile.jpg            verdict and heat map of a picture
+  certiscope cameras                                which cameras there are, and what they can do
   certiscope collect --config station.toml --count 150 --out DIR    pictures of good parts
   certiscope calibrate --bundle B --normal DIR      threshold for your parts; writes B-v2
   certiscope check --config station.toml            what is right, what is wrong, what to do
@@ -75,6 +78,7 @@ enum Command {
     Collect(collect::CollectArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Cameras(cameras::CamerasArgs),
     Check(check::CheckArgs),
     Simulate(simulate::SimulateArgs),
     Inspections(inspections::InspectionsArgs),
@@ -126,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Collect(args) => collect::collect(&args),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Evaluate(args) => evaluate::evaluate(&args),
+        Command::Cameras(args) => cameras::cameras(&args),
         Command::Check(args) => check::check(&args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Inspections(args) => inspections::inspections(&args),

@@ -5,6 +5,7 @@
 //! first. Leaves out: whether files, bundles and brokers are there (see `cli::check`).
 
 mod section;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -13,8 +14,6 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::capture::folder::FolderSettings;
-use crate::capture::simulator::SimulatorSettings;
 use crate::diffusion::onnx::{OnUnavailable, Provider, SessionSettings};
 use crate::evidence::Keep;
 use crate::preprocess::Region;
@@ -22,6 +21,8 @@ use crate::publish::{BrokerSettings, Credentials, Protocol, Topics};
 use crate::retention::{Bounds, Limits};
 use crate::smoothing::Prior;
 use section::{Problems, Section};
+use source::read_source;
+pub use source::{Delivery, SourceConfig, SourceKind};
 
 /// Everything wrong with a configuration file.
 #[derive(Debug, thiserror::Error)]
@@ -64,29 +65,6 @@ pub struct StationConfig {
     pub report_empirical: bool,
     pub broker: BrokerSettings,
     pub topics: Topics,
-}
-
-/// Where frames come from, and what happens when they come faster than they are inspected.
-#[derive(Debug, Clone)]
-pub struct SourceConfig {
-    pub kind: SourceKind,
-    pub delivery: Delivery,
-}
-
-#[derive(Debug, Clone)]
-pub enum SourceKind {
-    Folder(FolderSettings),
-    Simulator(SimulatorSettings),
-}
-
-/// What the capture thread does while inference is busy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Delivery {
-    /// Wait: every frame is inspected (folders).
-    Every,
-    /// Keep only the newest; the others are dropped and counted (cameras and conveyors).
-    Latest,
 }
 
 /// The sequential rule's settings; sigma and the threshold are the bundle's.
@@ -232,53 +210,6 @@ fn read_station(
         broker: broker?,
         topics: topics?,
     })
-}
-
-fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Option<SourceConfig> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Kind {
-        Folder,
-        Simulator,
-    }
-    let kind = section.required::<Kind>("kind", "\"folder\" or \"simulator\"");
-    let delivery = section.optional::<Delivery>("delivery");
-    let rate = |section: &mut Section<'_>| {
-        let rate = section.optional::<f64>("frames_per_second");
-        if rate.is_some_and(|rate| !(0.001..=1000.0).contains(&rate)) {
-            problems.add(format!(
-                "{} = {}: not a rate; 0.001 to 1000 are allowed, or leave it out to go as fast as it goes",
-                section.key("frames_per_second"),
-                rate.unwrap_or_default()
-            ));
-        }
-        rate
-    };
-    let (kind, usual) = match kind? {
-        Kind::Folder => {
-            let path = section.required::<PathBuf>("path", "a folder of pictures");
-            let frames_per_second = rate(&mut section);
-            let repeat = section.or("repeat", false);
-            section.finish();
-            let settings = FolderSettings { path: base.join(path?), frames_per_second, repeat };
-            (SourceKind::Folder(settings), Delivery::Every)
-        }
-        Kind::Simulator => {
-            let plain = SimulatorSettings::default();
-            let settings = SimulatorSettings {
-                parts_per_second: rate(&mut section),
-                seed: section.or("seed", plain.seed),
-                width: section.or("width_px", plain.width),
-                height: section.or("height_px", plain.height),
-                defect_rate: section.or("defect_rate", plain.defect_rate),
-                defect_contrast: section.or("defect_contrast", plain.defect_contrast),
-                count: section.optional("count"),
-            };
-            section.finish();
-            (SourceKind::Simulator(settings), Delivery::Latest)
-        }
-    };
-    Some(SourceConfig { kind, delivery: delivery.unwrap_or(usual) })
 }
 
 fn read_region(mut section: Section<'_>) -> Option<Region> {

@@ -1,6 +1,7 @@
 //! What a person types wrong, and what is said about it.
 
 use super::*;
+use crate::capture::camera::{CameraSettings, Format, Rules};
 
 /// The least that is a configuration.
 const LEAST: &str = r#"
@@ -244,14 +245,14 @@ fn shipped(name: &str) -> String {
 
 #[test]
 fn the_shipped_configurations_are_accepted() {
-    for name in ["demo.toml", "folder.toml", "simulator.toml"] {
+    for name in ["camera.toml", "demo.toml", "folder.toml", "simulator.toml"] {
         parse(&shipped(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 
-/// Keys that stand in the example as comments are keys there are, with values that are allowed.
+/// Keys that stand in the examples as comments are keys there are, with values that are allowed.
 #[test]
-fn the_commented_keys_of_the_example_are_accepted_too() {
+fn the_commented_keys_of_the_examples_are_accepted_too() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("password"), "x").unwrap();
     let is_toml = |line: &str| {
@@ -259,12 +260,84 @@ fn the_commented_keys_of_the_example_are_accepted_too() {
         line.starts_with('[') || rest.starts_with("= ") && !key.is_empty()
     };
     let uncommented = |line: &str| line.strip_prefix("# ").filter(|line| is_toml(line)).map(str::to_owned);
-    let text: Vec<String> =
-        shipped("folder.toml").lines().map(|line| uncommented(line).unwrap_or(line.to_owned())).collect();
-    let text = text.join("\n").replace("/etc/certiscope/broker-password", "password");
-    let config =
-        Config::parse(&text, &folder.path().join("folder.toml")).unwrap_or_else(|error| panic!("{error}"));
+    let whole = |name: &str| {
+        let text: Vec<String> =
+            shipped(name).lines().map(|line| uncommented(line).unwrap_or(line.to_owned())).collect();
+        let text = text.join("\n").replace("/etc/certiscope/broker-password", "password");
+        Config::parse(&text, &folder.path().join(name)).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let config = whole("folder.toml");
     let station = config.station;
     assert!(config.onnxruntime_library.is_some() && station.recipe.is_some() && station.region.is_some());
     assert!(station.broker.credentials.is_some() && station.smoothing.deadline_ms.is_some());
+    let station = whole("camera.toml").station;
+    let SourceKind::Camera(camera) = station.source.kind else { panic!("no camera") };
+    assert!(station.region.is_some() && camera.controls.contains_key("auto_exposure"));
+}
+
+/// [`LEAST`] with a camera in the place of the folder, and these lines in its table.
+fn camera(lines: &str) -> [(&'static str, String); 1] {
+    const FOLDER: &str = "kind = \"folder\"\npath = \"pictures\"";
+    [(FOLDER, format!("kind = \"camera\"\n{lines}"))]
+}
+
+const CAMERA: &str = "device = \"/dev/v4l/by-id/usb-x\"\nwidth_px = 640\nheight_px = 480\n";
+
+#[test]
+fn a_camera_needs_a_name_and_a_size_and_has_defaults_for_the_rest() {
+    let [(from, to)] = camera(CAMERA);
+    let station = parse(&with(&[(from, &to)])).unwrap_or_else(|error| panic!("{error}")).station;
+    assert_eq!(station.source.delivery, Delivery::Latest);
+    let SourceKind::Camera(settings) = station.source.kind else { panic!("no camera") };
+    let plain = CameraSettings::of("/dev/v4l/by-id/usb-x".into());
+    assert_eq!(settings, CameraSettings { size: Some((640, 480)), ..plain });
+
+    let [(from, to)] = camera("");
+    refused(&[(from, &to)], &[&["source.device: missing"], &["width_px: missing"], &["height_px: missing"]]);
+}
+
+#[test]
+fn what_a_camera_is_given_is_what_was_typed() {
+    let lines = "frames_per_second = 29.97\nformat = [\"YUYV\", \"MJPG\"]\nfrozen_after = 0\n\
+        dark_below = 2.5\nsaturated_above = 1\n[station.source.controls]\ngain = 3\nhflip = true";
+    let [(from, to)] = camera(&format!("{CAMERA}{lines}"));
+    let station = parse(&with(&[(from, &to)])).unwrap_or_else(|error| panic!("{error}")).station;
+    let SourceKind::Camera(settings) = station.source.kind else { panic!("no camera") };
+    assert_eq!(
+        (settings.frames_per_second, settings.formats),
+        (Some(29.97), vec![Format::Yuyv, Format::Mjpg])
+    );
+    assert_eq!(settings.rules, Rules { frozen_after: 0, dark_below: 2.5, saturated_above: 1.0 });
+    assert_eq!(settings.controls, [("gain".to_owned(), 3), ("hflip".to_owned(), 1)].into());
+}
+
+#[test]
+fn a_cameras_values_are_refused_by_their_names() {
+    for (lines, words) in [
+        (
+            "delivery = \"every\"",
+            ["source.delivery = \"every\": a camera does not wait", "\"latest\" is allowed"],
+        ),
+        ("frames_per_second = 0", ["frames_per_second = 0: not a rate", "0.001 to 1000"]),
+        ("format = []", ["format = []: no format is left", "leave it out"]),
+        ("format = [\"H264\"]", ["format = [\"H264\"]: unknown variant `H264`", "`MJPG`"]),
+        ("dark_below = 256", ["dark_below = 256: out of range", "0 to 255 is allowed"]),
+        ("saturated_above = -0.5", ["saturated_above = -0.5: out of range", "0 to 1 is allowed"]),
+        ("frozen_after = -1", ["frozen_after = -1: invalid value", "expected u32"]),
+        (
+            "controls = { gain = \"much\" }",
+            ["controls.gain = \"much\": not a control's value", "whole number"],
+        ),
+        ("frozen_aftr = 3", ["frozen_aftr: unknown key", "did you mean `frozen_after`?"]),
+    ] {
+        let [(from, to)] = camera(&format!("{CAMERA}{lines}"));
+        refused(&[(from, &to)], &[&words]);
+    }
+    let [(from, to)] = camera("device = \"video0\"\nwidth_px = 0\nheight_px = 20000");
+    let told: [&[&str]; 3] = [
+        &["device = video0: not a whole path", "/dev/v4l/by-id"],
+        &["width_px = 0: ", "8 to 16384"],
+        &["height_px = 20000: ", "8 to 16384"],
+    ];
+    refused(&[(from, &to)], &told);
 }

@@ -12,13 +12,14 @@ use crate::support::bundles::{BundleCopy, demo_line};
 use crate::support::program::{Ran, certiscope, run};
 
 /// Every command with words of its help that say more than its name.
-const TAUGHT: [(&str, &[&str]); 12] = [
+const TAUGHT: [(&str, &[&str]); 13] = [
     ("run", &["SIGTERM", "A second signal", "see config/"]),
     ("demo", &["no camera, no broker", "evidence", "0 runs until Ctrl-C"]),
     ("inspect", &["cannot be read abstains", "half the bundle's sigma", "or-cpu"]),
     ("collect", &["Let only good parts pass", "--append goes on", "cut to its region"]),
     ("calibrate", &["Split conformal", "false-alarm-rate + beta + alpha", "must not exist"]),
     ("evaluate", &["bootstrap intervals over parts", "never sees the clean picture"]),
+    ("cameras", &["by-id or by-path", "takes one picture", "such as 1280x720"]),
     ("check", &["78", "75", "not reachable now"]),
     ("bench", &["bare loop", "their ratio", "removed again"]),
     ("simulate", &["test/<kind of defect>", "same seed writes the same pictures"]),

@@ -1,0 +1,137 @@
+//! What a camera can do, read without changing anything of it.
+
+use std::io;
+use std::path::Path;
+
+use v4l::frameinterval::FrameIntervalEnum;
+use v4l::framesize::FrameSizeEnum;
+use v4l::video::Capture;
+use v4l::{Device, Fraction};
+
+use super::controls::typed_name;
+use super::ioctl;
+use super::pixels::Format;
+use super::source::why_lost;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    pub driver: String,
+    pub card: String,
+    pub bus: String,
+    pub formats: Vec<FormatDescription>,
+    pub controls: Vec<ControlDescription>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct FormatDescription {
+    /// The four characters of V4L2.
+    pub word: String,
+    pub name: String,
+    /// Whether certiscope reads it.
+    pub readable: bool,
+    pub sizes: Vec<SizeDescription>,
+}
+
+/// One size, or, where the camera goes by steps, all between two.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SizeDescription {
+    pub smallest: (u32, u32),
+    pub largest: (u32, u32),
+    pub step: (u32, u32),
+    /// At the largest size.
+    pub rates: Vec<Rate>,
+}
+
+/// Frames a second; two different ones where every rate between them is allowed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    pub slowest: f64,
+    pub fastest: f64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ControlDescription {
+    /// As the configuration names it.
+    pub name: String,
+    pub minimum: i64,
+    pub maximum: i64,
+    pub step: u64,
+    pub default: i64,
+    pub value: Option<i64>,
+    pub read_only: bool,
+    /// An automatic mode has it at present.
+    pub inactive: bool,
+    /// What the values of a menu mean.
+    pub items: Vec<(u32, String)>,
+}
+
+/// Opens the node and asks; an error says in words why that could not be.
+pub fn describe(path: &Path) -> Result<Description, String> {
+    asked(path).map_err(|error| why_lost(&error))
+}
+
+fn asked(path: &Path) -> io::Result<Description> {
+    let device = Device::with_path(path)?;
+    let identity = ioctl::identity(&device)?;
+    if !identity.captures {
+        return Err(io::Error::other(no_capture(&identity)));
+    }
+    let formats = device.enum_formats()?.into_iter().map(|format| {
+        let word = format.fourcc.to_string();
+        let readable = Format::from_word(&word).is_some();
+        FormatDescription { sizes: sizes(&device, format.fourcc), word, name: format.description, readable }
+    });
+    let formats = formats.collect();
+    let controls = ioctl::controls(&device)?.into_iter().map(|control| ControlDescription {
+        name: typed_name(&control.name),
+        minimum: control.minimum,
+        maximum: control.maximum,
+        step: control.step,
+        default: control.default,
+        value: ioctl::value(&device, control.id).ok(),
+        read_only: control.read_only,
+        inactive: control.inactive,
+        items: control.items.into_iter().map(|(index, item)| (index, item.to_string())).collect(),
+    });
+    let controls = controls.collect();
+    let ioctl::Identity { driver, card, bus, .. } = identity;
+    Ok(Description { driver, card, bus, formats, controls })
+}
+
+/// Why a node of this driver gives no frames.
+pub(super) fn no_capture(identity: &ioctl::Identity) -> String {
+    let ioctl::Identity { driver, card, .. } = identity;
+    let why = if identity.captures_in_planes {
+        "gives its frames in several planes, which is not supported"
+    } else {
+        "gives no frames: another node of the same camera may, or nobody writes to this one"
+    };
+    format!("{card} ({driver}) {why}")
+}
+
+fn sizes(device: &Device, fourcc: v4l::FourCC) -> Vec<SizeDescription> {
+    // A driver that lists no sizes is one that does any.
+    let sizes = device.enum_framesizes(fourcc).unwrap_or_default();
+    let described = sizes.into_iter().map(|size| {
+        let (smallest, largest, step) = match size.size {
+            FrameSizeEnum::Discrete(size) => ((size.width, size.height), (size.width, size.height), (1, 1)),
+            FrameSizeEnum::Stepwise(all) => (
+                (all.min_width, all.min_height),
+                (all.max_width, all.max_height),
+                (all.step_width, all.step_height),
+            ),
+        };
+        SizeDescription { smallest, largest, step, rates: rates(device, fourcc, largest) }
+    });
+    described.collect()
+}
+
+fn rates(device: &Device, fourcc: v4l::FourCC, (width, height): (u32, u32)) -> Vec<Rate> {
+    let intervals = device.enum_frameintervals(fourcc, width, height).unwrap_or_default();
+    let rate = |interval: Fraction| f64::from(interval.denominator) / f64::from(interval.numerator.max(1));
+    let rates = intervals.into_iter().map(|interval| match interval.interval {
+        FrameIntervalEnum::Discrete(interval) => Rate { slowest: rate(interval), fastest: rate(interval) },
+        FrameIntervalEnum::Stepwise(all) => Rate { slowest: rate(all.max), fastest: rate(all.min) },
+    });
+    rates.collect()
+}

@@ -1,0 +1,152 @@
+//! Format, size and rate: what is asked for, and what the camera then really does.
+//!
+//! Guarantees: what counts is what is read back. Of the formats wanted, in their order, the first that has the size
+//! and the rate is taken; where none has the rate, the first that has the size, with the rate that it has.
+
+use std::io;
+
+use v4l::parameters::Capabilities;
+use v4l::video::Capture;
+use v4l::video::capture::Parameters;
+use v4l::{Device, Fraction};
+
+use super::CameraSettings;
+use super::pixels::{Coding, Format, Layout};
+
+/// What the camera was brought to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Negotiated {
+    pub layout: Layout,
+    /// `None` where the driver does not say.
+    pub frames_per_second: Option<f64>,
+}
+
+#[derive(Debug)]
+pub(super) enum NotAgreed {
+    Io(io::Error),
+    /// The camera has no such thing; in words.
+    Unfit(String),
+}
+
+impl From<io::Error> for NotAgreed {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+pub(super) fn negotiate(device: &Device, settings: &CameraSettings) -> Result<Negotiated, NotAgreed> {
+    let now = device.format()?;
+    let (width, height) = settings.size.unwrap_or((now.width, now.height));
+    let offered: Vec<String> =
+        device.enum_formats()?.iter().map(|format| format.fourcc.to_string()).collect();
+    let (mut slower, mut instead) = (None, Vec::new());
+    for format in candidates(&settings.formats, &offered).map_err(NotAgreed::Unfit)? {
+        let fourcc = v4l::FourCC::new(format.word().as_bytes().try_into().expect("four characters"));
+        // Stride and size in bytes are for the driver to say.
+        let request = v4l::Format { width, height, fourcc, stride: 0, size: 0, ..now };
+        let got = device.set_format(&request)?;
+        if got.fourcc != fourcc || (settings.size.is_some() && (got.width, got.height) != (width, height)) {
+            instead.push(format!("{}x{} in {}", got.width, got.height, got.fourcc));
+            continue;
+        }
+        let frames_per_second = set_rate(device, settings.frames_per_second);
+        if has_rate(settings.frames_per_second, frames_per_second) {
+            return Ok(agreed(format, &got, frames_per_second));
+        }
+        slower.get_or_insert((format, request));
+    }
+    match slower {
+        Some((format, request)) => {
+            let got = device.set_format(&request)?;
+            Ok(agreed(format, &got, set_rate(device, settings.frames_per_second)))
+        }
+        None => Err(NotAgreed::Unfit(format!(
+            "{width}x{height}: the camera does not do this size, it gives {} instead; the sizes that `certiscope cameras` lists are allowed",
+            instead.join(", ")
+        ))),
+    }
+}
+
+fn agreed(format: Format, got: &v4l::Format, frames_per_second: Option<f64>) -> Negotiated {
+    let coding = Coding::of(got.colorspace, got.quantization);
+    let layout = Layout { format, width: got.width, height: got.height, stride: got.stride, coding };
+    Negotiated { layout, frames_per_second }
+}
+
+/// The formats to try, in their order.
+fn candidates(wanted: &[Format], offered: &[String]) -> Result<Vec<Format>, String> {
+    let offers = |format: &Format| offered.iter().any(|word| word == format.word());
+    let found: Vec<Format> = if wanted.is_empty() {
+        offered.iter().filter_map(|word| Format::from_word(word)).collect()
+    } else {
+        wanted.iter().copied().filter(offers).collect()
+    };
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let words = |formats: &[Format]| formats.iter().map(|f| f.word()).collect::<Vec<_>>().join(", ");
+    let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+    Err(if wanted.is_empty() {
+        format!("formats {offered}: none that can be read; {} can", words(&Format::ALL))
+    } else {
+        format!("format {}: the camera does not offer it; it offers {offered}", words(wanted))
+    })
+}
+
+/// The rate that the driver says it has; many do not know.
+fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
+    let parameters = match wanted {
+        Some(rate) => device.set_params(&Parameters::new(interval(rate))),
+        None => device.params(),
+    };
+    let parameters = parameters.ok()?;
+    let Fraction { numerator, denominator } = parameters.interval;
+    let told = parameters.capabilities.contains(Capabilities::TIME_PER_FRAME);
+    (told && numerator > 0 && denominator > 0).then(|| f64::from(denominator) / f64::from(numerator))
+}
+
+/// The time of one frame, to a thousandth of a frame a second.
+fn interval(rate: f64) -> Fraction {
+    Fraction::new(1000, (1000.0 * rate).round().max(1.0) as u32)
+}
+
+/// The same to one in a hundred: 29.97 is 30. A driver that does not say may have it.
+fn has_rate(wanted: Option<f64>, got: Option<f64>) -> bool {
+    wanted.zip(got).is_none_or(|(wanted, got)| (got / wanted - 1.0).abs() < 0.01)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_preference_decides_and_without_one_the_cameras_own_order() {
+        let camera = offered(&["H264", "YUYV", "MJPG"]);
+        assert_eq!(candidates(&[Format::Mjpg, Format::Yuyv], &camera), Ok(vec![Format::Mjpg, Format::Yuyv]));
+        assert_eq!(candidates(&[Format::Grey, Format::Yuyv], &camera), Ok(vec![Format::Yuyv]));
+        assert_eq!(candidates(&[], &camera), Ok(vec![Format::Yuyv, Format::Mjpg]));
+    }
+
+    #[test]
+    fn what_is_not_offered_is_told_with_what_is() {
+        let error = candidates(&[Format::Nv12], &offered(&["H264", "YUYV"])).unwrap_err();
+        assert!(error.contains("NV12") && error.contains("offers H264, YUYV"), "{error}");
+        let error = candidates(&[], &offered(&["H264"])).unwrap_err();
+        assert!(error.contains("formats H264") && error.contains("MJPG, YUYV"), "{error}");
+    }
+
+    #[test]
+    fn rates_are_fractions() {
+        for (rate, numerator, denominator) in [(30.0, 1000, 30_000), (29.97, 1000, 29_970), (0.5, 1000, 500)]
+        {
+            let Fraction { numerator: n, denominator: d } = interval(rate);
+            assert_eq!((n, d), (numerator, denominator));
+        }
+        assert!(has_rate(Some(30.0), Some(29.97)) && has_rate(None, Some(5.0)) && has_rate(Some(30.0), None));
+        assert!(!has_rate(Some(30.0), Some(25.0)) && !has_rate(Some(7.5), Some(15.0)));
+    }
+}

@@ -1,0 +1,419 @@
+//! Is what the camera gives worth a verdict? Judged buffer by buffer, from what the driver and the pixels say.
+//!
+//! Guarantees: a frame that the driver marks as broken, that cannot be read, that has the bytes of the one before, or
+//! that is dark or saturated is held back and counted, the first one too; it becomes trouble with a reason when several
+//! come in a row, and one good frame ends it. Gaps in the driver's sequence are counted over its wrap; a sequence that
+//! begins anew is no gap.
+//! Leaves out: pictures that are out of focus, moved or dirty. A sensor without any noise gives identical frames while
+//! nothing moves: `frozen_after = 0` is for those and for test sources.
+
+use std::time::{Duration, Instant};
+
+use crate::capture::{Channels, Drops, Picture, Samples, Stamp, Trouble, TroubleKind};
+
+/// Bad frames in a row that are trouble.
+const IN_A_ROW: u32 = 3;
+/// Frames that give way one after another to newer ones; no driver of ours has more buffers.
+const OVERTAKEN_IN_A_ROW: u32 = 4;
+/// Intervals without a frame that are a stall, and the least time.
+const STALL_INTERVALS: u32 = 3;
+const STALL_LEAST: Duration = Duration::from_secs(1);
+
+/// What counts as a frame of something.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// Identical frames in a row that are `frozen`; 0: identical frames are fine.
+    pub frozen_after: u32,
+    /// Mean level, 0 to 255, below which a frame is `dark`.
+    pub dark_below: f64,
+    /// Share of pixels at full scale, in all channels, above which a frame is `saturated`.
+    pub saturated_above: f64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { frozen_after: 5, dark_below: 4.0, saturated_above: 0.5 }
+    }
+}
+
+/// One buffer, as the driver gave it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Buffer<'a> {
+    pub bytes: &'a [u8],
+    pub sequence: u32,
+    pub marked_broken: bool,
+    pub exposed: Stamp,
+    /// Another frame is ready after this one.
+    pub newer_waits: bool,
+    /// The stamp is of the beginning of the exposure, not of the end of the frame.
+    pub at_start: bool,
+}
+
+/// What became of a frame.
+#[derive(Debug)]
+pub(super) enum Judged {
+    Good(Picture),
+    /// Held back; trouble once there were enough in a row.
+    Held(Option<Trouble>),
+}
+
+pub(super) struct Truth {
+    rules: Rules,
+    /// How long no frame may come.
+    patience: Duration,
+    interval: Duration,
+    heard: Instant,
+    sequence: Option<u32>,
+    /// Frames of this source, dropped ones included.
+    seen: u64,
+    /// The bytes last judged.
+    previous: Vec<u8>,
+    /// What was wrong with the frame last judged.
+    fault: Option<Trouble>,
+    faults_in_a_row: u32,
+    troubled: bool,
+    overtaken_in_a_row: u32,
+    drops: Drops,
+}
+
+impl Truth {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            patience: STALL_LEAST,
+            interval: Duration::ZERO,
+            heard: Instant::now(),
+            sequence: None,
+            seen: 0,
+            previous: Vec::new(),
+            fault: None,
+            faults_in_a_row: 0,
+            troubled: false,
+            overtaken_in_a_row: 0,
+            drops: Drops::default(),
+        }
+    }
+
+    /// A stream begins, at this rate if it is known.
+    pub(super) fn begin(&mut self, frames_per_second: Option<f64>, now: Instant) {
+        let interval = frames_per_second.map(|rate| Duration::try_from_secs_f64(1.0 / rate));
+        self.interval = interval.and_then(Result::ok).unwrap_or_default();
+        self.patience = STALL_LEAST.max(self.interval.saturating_mul(STALL_INTERVALS));
+        self.heard = now;
+        self.sequence = None;
+    }
+
+    pub(super) fn drops(&self) -> Drops {
+        self.drops
+    }
+
+    /// A frame came; its number in this source.
+    pub(super) fn arrived(&mut self, sequence: u32, now: Instant) -> u64 {
+        self.heard = now;
+        let step = self.sequence.map_or(1, |last| sequence.wrapping_sub(last));
+        self.sequence = Some(sequence);
+        // Half of all numbers ahead is behind: the driver began anew. The same again: it does not count.
+        let step = if (1..1 << 31).contains(&step) { u64::from(step) } else { 1 };
+        self.drops.driver += step - 1;
+        self.seen += step;
+        self.seen
+    }
+
+    /// Whether a newer frame is to be taken in this one's place. Not without end: a driver may always say so.
+    pub(super) fn is_overtaken(&mut self, buffer: &Buffer<'_>) -> bool {
+        let overtaken = buffer.newer_waits && self.overtaken_in_a_row < OVERTAKEN_IN_A_ROW;
+        if overtaken {
+            self.drops.stale += 1;
+            self.overtaken_in_a_row += 1;
+        } else {
+            self.overtaken_in_a_row = 0;
+        }
+        overtaken
+    }
+
+    /// Trouble was told, and no good frame has ended it.
+    pub(super) fn is_troubled(&self) -> bool {
+        self.troubled
+    }
+
+    /// Whether the frame was surely exposed at `moment` or later.
+    pub(super) fn is_exposed_since(&self, buffer: &Buffer<'_>, moment: Instant) -> bool {
+        let exposure = if buffer.at_start { Duration::ZERO } else { self.interval };
+        buffer.exposed.monotonic.checked_sub(exposure).is_some_and(|begin| begin >= moment)
+    }
+
+    /// How long there has been no frame.
+    pub(super) fn silent(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.heard)
+    }
+
+    /// No frame for too long.
+    pub(super) fn silence(&self, now: Instant) -> Option<Trouble> {
+        let silent = self.silent(now);
+        (silent > self.patience).then(|| Trouble {
+            kind: TroubleKind::Stalled,
+            reason: format!(
+                "the camera is there and has given no frame for {:.1} s; at least one in {:.1} s is expected",
+                silent.as_secs_f64(),
+                self.patience.as_secs_f64()
+            ),
+        })
+    }
+
+    /// Judges a frame; `read` makes a picture of its bytes.
+    pub(super) fn judge(
+        &mut self,
+        buffer: &Buffer<'_>,
+        read: impl FnOnce(&[u8]) -> Result<Picture, String>,
+    ) -> Judged {
+        if buffer.marked_broken {
+            return self.hold(broken("the driver marks the frame as damaged"));
+        }
+        if buffer.bytes.is_empty() {
+            return self.hold(broken("the frame is empty"));
+        }
+        if self.rules.frozen_after > 0 && buffer.bytes == self.previous {
+            let frozen = || {
+                Trouble {
+                kind: TroubleKind::Frozen,
+                reason: "the camera gives the very same bytes again and again; if nothing before it moves and its pictures have no noise, set frozen_after = 0".to_owned(),
+            }
+            };
+            // A lens that is covered is dark, also where the black has no noise.
+            let fault = self.fault.take().unwrap_or_else(frozen);
+            return self.hold(fault);
+        }
+        self.previous.clear();
+        self.previous.extend_from_slice(buffer.bytes);
+        match read(buffer.bytes) {
+            Err(why) => self.hold(broken(&why)),
+            Ok(picture) => match self.rules.light(&picture) {
+                Some(fault) => self.hold(fault),
+                None => {
+                    self.fault = None;
+                    self.faults_in_a_row = 0;
+                    self.troubled = false;
+                    Judged::Good(picture)
+                }
+            },
+        }
+    }
+
+    fn hold(&mut self, fault: Trouble) -> Judged {
+        match fault.kind {
+            TroubleKind::Broken => self.drops.broken += 1,
+            _ => self.drops.stale += 1,
+        }
+        self.faults_in_a_row = self.faults_in_a_row.saturating_add(1);
+        let enough = match fault.kind {
+            TroubleKind::Frozen => self.rules.frozen_after,
+            _ => IN_A_ROW,
+        };
+        let trouble = (self.faults_in_a_row >= enough).then(|| fault.clone());
+        self.troubled |= trouble.is_some();
+        self.fault = Some(fault);
+        Judged::Held(trouble)
+    }
+}
+
+fn broken(why: &str) -> Trouble {
+    Trouble {
+        kind: TroubleKind::Broken,
+        reason: format!("frames cannot be used: {why}; look at the cable, the port and the rate"),
+    }
+}
+
+impl Rules {
+    /// What is wrong with the light of a picture.
+    fn light(&self, picture: &Picture) -> Option<Trouble> {
+        let Samples::Eight(samples) = &picture.samples else {
+            return None; // no camera here gives more
+        };
+        let sum: u64 =
+            samples.chunks(4096).map(|part| u64::from(part.iter().map(|&v| u32::from(v)).sum::<u32>())).sum();
+        let mean = sum as f64 / samples.len() as f64;
+        if mean < self.dark_below {
+            let reason = format!(
+                "mean level {mean:.1} of 255, below dark_below = {}; is the light on, the lens open, the exposure long enough?",
+                self.dark_below
+            );
+            return Some(Trouble { kind: TroubleKind::Dark, reason });
+        }
+        let full = match picture.channels {
+            Channels::Grey => samples.iter().filter(|&&v| v == 255).count(),
+            Channels::Rgb => samples.as_chunks().0.iter().filter(|pixel| **pixel == [255; 3]).count(),
+        };
+        let share = full as f64 / (f64::from(picture.width) * f64::from(picture.height));
+        (share > self.saturated_above).then(|| Trouble {
+            kind: TroubleKind::Saturated,
+            reason: format!(
+                "{:.0} % of the pixels at full scale, above saturated_above = {}; is the exposure too long or the light too close?",
+                100.0 * share,
+                self.saturated_above
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The picture that the tests' buffers hold: 8x8 grey, as they lie.
+    fn grey(bytes: &[u8]) -> Result<Picture, String> {
+        let samples = bytes.get(..64).ok_or("short")?.to_vec();
+        let samples = Samples::Eight(samples);
+        Ok(Picture { width: 8, height: 8, channels: Channels::Grey, samples })
+    }
+
+    fn buffer(bytes: &[u8]) -> Buffer<'_> {
+        Buffer {
+            bytes,
+            sequence: 0,
+            marked_broken: false,
+            exposed: Stamp::now(),
+            newer_waits: false,
+            at_start: true,
+        }
+    }
+
+    fn frame(level: u8) -> Vec<u8> {
+        vec![level; 64]
+    }
+
+    /// Judges the frames in turn: `.` good, `-` held back, else the first letter of the trouble.
+    fn fates<'a>(truth: &mut Truth, frames: impl IntoIterator<Item = &'a Vec<u8>>) -> String {
+        let fate = |frame: &Vec<u8>| match truth.judge(&buffer(frame), grey) {
+            Judged::Good(_) => '.',
+            Judged::Held(None) => '-',
+            Judged::Held(Some(trouble)) => format!("{:?}", trouble.kind).chars().next().unwrap(),
+        };
+        frames.into_iter().map(fate).collect()
+    }
+
+    #[test]
+    fn identical_frames_are_held_back_at_once_and_frozen_after_five() {
+        let mut truth = Truth::new(Rules::default());
+        let (one, two) = (frame(90), frame(91));
+        let frames = [&one, &two, &two, &one, &one, &one, &one, &one, &one, &one, &two, &one];
+        assert_eq!(fates(&mut truth, frames), "..-.----FF..");
+        assert_eq!(truth.drops(), Drops { stale: 7, ..Drops::default() });
+    }
+
+    #[test]
+    fn identical_frames_are_fine_where_they_are_said_to_be() {
+        let mut truth = Truth::new(Rules { frozen_after: 0, ..Rules::default() });
+        assert_eq!(fates(&mut truth, [&frame(90); 9]), ".........");
+    }
+
+    #[test]
+    fn a_covered_lens_is_dark_and_not_frozen() {
+        let mut truth = Truth::new(Rules::default());
+        let frames = [frame(90), frame(0), frame(0), frame(1), frame(1), frame(2), frame(90)];
+        assert_eq!(fates(&mut truth, &frames), ".--DDD.");
+        assert_eq!(truth.drops().stale, 5);
+    }
+
+    #[test]
+    fn light_is_judged_by_the_rules_at_their_edges() {
+        let rules = Rules::default();
+        let part_full = |full: usize| [vec![255; full], vec![100; 64 - full]].concat();
+        let light = |rules: Rules, bytes: &[u8]| rules.light(&grey(bytes).unwrap()).map(|t| t.kind);
+        assert_eq!(light(rules, &frame(3)), Some(TroubleKind::Dark));
+        assert_eq!(light(rules, &frame(4)), None);
+        assert_eq!(light(rules, &part_full(32)), None);
+        assert_eq!(light(rules, &part_full(33)), Some(TroubleKind::Saturated));
+        let off = Rules { dark_below: 0.0, saturated_above: 1.0, ..rules };
+        assert_eq!(light(off, &frame(0)), None);
+        assert_eq!(light(off, &frame(255)), None);
+        // A bright red part is not a saturated picture.
+        let red = Samples::Eight([255, 10, 10].repeat(64));
+        let red = Picture { width: 8, height: 8, channels: Channels::Rgb, samples: red };
+        assert_eq!(rules.light(&red), None);
+    }
+
+    #[test]
+    fn broken_frames_are_trouble_from_the_third_in_a_row() {
+        let mut truth = Truth::new(Rules::default());
+        let (good, short) =
+            ([frame(90), frame(91), frame(92)], vec![vec![1; 9], vec![2; 9], vec![3; 9], vec![4; 9]]);
+        let frames = [&short[0], &short[1], &good[0], &short[0], &short[1], &short[2], &short[3], &good[1]];
+        assert_eq!(fates(&mut truth, frames), "--.--BB.");
+        assert_eq!(truth.drops(), Drops { broken: 6, ..Drops::default() });
+        let marked = frame(70);
+        let marked = Buffer { marked_broken: true, ..buffer(&marked) };
+        assert!(matches!(truth.judge(&marked, grey), Judged::Held(None)));
+        assert!(matches!(truth.judge(&buffer(&[]), grey), Judged::Held(None)));
+        let Judged::Held(Some(trouble)) = truth.judge(&marked, grey) else { panic!("the third") };
+        assert!(trouble.reason.contains("marks the frame"), "{}", trouble.reason);
+    }
+
+    #[test]
+    fn trouble_lasts_until_a_good_frame() {
+        let mut truth = Truth::new(Rules::default());
+        let steps = [(0, false), (1, false), (2, true), (3, true), (90, false), (1, false)];
+        for (level, troubled) in steps {
+            fates(&mut truth, [&frame(level)]);
+            assert_eq!(truth.is_troubled(), troubled, "level {level}");
+        }
+    }
+
+    #[test]
+    fn a_frame_gives_way_to_a_newer_one_but_not_for_ever() {
+        let mut truth = Truth::new(Rules::default());
+        let bytes = frame(90);
+        let alone = buffer(&bytes);
+        let overtaken = Buffer { newer_waits: true, ..alone };
+        let given_way = [overtaken; 6].map(|buffer| truth.is_overtaken(&buffer));
+        assert_eq!(given_way, [true, true, true, true, false, true]);
+        assert!(!truth.is_overtaken(&alone));
+        assert_eq!(truth.drops().stale, 5);
+    }
+
+    #[test]
+    fn gaps_are_counted_over_the_wrap_and_a_new_beginning_is_none() {
+        let now = Instant::now();
+        let count = |sequences: &[u32]| {
+            let mut truth = Truth::new(Rules::default());
+            let seen = sequences.iter().map(|&sequence| truth.arrived(sequence, now)).last().unwrap();
+            (truth.drops().driver, seen)
+        };
+        assert_eq!(count(&[7, 8, 9]), (0, 3));
+        assert_eq!(count(&[7, 9, 13]), (4, 7));
+        assert_eq!(count(&[u32::MAX - 1, u32::MAX, 0, 1]), (0, 4));
+        assert_eq!(count(&[u32::MAX, 2]), (2, 4));
+        assert_eq!(count(&[1000, 0, 1]), (0, 3));
+        assert_eq!(count(&[0, 0, 0]), (0, 3));
+        let mut truth = Truth::new(Rules::default());
+        truth.arrived(5, now);
+        truth.begin(None, now);
+        truth.arrived(50, now);
+        assert_eq!(truth.drops().driver, 0, "a stream that is opened anew");
+    }
+
+    #[test]
+    fn silence_is_a_stall_after_three_intervals_and_a_second_at_least() {
+        let now = Instant::now();
+        for (rate, patience) in [(Some(30.0), 1.0), (Some(0.5), 6.0), (None, 1.0), (Some(0.0), 1.0)] {
+            let mut truth = Truth::new(Rules::default());
+            truth.begin(rate, now);
+            let after = |seconds: f64| truth.silence(now + Duration::from_secs_f64(seconds)).map(|t| t.kind);
+            assert_eq!(after(patience - 0.05), None, "{rate:?}");
+            assert_eq!(after(patience + 0.05), Some(TroubleKind::Stalled), "{rate:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_counts_as_exposed_after_a_moment_when_its_exposure_cannot_have_begun_before() {
+        let mut truth = Truth::new(Rules::default());
+        let moment = Instant::now();
+        truth.begin(Some(10.0), moment);
+        let at = |milliseconds, at_start| {
+            let monotonic = moment + Duration::from_millis(milliseconds);
+            let exposed = Stamp { wall: jiff::Timestamp::now(), monotonic };
+            truth.is_exposed_since(&Buffer { exposed, at_start, ..buffer(&[1]) }, moment)
+        };
+        assert!(at(0, true) && at(100, false));
+        assert!(!at(99, false), "exposed for up to an interval before its end");
+    }
+}

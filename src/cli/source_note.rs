@@ -1,0 +1,125 @@
+//! `source.json`: which camera gave the pictures that lie beside it. `collect` writes it, `calibrate` reads it, so that
+//! a detector is not used behind a camera that gives other pixels.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::manifest::CameraFormat;
+use crate::capture::Camera;
+
+const FILE: &str = "source.json";
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct SourceNote {
+    device: String,
+    driver: String,
+    format: String,
+    width_px: u32,
+    height_px: u32,
+    frames_per_second: f64,
+}
+
+impl SourceNote {
+    fn format(self) -> CameraFormat {
+        CameraFormat { format: self.format, width: self.width_px, height: self.height_px }
+    }
+}
+
+/// Notes the camera in the folder; pictures of another format or size do not go beside those that are there.
+pub(super) fn write(folder: &Path, camera: &Camera) -> anyhow::Result<()> {
+    let file = folder.join(FILE);
+    let note = SourceNote {
+        device: camera.device.clone(),
+        driver: camera.driver.clone(),
+        format: camera.format.clone(),
+        width_px: camera.width,
+        height_px: camera.height,
+        frames_per_second: camera.frames_per_second,
+    };
+    let text = serde_json::to_string_pretty(&note)?;
+    let now = note.format();
+    match read(&file)? {
+        Some(before) if before != now => {
+            bail!(
+                "{}: the pictures there are {before}, the camera gives {now} now; a folder of their own is needed",
+                file.display()
+            )
+        }
+        Some(_) => Ok(()),
+        None => fs::write(&file, text + "\n").with_context(|| file.display().to_string()),
+    }
+}
+
+/// What gave the pictures of this folder, noted in it or, as `collect` lays them out, beside it.
+pub(super) fn of_pictures(pictures: &Path) -> anyhow::Result<Option<CameraFormat>> {
+    let at = || pictures.display().to_string();
+    let folder = pictures.canonicalize().with_context(at)?;
+    match read(&folder.join(FILE))? {
+        None => folder.parent().map_or(Ok(None), |parent| read(&parent.join(FILE))),
+        found => Ok(found),
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Option<CameraFormat>> {
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(|| file.display().to_string())?,
+    };
+    let note: SourceNote = serde_json::from_str(&text).with_context(|| {
+        format!("{}: not a note that `collect` wrote; remove it if it is yours", file.display())
+    })?;
+    Ok(Some(note.format()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera(format: &str, width: u32) -> Camera {
+        Camera {
+            device: "/dev/v4l/by-id/usb-x".into(),
+            path: "/dev/video0".into(),
+            driver: "uvcvideo".into(),
+            format: format.into(),
+            width,
+            height: 480,
+            frames_per_second: 29.97,
+            controls_drifted: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_note_of_a_folder_is_found_from_its_pictures() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = folder.path().join("good");
+        fs::create_dir(&good).unwrap();
+        assert_eq!(of_pictures(&good).unwrap(), None);
+        write(folder.path(), &camera("YUYV", 640)).unwrap();
+        let noted = Some(CameraFormat { format: "YUYV".into(), width: 640, height: 480 });
+        assert_eq!(of_pictures(&good).unwrap(), noted);
+        assert_eq!(of_pictures(folder.path()).unwrap(), noted);
+    }
+
+    #[test]
+    fn other_pixels_do_not_go_into_the_same_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &camera("YUYV", 640)).unwrap();
+        write(folder.path(), &camera("YUYV", 640)).unwrap();
+        for other in [camera("MJPG", 640), camera("YUYV", 1280)] {
+            let error = write(folder.path(), &other).unwrap_err().to_string();
+            assert!(error.contains("YUYV 640x480") && error.contains(&other.format), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_not_taken_for_a_note() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), "{}").unwrap();
+        let error = format!("{:#}", of_pictures(folder.path()).unwrap_err());
+        assert!(error.contains("not a note that `collect` wrote"), "{error}");
+    }
+}

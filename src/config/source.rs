@@ -1,0 +1,166 @@
+//! `[station.source]`: where frames come from, each kind with its own keys.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::section::{Problems, Section};
+use crate::capture::camera::{CameraSettings, Format, Rules};
+use crate::capture::folder::FolderSettings;
+use crate::capture::simulator::SimulatorSettings;
+
+/// Where frames come from, and what happens when they come faster than they are inspected.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    pub kind: SourceKind,
+    pub delivery: Delivery,
+}
+
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    Folder(FolderSettings),
+    Simulator(SimulatorSettings),
+    Camera(CameraSettings),
+}
+
+/// What the capture thread does while inference is busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// Wait: every frame is inspected (folders).
+    Every,
+    /// Keep only the newest; the others are dropped and counted (cameras and conveyors).
+    Latest,
+}
+
+pub(super) fn read_source(
+    mut section: Section<'_>,
+    base: &Path,
+    problems: &Problems,
+) -> Option<SourceConfig> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        Folder,
+        Simulator,
+        Camera,
+    }
+    let kind = section.required::<Kind>("kind", "\"camera\", \"folder\" or \"simulator\"");
+    let delivery = section.optional::<Delivery>("delivery");
+    let (kind, usual) = match kind? {
+        Kind::Folder => {
+            let path = section.required::<PathBuf>("path", "a folder of pictures");
+            let frames_per_second = read_rate(&mut section, problems);
+            let repeat = section.or("repeat", false);
+            section.finish();
+            let settings = FolderSettings { path: base.join(path?), frames_per_second, repeat };
+            (SourceKind::Folder(settings), Delivery::Every)
+        }
+        Kind::Simulator => {
+            let plain = SimulatorSettings::default();
+            let settings = SimulatorSettings {
+                parts_per_second: read_rate(&mut section, problems),
+                seed: section.or("seed", plain.seed),
+                width: section.or("width_px", plain.width),
+                height: section.or("height_px", plain.height),
+                defect_rate: section.or("defect_rate", plain.defect_rate),
+                defect_contrast: section.or("defect_contrast", plain.defect_contrast),
+                count: section.optional("count"),
+            };
+            section.finish();
+            (SourceKind::Simulator(settings), Delivery::Latest)
+        }
+        Kind::Camera => {
+            if delivery == Some(Delivery::Every) {
+                problems.add(format!(
+                    "{} = \"every\": a camera does not wait, its frames would grow old; \"latest\" is allowed",
+                    section.key("delivery")
+                ));
+            }
+            (SourceKind::Camera(read_camera(section, problems)?), Delivery::Latest)
+        }
+    };
+    Some(SourceConfig { kind, delivery: delivery.unwrap_or(usual) })
+}
+
+fn read_rate(section: &mut Section<'_>, problems: &Problems) -> Option<f64> {
+    let rate = section.optional::<f64>("frames_per_second")?;
+    if !(0.001..=1000.0).contains(&rate) {
+        problems.add(format!(
+            "{} = {rate}: not a rate; 0.001 to 1000 are allowed, or leave it out to go as fast as it goes",
+            section.key("frames_per_second")
+        ));
+    }
+    Some(rate)
+}
+
+fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSettings> {
+    let device = section.required::<PathBuf>(
+        "device",
+        "a name below /dev/v4l/by-id or by-path, as `certiscope cameras` lists them",
+    );
+    if let Some(device) = device.as_ref().filter(|device| !device.is_absolute()) {
+        problems.add(format!(
+            "{} = {}: not a whole path; one such as /dev/v4l/by-id/usb-... is allowed",
+            section.key("device"),
+            device.display()
+        ));
+    }
+    let mut side = |key| {
+        let side = section.required::<u32>(key, "a size that `certiscope cameras` lists")?;
+        if !(8..=16_384).contains(&side) {
+            problems.add(format!("{} = {side}: no such picture; 8 to 16384 are allowed", section.key(key)));
+        }
+        Some(side)
+    };
+    let (width, height) = (side("width_px"), side("height_px"));
+    let frames_per_second = read_rate(&mut section, problems);
+    let formats = section.optional::<Vec<Format>>("format");
+    if formats.as_ref().is_some_and(Vec::is_empty) {
+        problems.add(format!(
+            "{} = []: no format is left; name some, or leave it out for the first that the camera offers",
+            section.key("format")
+        ));
+    }
+    let usual = Rules::default();
+    let rules = Rules {
+        frozen_after: section.or("frozen_after", usual.frozen_after),
+        dark_below: section.or("dark_below", usual.dark_below),
+        saturated_above: section.or("saturated_above", usual.saturated_above),
+    };
+    for (key, value, most) in
+        [("dark_below", rules.dark_below, 255.0), ("saturated_above", rules.saturated_above, 1.0)]
+    {
+        if !(0.0..=most).contains(&value) {
+            problems.add(format!("{} = {value}: out of range; 0 to {most} is allowed", section.key(key)));
+        }
+    }
+    let controls = read_controls(&mut section, problems);
+    section.finish();
+    let size = Some((width?, height?));
+    Some(CameraSettings {
+        device: device?,
+        size,
+        frames_per_second,
+        formats: formats.unwrap_or_default(),
+        controls,
+        rules,
+        calibrated: None,
+    })
+}
+
+/// Any name: only the camera knows which it has.
+fn read_controls(section: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, i64> {
+    let controls = section.optional::<BTreeMap<String, toml::Value>>("controls").unwrap_or_default();
+    let number = |(name, value): (String, toml::Value)| match value {
+        toml::Value::Integer(number) => Some((name, number)),
+        toml::Value::Boolean(on) => Some((name, i64::from(on))),
+        other => {
+            problems.add(format!(
+                "{}.{name} = {other}: not a control's value; a whole number, true or false is allowed",
+                section.key("controls")
+            ));
+            None
+        }
+    };
+    controls.into_iter().filter_map(number).collect()
+}
