@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::clocks::Clocks;
 use super::handover::Handover;
+use crate::capture::trigger::Triggers;
 use crate::capture::{Camera, Drops, Frame, Trouble};
 use crate::health::Pulse;
 use crate::inspection::FrameSeed;
@@ -39,6 +40,8 @@ pub(super) struct Live {
     fixed: Fixed,
     pub handover: Handover,
     pub store: StoreHandle,
+    /// Where the line asks for frames.
+    pub triggers: Option<Triggers>,
     pub pulses: Pulses,
     states: Mutex<States>,
     /// Inspections on their way to the disk.
@@ -89,11 +92,18 @@ pub(super) enum Fault {
 }
 
 impl Live {
-    pub(super) fn new(fixed: Fixed, handover: Handover, store: StoreHandle, inference: Pulse) -> Self {
+    pub(super) fn new(
+        fixed: Fixed,
+        handover: Handover,
+        store: StoreHandle,
+        triggers: Option<Triggers>,
+        inference: Pulse,
+    ) -> Self {
         Self {
             fixed,
             handover,
             store,
+            triggers,
             pulses: Pulses { inference, ..Pulses::default() },
             states: Mutex::new(States {
                 source: Source { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
@@ -149,6 +159,7 @@ impl Live {
                 ("evidence", self.evidence_lost.load(Ordering::Relaxed)),
             ]
             .into(),
+            triggers: self.triggers.as_ref().map(Triggers::counts),
             queues: [
                 ("frames", self.handover.waiting() as u64),
                 ("record", self.to_record.load(Ordering::Relaxed)),

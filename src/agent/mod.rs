@@ -29,12 +29,14 @@ use uuid::Uuid;
 use crate::bundle::Bundle;
 use crate::capture::folder::FolderSource;
 use crate::capture::simulator::Simulator;
+use crate::capture::trigger::Gate;
 use crate::capture::{CaptureError, Frame, FrameSource};
 use crate::config::{Config, SourceConfig, SourceKind, StationConfig};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspection::Inspection;
 use crate::inspector::{Inspector, InspectorSettings};
+use crate::publish::Commands;
 use crate::publish::wire::Provider;
 use crate::retention::Retention;
 use crate::store::{Boot, Origin, Store, StoreError, StoreThread};
@@ -218,8 +220,11 @@ impl Station {
         };
         let handover = Handover::new(config.station.source.delivery);
         let inference = self.inspector.pulse().clone();
-        let live = Arc::new(Live::new(fixed, handover, store.clone(), inference));
-        let network = Network::start(config, &self.origin, &live).map_err(AgentError::Refused)?;
+        let (mut gate, line) = Gate::new(self.source, config.station.source.trigger);
+        let triggers = line.as_ref().map(|(triggers, _)| triggers.clone());
+        let commands = line.map(|(triggers, answers)| Commands::new(triggers, answers));
+        let live = Arc::new(Live::new(fixed, handover, store.clone(), triggers, inference));
+        let network = Network::start(config, &self.origin, &live, commands).map_err(AgentError::Refused)?;
         let recorder = Recorder {
             live: Arc::clone(&live),
             origin: self.origin.clone(),
@@ -238,7 +243,7 @@ impl Station {
             others: vec![("publish", network.watched())],
         };
         let mut retention = Retention::new(store.clone(), self.evidence_folder, config.limits);
-        let (mut source, mut inspector, origin) = (self.source, self.inspector, self.origin);
+        let (mut inspector, origin) = (self.inspector, self.origin);
 
         let mut threads = Threads::new(&live, stop);
         let summary = (|| {
@@ -255,7 +260,7 @@ impl Station {
             })?;
             threads.start("inference", move |live, _| infer(&mut inspector, live, &to_record))?;
             threads.start("capture", move |live, stop| {
-                capture(source.as_mut(), stop, live);
+                capture(&mut gate, stop, live);
                 Ok(())
             })?;
             recorder.run(inspected, observe)

@@ -11,7 +11,7 @@ use super::supervise::HasEnded;
 use crate::config::Config;
 use crate::metrics;
 use crate::publish::wire::Snapshot;
-use crate::publish::{Connection, Pump, Timing};
+use crate::publish::{Commands, Connection, Pump, Timing};
 use crate::store::{Origin, StoreError};
 
 /// A small runtime of their own, with one thread, `network`.
@@ -23,7 +23,12 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn start(config: &Config, origin: &Origin, live: &Arc<Live>) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        config: &Config,
+        origin: &Origin,
+        live: &Arc<Live>,
+        commands: Option<Commands>,
+    ) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("network")
@@ -41,6 +46,7 @@ impl Network {
             store: live.store.clone(),
             snapshot: snapshots,
             connection,
+            commands,
             shutdown: asked,
             pulse: live.pulses.publish.clone(),
         };

@@ -7,6 +7,7 @@
 mod section;
 #[cfg(test)]
 mod tests;
+mod trigger;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
+use crate::capture::trigger::Trigger;
 use crate::diffusion::onnx::{OnUnavailable, Provider, SessionSettings};
 use crate::evidence::Keep;
 use crate::preprocess::Region;
@@ -71,6 +73,7 @@ pub struct StationConfig {
 pub struct SourceConfig {
     pub kind: SourceKind,
     pub delivery: Delivery,
+    pub trigger: Trigger,
 }
 
 #[derive(Debug, Clone)]
@@ -243,6 +246,7 @@ fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Op
     }
     let kind = section.required::<Kind>("kind", "\"folder\" or \"simulator\"");
     let delivery = section.optional::<Delivery>("delivery");
+    let trigger = trigger::read_trigger(&mut section, delivery, problems);
     let rate = |section: &mut Section<'_>| {
         let rate = section.optional::<f64>("frames_per_second");
         if rate.is_some_and(|rate| !(0.001..=1000.0).contains(&rate)) {
@@ -278,7 +282,11 @@ fn read_source(mut section: Section<'_>, base: &Path, problems: &Problems) -> Op
             (SourceKind::Simulator(settings), Delivery::Latest)
         }
     };
-    Some(SourceConfig { kind, delivery: delivery.unwrap_or(usual) })
+    Some(SourceConfig {
+        kind,
+        delivery: trigger::delivery(trigger?, delivery.unwrap_or(usual)),
+        trigger: trigger?,
+    })
 }
 
 fn read_region(mut section: Section<'_>) -> Option<Region> {

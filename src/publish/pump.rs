@@ -17,7 +17,7 @@ use super::pace::Pace;
 use super::refusal::{Retry, Suspects};
 use super::session::{Broken, Session};
 use super::wire::{self, AgentState, Snapshot};
-use super::{BrokerError, BrokerSettings, Connection, Fault, Topics};
+use super::{BrokerError, BrokerSettings, Commands, Connection, Fault, Topics};
 use crate::health::Pulse;
 use crate::store::{Backlog, Origin, RowId, StoreError, StoreHandle};
 
@@ -64,6 +64,8 @@ pub struct Pump {
     pub store: StoreHandle,
     pub snapshot: watch::Receiver<Snapshot>,
     pub connection: watch::Sender<Connection>,
+    /// Where the line may ask for something.
+    pub commands: Option<Commands>,
     /// True once everything is committed and the pump shall drain and leave.
     pub shutdown: watch::Receiver<bool>,
     pub pulse: Pulse,

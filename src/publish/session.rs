@@ -16,18 +16,22 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use super::Fault;
 use super::lane::{Lane, Shown, Stretch};
-use super::link::{Class, Letter, Limits, Link, Report};
+use super::link::{Class, Letter, Limits, Link, Message, Report};
 use super::pump::{Course, Pump, asked};
 use super::wire::{self, AgentState};
-use crate::store::{Backlog, Message, RowId, StoreError};
+use super::{Commands, Fault};
+use crate::capture::trigger::Answer;
+use crate::store::{self, Backlog, RowId, StoreError};
 
 /// Verdicts that may be unanswered; well below what [`Link`] and a broker's default (20) hold.
 const WINDOW: usize = 16;
 
 /// Of what the broker takes, what is kept for `last` and `status`.
 const SHOWN: usize = 2;
+
+/// And for answers to commands; more of them wait.
+const ANSWERS: usize = 2;
 
 /// Acknowledged rows that are taken out of the outbox together, at the latest each second.
 const ACKNOWLEDGED_BATCH: usize = 32;
@@ -39,6 +43,7 @@ pub(super) enum Sent {
     Verdict(RowId),
     Last,
     Status,
+    Answer,
     Stopped,
     Heartbeat,
 }
@@ -80,6 +85,8 @@ pub(super) struct Session<'a> {
     last_due: bool,
     last: Shown<RowId>,
     status: Shown<String>,
+    /// Answers to commands that the broker has not answered for.
+    answers_in_flight: usize,
     /// Set once shutdown is asked: when draining ends.
     leaving: Option<Instant>,
 }
@@ -99,11 +106,12 @@ impl<'a> Session<'a> {
             live: Stretch { sent: before, until: RowId::END, may_have_more: true },
             backlog: Stretch { sent: RowId::START, until: before, may_have_more: true },
             in_flight: BTreeMap::new(),
-            most_in_flight: limits.unacknowledged.saturating_sub(SHOWN).clamp(1, WINDOW),
+            most_in_flight: limits.unacknowledged.saturating_sub(SHOWN + ANSWERS).clamp(1, WINDOW),
             course,
             last_due: true,
             last: Shown::new(RowId::START),
             status: Shown::new(String::new()),
+            answers_in_flight: 0,
             leaving: None,
         }
     }
@@ -121,6 +129,7 @@ impl<'a> Session<'a> {
         let mut seconds = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_status().await?;
+        self.subscribe()?;
         loop {
             self.pump.pulse.idle();
             self.send_live().await?;
@@ -135,8 +144,13 @@ impl<'a> Session<'a> {
                 report = self.link.next() => match report? {
                     Report::Acknowledged(sent) => self.acknowledged(sent).await?,
                     Report::Refused(sent, why) => self.refused(sent, why).await?,
+                    Report::Heard(message) => self.heard(message),
+                    Report::Deaf(why) => self.deaf(why),
                     Report::Connected(_) | Report::Closed => {}
                 },
+                answer = answer(&mut self.pump.commands), if self.answers_in_flight < ANSWERS => {
+                    self.send_answer(&answer)?;
+                }
                 changed = self.newest.changed() => {
                     changed.map_err(|_| StoreError::Ended)?;
                     self.live.may_have_more = true;
@@ -153,6 +167,35 @@ impl<'a> Session<'a> {
                 () = passed(next) => {}
             }
         }
+    }
+
+    fn subscribe(&mut self) -> Result<(), Fault> {
+        let Some(commands) = &mut self.pump.commands else { return Ok(()) };
+        commands.connected();
+        self.link.subscribe(self.pump.topics.trigger())
+    }
+
+    fn heard(&mut self, message: Message) {
+        if let Some(commands) = &mut self.pump.commands {
+            commands.heard(message);
+        }
+    }
+
+    fn deaf(&self, why: &str) {
+        let topic = self.pump.topics.trigger();
+        let fault = format!("{topic}: the broker lets nothing be heard there: {why}; check its access rules");
+        tracing::error!("{fault}");
+        self.pump.pulse.failed(fault);
+    }
+
+    fn send_answer(&mut self, answer: &Answer) -> Result<(), Fault> {
+        self.answers_in_flight += 1;
+        let letter = Letter {
+            topic: self.pump.topics.trigger_ack(),
+            payload: wire::trigger_ack(self.pump.origin.boot_id, answer),
+            class: Class::Acknowledged,
+        };
+        self.link.publish(letter, Sent::Answer)
     }
 
     async fn send_live(&mut self) -> Result<(), Broken> {
@@ -204,7 +247,7 @@ impl<'a> Session<'a> {
         Ok(count)
     }
 
-    fn send(&mut self, message: Message, lane: Lane) -> Result<(), Fault> {
+    fn send(&mut self, message: store::Message, lane: Lane) -> Result<(), Fault> {
         self.in_flight.insert(message.row, lane);
         let payload = if lane == Lane::Live { message.text } else { wire::as_historical(&message.text) };
         let letter = Letter { topic: self.pump.topics.verdict(), payload, class: Class::Acknowledged };
@@ -327,6 +370,7 @@ impl<'a> Session<'a> {
             }
             Sent::Last => self.last.in_flight = false,
             Sent::Status => self.status.in_flight = false,
+            Sent::Answer => self.answers_in_flight -= 1,
             Sent::Stopped | Sent::Heartbeat => {}
         }
         Ok(())
@@ -342,6 +386,10 @@ impl<'a> Session<'a> {
             }
             Sent::Last => self.last.refused("last", &why),
             Sent::Status => self.status.refused("status", &why),
+            Sent::Answer => {
+                self.answers_in_flight -= 1;
+                tracing::warn!("the broker does not take the answer to a trigger: {why}");
+            }
             Sent::Stopped | Sent::Heartbeat => {}
         }
         Ok(())
@@ -377,7 +425,9 @@ impl<'a> Session<'a> {
 
     fn drained(&self) -> bool {
         let shown = !self.last_due && !self.last.in_flight || self.course.suspects.one_by_one();
-        self.nothing_waits() && shown
+        let answered =
+            self.answers_in_flight == 0 && self.pump.commands.as_ref().is_none_or(Commands::all_answered);
+        self.nothing_waits() && shown && answered
     }
 
     /// Says `stopped` and disconnects in order, so that the will stays unsaid.
@@ -397,6 +447,7 @@ impl<'a> Session<'a> {
                     Report::Closed => return Ok(()),
                     // A row refused now is refused again at the next start.
                     Report::Acknowledged(_) | Report::Refused(..) | Report::Connected(_) => {}
+                    Report::Heard(_) | Report::Deaf(_) => {}
                 }
             }
         };
@@ -405,6 +456,14 @@ impl<'a> Session<'a> {
         tokio::time::timeout(limit, farewell).await.unwrap_or(unheard)?;
         tracing::info!(station = &*self.pump.origin.station, left, "left the broker");
         Ok(())
+    }
+}
+
+/// The next answer to a command; never, where there are no commands.
+async fn answer(commands: &mut Option<Commands>) -> Answer {
+    match commands {
+        Some(commands) => commands.answer().await,
+        None => std::future::pending().await,
     }
 }
 

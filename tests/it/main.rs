@@ -19,4 +19,5 @@ mod status;
 mod store;
 mod storm;
 mod support;
+mod trigger;
 mod year;

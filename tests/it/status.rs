@@ -33,7 +33,10 @@ fn status_and_metrics_say_the_same() {
         status["queues"].as_object().unwrap().keys().collect::<Vec<_>>(),
         ["frames", "record", "store"]
     );
-    assert_eq!(status["drops"].as_object().unwrap().keys().collect::<Vec<_>>(), ["evidence", "newer_frame"]);
+    assert_eq!(
+        status["drops"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["broken", "driver", "evidence", "newer_frame", "stale"]
+    );
 
     let answer = get(port, "/metrics");
     assert!(
