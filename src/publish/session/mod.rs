@@ -192,7 +192,10 @@ impl<'a> Session<'a> {
                 answer = answer(&mut self.pump.commands), if self.answers_in_flight < ANSWERS => {
                     self.send_answer(&answer)?;
                 }
-                _ = self.seconds.tick() => self.beat()?,
+                _ = self.seconds.tick() => {
+                    self.beat()?;
+                    self.send_status()?;
+                }
             }
             self.pump.pulse.idle();
         }
@@ -365,7 +368,7 @@ impl<'a> Session<'a> {
         self.course.refusal.clone_from(&backlog.refusal);
     }
 
-    /// Each second, with what is known.
+    /// Each second.
     fn beat(&mut self) -> Result<(), Fault> {
         let limit = self.pump.timing.acknowledge_limit;
         if self.link.waiting_since().is_some_and(|since| since.elapsed() > limit) {
@@ -377,8 +380,7 @@ impl<'a> Session<'a> {
             payload: wire::heartbeat(self.pump.origin.boot_id, self.course.heartbeats, Timestamp::now()),
             class: Class::Unacknowledged,
         };
-        self.link.publish(letter, Sent::Heartbeat)?;
-        self.send_status()
+        self.link.publish(letter, Sent::Heartbeat)
     }
 
     fn drained(&self) -> bool {
