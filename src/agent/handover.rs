@@ -1,8 +1,8 @@
 //! The hand-over from capture to inference: a bounded queue with two manners.
 //!
 //! Guarantees: never more than its capacity in memory; with [`Delivery::Latest`] capture never waits and
-//! every frame that gives way to a newer one is counted; with [`Delivery::Every`] capture waits and no
-//! frame is dropped. Closing wakes both sides; what was handed over before is still taken.
+//! every frame that gives way to a newer one is counted; with [`Delivery::Every`] capture waits, a little at a
+//! time, and no frame is dropped. Closing wakes both sides; what was handed over before is still taken.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,16 @@ use crate::config::Delivery;
 pub(super) struct Queued {
     pub frame: Frame,
     pub at: Instant,
+}
+
+/// What handing a frame over gave.
+#[derive(Debug)]
+pub(super) enum Put {
+    Taken,
+    /// There is no room yet: the frame comes back, to be tried again.
+    Full(Frame),
+    /// The frame is dropped and counted: nobody takes it any more.
+    Closed,
 }
 
 /// What asking for a frame gave.
@@ -53,23 +63,29 @@ impl Handover {
         Self { delivery, capacity, inner: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Hands a frame over, waiting for room or dropping the oldest one as `delivery` says. A frame handed
-    /// over after closing is dropped and counted.
-    pub(super) fn put(&self, frame: Frame) {
-        let mut inner = self.lock();
-        while self.delivery == Delivery::Every && inner.frames.len() >= self.capacity && !inner.closed {
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Hands a frame over, waiting for room at most `limit` or dropping the oldest one, as `delivery` says.
+    pub(super) fn put(&self, frame: Frame, limit: Duration) -> Put {
+        let waits = |inner: &mut Inner| {
+            self.delivery == Delivery::Every && inner.frames.len() >= self.capacity && !inner.closed
+        };
+        let (mut inner, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), limit, waits)
+            .unwrap_or_else(PoisonError::into_inner);
         if inner.closed {
             inner.dropped += 1;
-            return;
+            return Put::Closed;
         }
         if inner.frames.len() >= self.capacity {
+            if self.delivery == Delivery::Every {
+                return Put::Full(frame);
+            }
             inner.frames.pop_front();
             inner.dropped += 1;
         }
         inner.frames.push_back(Queued { frame, at: Instant::now() });
         self.changed.notify_all();
+        Put::Taken
     }
 
     /// The next frame, waiting for one at most `limit`.
@@ -127,8 +143,22 @@ mod tests {
     fn asking_in_vain_ends_in_time() {
         let handover = Handover::new(Delivery::Latest);
         assert!(matches!(handover.take(Duration::from_millis(1)), Taken::NotYet));
-        handover.put(frame(1));
+        put(&handover, 1);
         assert_eq!((handover.waiting(), taken(&handover), handover.waiting()), (1, Some(1), 0));
+    }
+
+    #[test]
+    fn without_room_the_frame_comes_back_in_time() {
+        let handover = Handover::new(Delivery::Every);
+        (1..=2).for_each(|seq| put(&handover, seq));
+        let Put::Full(frame) = handover.put(frame(3), Duration::from_millis(1)) else {
+            panic!("there was room")
+        };
+        assert_eq!((frame.source_seq, handover.waiting(), handover.dropped()), (3, 2, 0));
+    }
+
+    fn put(handover: &Handover, seq: u64) {
+        assert!(matches!(handover.put(frame(seq), Duration::from_secs(10)), Put::Taken));
     }
 
     fn frame(source_seq: u64) -> Frame {
@@ -146,7 +176,7 @@ mod tests {
     #[test]
     fn the_newest_frame_wins_and_the_others_are_counted() {
         let handover = Handover::new(Delivery::Latest);
-        (1..=5).for_each(|seq| handover.put(frame(seq)));
+        (1..=5).for_each(|seq| put(&handover, seq));
         assert_eq!(taken(&handover), Some(5));
         assert_eq!(handover.dropped(), 4);
     }
@@ -156,7 +186,7 @@ mod tests {
         let handover = Handover::new(Delivery::Every);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                (1..=50).for_each(|seq| handover.put(frame(seq)));
+                (1..=50).for_each(|seq| put(&handover, seq));
                 handover.close();
             });
             let taken: Vec<u64> = std::iter::from_fn(|| taken(&handover)).collect();
@@ -168,12 +198,11 @@ mod tests {
     #[test]
     fn closing_frees_a_waiting_capture_and_keeps_what_was_handed_over() {
         let handover = Handover::new(Delivery::Every);
-        handover.put(frame(1));
-        handover.put(frame(2));
+        (1..=2).for_each(|seq| put(&handover, seq));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| handover.put(frame(3)));
+            let waiting = scope.spawn(|| handover.put(frame(3), Duration::from_secs(10)));
             handover.close();
-            waiting.join().unwrap();
+            assert!(matches!(waiting.join().unwrap(), Put::Closed));
         });
         let taken: Vec<u64> = std::iter::from_fn(|| taken(&handover)).collect();
         assert_eq!((taken, handover.dropped()), (vec![1, 2], 1));

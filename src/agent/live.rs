@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::clocks::Clocks;
 use super::handover::Handover;
+use crate::capture::trigger::Triggers;
 use crate::capture::{Camera, Drops, Frame, Trouble};
 use crate::health::Pulse;
 use crate::inspection::FrameSeed;
@@ -39,6 +40,8 @@ pub(super) struct Live {
     fixed: Fixed,
     pub handover: Handover,
     pub store: StoreHandle,
+    /// Where the line asks for frames.
+    pub triggers: Option<Triggers>,
     pub pulses: Pulses,
     states: Mutex<States>,
     /// Inspections on their way to the disk.
@@ -89,11 +92,18 @@ pub(super) enum Fault {
 }
 
 impl Live {
-    pub(super) fn new(fixed: Fixed, handover: Handover, store: StoreHandle, inference: Pulse) -> Self {
+    pub(super) fn new(
+        fixed: Fixed,
+        handover: Handover,
+        store: StoreHandle,
+        triggers: Option<Triggers>,
+        inference: Pulse,
+    ) -> Self {
         Self {
             fixed,
             handover,
             store,
+            triggers,
             pulses: Pulses { inference, ..Pulses::default() },
             states: Mutex::new(States {
                 source: Source { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
@@ -118,14 +128,6 @@ impl Live {
     /// Everything, as it is now.
     pub(super) fn snapshot(&self) -> Snapshot {
         let states = self.states();
-        let stages = [
-            ("capture", &self.pulses.capture),
-            ("inference", &self.pulses.inference),
-            ("record", &self.pulses.record),
-            ("store", self.store.pulse()),
-            ("publish", &self.pulses.publish),
-            ("retention", &self.pulses.retention),
-        ];
         let fixed = &self.fixed;
         Snapshot {
             model: fixed.model.clone(),
@@ -149,14 +151,27 @@ impl Live {
                 ("evidence", self.evidence_lost.load(Ordering::Relaxed)),
             ]
             .into(),
+            triggers: self.triggers.as_ref().map(Triggers::counts),
             queues: [
                 ("frames", self.handover.waiting() as u64),
                 ("record", self.to_record.load(Ordering::Relaxed)),
                 ("store", self.store.queued() as u64),
             ]
             .into(),
-            stages: stages.map(|(name, pulse)| (name, Stage::from(pulse))).into(),
+            stages: self.stages().map(|(name, pulse)| (name, Stage::from(pulse))).into(),
         }
+    }
+
+    /// Every stage's pulse.
+    pub(super) fn stages(&self) -> [(&'static str, &Pulse); 6] {
+        [
+            ("capture", &self.pulses.capture),
+            ("inference", &self.pulses.inference),
+            ("record", &self.pulses.record),
+            ("store", self.store.pulse()),
+            ("publish", &self.pulses.publish),
+            ("retention", &self.pulses.retention),
+        ]
     }
 
     pub(super) fn disk_free_bytes(&self) -> Option<u64> {

@@ -6,13 +6,14 @@
 //! waits for inference only where every frame must be inspected, inference never waits for the network, nothing is
 //! published that is not committed. A stop ends the stages in the order the data flows, so what was captured is
 //! inspected, committed and, within a limit, delivered; what the broker did not take stays in the outbox for the next
-//! start. Any thread that dies or hangs ends the agent with its name.
+//! start. Any thread that dies or hangs ends the agent with its name, or ends its signs of life to the service manager.
 
 mod clocks;
 mod handover;
 mod live;
 mod network;
 mod record;
+mod service;
 mod stages;
 mod stop;
 mod supervise;
@@ -31,12 +32,14 @@ use crate::bundle::manifest::CameraFormat;
 use crate::capture::camera::{CameraSettings, CameraSource};
 use crate::capture::folder::FolderSource;
 use crate::capture::simulator::Simulator;
+use crate::capture::trigger::Gate;
 use crate::capture::{CaptureError, Frame, FrameSource};
 use crate::config::{Config, SourceConfig, SourceKind, StationConfig};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspection::Inspection;
 use crate::inspector::{Inspector, InspectorSettings};
+use crate::publish::Commands;
 use crate::publish::wire::Provider;
 use crate::retention::Retention;
 use crate::store::{Boot, Origin, Store, StoreError, StoreThread};
@@ -234,8 +237,11 @@ impl Station {
         };
         let handover = Handover::new(config.station.source.delivery);
         let inference = self.inspector.pulse().clone();
-        let live = Arc::new(Live::new(fixed, handover, store.clone(), inference));
-        let network = Network::start(config, &self.origin, &live).map_err(AgentError::Refused)?;
+        let (mut gate, line) = Gate::new(self.source, config.station.source.trigger);
+        let triggers = line.as_ref().map(|(triggers, _)| triggers.clone());
+        let commands = line.map(|(triggers, answers)| Commands::new(triggers, answers));
+        let live = Arc::new(Live::new(fixed, handover, store.clone(), triggers, inference));
+        let network = Network::start(config, &self.origin, &live, commands).map_err(AgentError::Refused)?;
         let recorder = Recorder {
             live: Arc::clone(&live),
             origin: self.origin.clone(),
@@ -248,13 +254,15 @@ impl Station {
             live: Arc::clone(&live),
             stop: stop.clone(),
             snapshot: network.snapshot.clone(),
+            connection: network.connection.clone(),
+            outbox: network.outbox.clone(),
             parameters,
             bundle_folder: config.station.bundle.clone(),
             call_limit: config.station.call_limit,
             others: vec![("publish", network.watched())],
         };
         let mut retention = Retention::new(store.clone(), self.evidence_folder, config.limits);
-        let (mut source, mut inspector, origin) = (self.source, self.inspector, self.origin);
+        let (mut inspector, origin) = (self.inspector, self.origin);
 
         let mut threads = Threads::new(&live, stop);
         let summary = (|| {
@@ -271,7 +279,7 @@ impl Station {
             })?;
             threads.start("inference", move |live, _| infer(&mut inspector, live, &to_record))?;
             threads.start("capture", move |live, stop| {
-                capture(source.as_mut(), stop, live);
+                capture(&mut gate, stop, live);
                 Ok(())
             })?;
             recorder.run(inspected, observe)

@@ -11,19 +11,26 @@ use super::supervise::HasEnded;
 use crate::config::Config;
 use crate::metrics;
 use crate::publish::wire::Snapshot;
-use crate::publish::{Connection, Pump, Timing};
-use crate::store::{Origin, StoreError};
+use crate::publish::{Commands, Connection, Pump, Timing};
+use crate::store::{Backlog, Origin, StoreError};
 
 /// A small runtime of their own, with one thread, `network`.
 pub(super) struct Network {
     runtime: tokio::runtime::Runtime,
     pump: tokio::task::JoinHandle<Result<(), StoreError>>,
     pub(super) snapshot: watch::Sender<Snapshot>,
+    pub(super) connection: watch::Receiver<Connection>,
+    pub(super) outbox: watch::Receiver<Backlog>,
     shutdown: watch::Sender<bool>,
 }
 
 impl Network {
-    pub(super) fn start(config: &Config, origin: &Origin, live: &Arc<Live>) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        config: &Config,
+        origin: &Origin,
+        live: &Arc<Live>,
+        commands: Option<Commands>,
+    ) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("network")
@@ -32,7 +39,8 @@ impl Network {
             .context("network runtime")?;
         let (snapshot, snapshots) = watch::channel(live.snapshot());
         let (shutdown, asked) = watch::channel(false);
-        let (connection, _) = watch::channel(Connection::Starting);
+        let (connections, connection) = watch::channel(Connection::Starting);
+        let (backlogs, outbox) = watch::channel(Backlog::default());
         let pump = Pump {
             broker: config.station.broker.clone(),
             topics: config.station.topics.clone(),
@@ -40,7 +48,9 @@ impl Network {
             timing: Timing::default(),
             store: live.store.clone(),
             snapshot: snapshots,
-            connection,
+            connection: connections,
+            outbox: backlogs,
+            commands,
             shutdown: asked,
             pulse: live.pulses.publish.clone(),
         };
@@ -51,7 +61,7 @@ impl Network {
                 .block_on(metrics::start(address, station, live.store.clone(), move || live.snapshot()))?;
         }
         let pump = runtime.spawn(pump.run());
-        Ok(Self { runtime, pump, snapshot, shutdown })
+        Ok(Self { runtime, pump, snapshot, connection, outbox, shutdown })
     }
 
     /// Tells whether the pump has ended.

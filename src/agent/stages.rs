@@ -2,20 +2,21 @@
 //! stands in the parent.
 //!
 //! Guarantees: every frame handed over gets its inspection; a source that fails is tried again, its state
-//! visible; nothing is let go of by a clock that has just jumped.
+//! visible; nothing is let go of by a clock that has just jumped; whatever a stage waits for, its loop turns.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use anyhow::Context;
 
-use super::handover::Taken;
+use super::handover::{Put, Taken};
 use super::live::{Fault, InHand, Live};
 use super::{Stop, WAIT, short};
-use crate::capture::{Frame, FrameSource, Next, Trouble, TroubleKind};
+use crate::capture::trigger::Gate;
+use crate::capture::{Frame, Next, Trouble, TroubleKind};
 use crate::diffusion::noise::fresh_seed;
 use crate::inspector::{Inspected, Inspector};
 use crate::retention::{Moment, Retention};
@@ -24,15 +25,17 @@ use crate::store::{self, Origin, StoreError};
 /// Between two looks at what may go; a small part of it while there is more to do.
 const RETENTION: Duration = Duration::from_secs(1);
 
-/// Frames from the source into the hand-over until the source ends or a stop is asked for.
-pub(super) fn capture(source: &mut dyn FrameSource, stop: &Stop, live: &Live) {
+/// The wanted frames of the source into the hand-over until the source ends or a stop is asked for.
+pub(super) fn capture(gate: &mut Gate, stop: &Stop, live: &Live) {
     while !stop.requested() {
         live.pulses.capture.idle();
-        live.set_camera(source.camera(), source.drops());
-        match source.next(WAIT) {
+        live.set_camera(gate.source().camera(), gate.source().drops());
+        match gate.next(WAIT) {
             Ok(Next::Frame(frame)) => {
                 live.frame_at(frame.captured_at.wall);
-                live.handover.put(*frame);
+                if hand_over(*frame, live) {
+                    gate.handed_over();
+                }
             }
             Ok(Next::Passed(stamp)) => live.frame_at(stamp.wall),
             Ok(Next::NotYet) => {}
@@ -40,8 +43,20 @@ pub(super) fn capture(source: &mut dyn FrameSource, stop: &Stop, live: &Live) {
             Ok(Next::End) => return live.source_ended(),
             Err(error) => {
                 live.source_troubled(Trouble { kind: TroubleKind::Lost, reason: error.to_string() });
-                stop.wait(Duration::from_secs(1));
+                stop.wait(WAIT);
             }
+        }
+    }
+}
+
+/// However long there is no room; whether the frame was taken.
+fn hand_over(mut frame: Frame, live: &Live) -> bool {
+    loop {
+        live.pulses.capture.idle();
+        match live.handover.put(frame, WAIT) {
+            Put::Taken => return true,
+            Put::Full(back) => frame = back,
+            Put::Closed => return false,
         }
     }
 }
@@ -71,22 +86,39 @@ pub(super) fn infer(
             return Ok(()); // it took so long that the supervisor has recorded the frame in our place
         }
         live.to_record.fetch_add(1, Ordering::Relaxed);
-        if record.send((frame, inspected)).is_err() {
+        if !pass_on((frame, inspected), live, record) {
             return Ok(()); // the record stage has ended and says why itself
         }
+    }
+}
+
+/// However long the disk refuses; false when nobody records any more.
+fn pass_on(
+    mut inspected: (Arc<Frame>, Inspected),
+    live: &Live,
+    record: &SyncSender<(Arc<Frame>, Inspected)>,
+) -> bool {
+    loop {
+        match record.try_send(inspected) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(back)) => inspected = back,
+            Err(TrySendError::Disconnected(_)) => return false,
+        }
+        live.pulses.inference.idle();
+        std::thread::sleep(WAIT / 10);
     }
 }
 
 /// Looks whether the log is sound, then keeps it and the evidence within bounds until a stop.
 pub(super) fn retain(retention: &mut Retention, database: &Path, origin: &Origin, live: &Live, stop: &Stop) {
     let pulse = &live.pulses.retention;
-    pulse.at_work();
-    match store::check(database) {
+    let turning = pulse.clone();
+    match store::check(database, move || turning.at_work()) {
         Err(error @ StoreError::Corrupt { .. }) => return live.fail(Fault::Lasting(error.into())),
         Err(error) => pulse.failed(error),
         Ok(()) => {}
     }
-    match retention.sweep(&origin.station, &short(origin)) {
+    match retention.sweep(&origin.station, &short(origin), || pulse.at_work()) {
         Ok(0) => {}
         Ok(swept) => tracing::info!("evidence: {swept} folders without a row removed, left by a crash"),
         Err(error) => pulse.failed(error),

@@ -12,6 +12,7 @@ pub mod encode;
 pub mod folder;
 mod pace;
 pub mod simulator;
+pub mod trigger;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -170,10 +171,10 @@ pub trait FrameSource: Send {
     /// The next frame, waiting at most `wait` for it, so that a shutdown is never blocked.
     fn next(&mut self, wait: Duration) -> Result<Next, CaptureError>;
 
-    /// Spends `wait` while nobody wants a frame. A source that runs by itself takes its frames and throws them away
-    /// undecoded, so that the next one wanted is a fresh one; the others lose nothing.
-    fn pass(&mut self, wait: Duration) -> Result<Next, CaptureError> {
-        std::thread::sleep(wait);
+    /// Nobody wants a frame at present. A source that runs by itself takes its next one, waiting at most `wait`, and
+    /// throws it away undecoded, so that the next one wanted is a fresh one; the others return at once and lose
+    /// nothing.
+    fn pass(&mut self, _wait: Duration) -> Result<Next, CaptureError> {
         Ok(Next::NotYet)
     }
 

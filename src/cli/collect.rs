@@ -27,6 +27,7 @@ use crate::calibration::groups::{Fingerprint, Parts};
 use crate::capture::encode::{png, to_image};
 use crate::capture::folder::{FolderSettings, FolderSource};
 use crate::capture::simulator::SimulatorSettings;
+use crate::capture::trigger::Trigger;
 use crate::capture::{Frame, FrameSource, Next, Truth};
 use crate::config::{Config, Delivery, SourceConfig, SourceKind};
 use crate::preprocess::Region;
@@ -161,7 +162,7 @@ fn configured(args: &CollectArgs) -> Result<(SourceConfig, Option<Region>), Fail
             SourceKind::Simulator(SimulatorSettings { seed, parts_per_second: None, ..plain })
         }
     };
-    Ok((SourceConfig { kind, delivery: Delivery::Every }, None))
+    Ok((SourceConfig { kind, delivery: Delivery::Every, trigger: Trigger::Free }, None))
 }
 
 /// The picture to write, and what tells its part from others.

@@ -8,6 +8,7 @@ mod section;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trigger;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::section::{Problems, Section};
+use super::trigger;
 use crate::capture::camera::{CameraSettings, Format, Rules};
 use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
+use crate::capture::trigger::Trigger;
 
 /// Where frames come from, and what happens when they come faster than they are inspected.
 #[derive(Debug, Clone)]
 pub struct SourceConfig {
     pub kind: SourceKind,
     pub delivery: Delivery,
+    pub trigger: Trigger,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +49,7 @@ pub(super) fn read_source(
     }
     let kind = section.required::<Kind>("kind", "\"camera\", \"folder\" or \"simulator\"");
     let delivery = section.optional::<Delivery>("delivery");
+    let trigger = trigger::read_trigger(&mut section, delivery, problems);
     let (kind, usual) = match kind? {
         Kind::Folder => {
             let path = section.required::<PathBuf>("path", "a folder of pictures");
@@ -70,7 +74,7 @@ pub(super) fn read_source(
             (SourceKind::Simulator(settings), Delivery::Latest)
         }
         Kind::Camera => {
-            if delivery == Some(Delivery::Every) {
+            if delivery == Some(Delivery::Every) && !matches!(trigger, Some(Trigger::Triggered { .. })) {
                 problems.add(format!(
                     "{} = \"every\": a camera does not wait, its frames would grow old; \"latest\" is allowed",
                     section.key("delivery")
@@ -79,7 +83,8 @@ pub(super) fn read_source(
             (SourceKind::Camera(read_camera(section, problems)?), Delivery::Latest)
         }
     };
-    Some(SourceConfig { kind, delivery: delivery.unwrap_or(usual) })
+    let trigger = trigger?;
+    Some(SourceConfig { kind, delivery: trigger::delivery(trigger, delivery.unwrap_or(usual)), trigger })
 }
 
 fn read_rate(section: &mut Section<'_>, problems: &Problems) -> Option<f64> {

@@ -210,6 +210,40 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn frames_are_taken_freely_by_the_clock_or_when_the_line_asks() {
+    let source = |keys: &str| {
+        let text = with(&[("path = \"pictures\"", &format!("path = \"pictures\"\n{keys}"))]);
+        let source = parse(&text).unwrap_or_else(|error| panic!("{error}")).station.source;
+        (source.trigger, source.delivery)
+    };
+    let ms = Duration::from_millis;
+    assert_eq!(source(""), (Trigger::Free, Delivery::Every));
+    assert_eq!(source("trigger = \"interval\"\ninterval_ms = 250").0, Trigger::Interval(ms(250)));
+    let asked = |limit| (Trigger::Triggered { limit: ms(limit) }, Delivery::Every);
+    assert_eq!(source("trigger = \"triggered\""), asked(1000));
+    assert_eq!(source("trigger = \"triggered\"\ntrigger_limit_ms = 80"), asked(80));
+    let belt =
+        with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"\ntrigger = \"triggered\"")]);
+    let belt = parse(&belt).unwrap_or_else(|error| panic!("{error}")).station.source;
+    assert_eq!(belt.delivery, Delivery::Every, "what the line asked for gives way to nothing");
+
+    for (keys, problem) in [
+        ("trigger = \"now\"", &["station.source.trigger", "`free`, `interval`, `triggered`"][..]),
+        ("trigger = \"interval\"", &["station.source.interval_ms: missing"]),
+        ("trigger = \"interval\"\ninterval_ms = 0", &["interval_ms = 0", "1 to 86400000"]),
+        ("interval_ms = 5", &["interval_ms: belongs to trigger = \"interval\""]),
+        ("trigger_limit_ms = 5", &["trigger_limit_ms: belongs to trigger = \"triggered\""]),
+        ("trigger = \"triggered\"\ntrigger_limit_ms = 0", &["trigger_limit_ms = 0", "1 to 86400000"]),
+        (
+            "trigger = \"triggered\"\ndelivery = \"latest\"",
+            &["delivery = \"latest\"", "\"every\" is allowed"],
+        ),
+    ] {
+        refused(&[("path = \"pictures\"", &format!("path = \"pictures\"\n{keys}"))], &[problem]);
+    }
+}
+
+#[test]
 fn exactly_one_station_is_run() {
     let (without, _) = LEAST.split_once("[[station]]").expect("there is a station");
     let error = parse(without).err().expect("no station");
@@ -264,6 +298,10 @@ fn the_commented_keys_of_the_examples_are_accepted_too() {
         let text: Vec<String> =
             shipped(name).lines().map(|line| uncommented(line).unwrap_or(line.to_owned())).collect();
         let text = text.join("\n").replace("/etc/certiscope/broker-password", "password");
+        // Each of these belongs to a trigger of its own.
+        let text = text
+            .replace("trigger_limit_ms = ", "# ")
+            .replace("trigger = \"free\"", "trigger = \"interval\"");
         Config::parse(&text, &folder.path().join(name)).unwrap_or_else(|error| panic!("{error}"))
     };
     let config = whole("folder.toml");

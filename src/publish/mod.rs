@@ -1,6 +1,6 @@
-//! What the line is told: MQTT, and the only module that knows rumqttc.
+//! What the line is told, and what it asks: MQTT, and the only module that knows rumqttc.
 //!
-//! `wire` words the messages, `topics` names their places, `link` is one connection on which every answer finds
+//! `wire` words the messages, `commands` reads those of the line, `topics` names their places, `link` is one connection on which every answer finds
 //! its message, `session` decides what is sent when on it, `pace` and `refusal` hold the rules for what is late
 //! and for what is not taken, `pump` makes one session after another.
 //! Guarantees: only what is committed is published; a row leaves the outbox on its PUBACK and in no other
@@ -11,6 +11,7 @@
 //! acknowledges the message and throws it away (mosquitto does; it does the same with a message above its
 //! `message_size_limit`). Use MQTT 5 where an access list stands.
 
+mod commands;
 mod lane;
 mod link;
 mod pace;
@@ -22,6 +23,7 @@ pub mod wire;
 
 use jiff::Timestamp;
 
+pub use commands::Commands;
 pub use link::probe;
 pub use pump::{Pump, Timing};
 pub use topics::{BadLevel, Topics};

@@ -54,6 +54,15 @@ impl Topics {
         self.leaf("heartbeat")
     }
 
+    /// What the line asks.
+    pub fn trigger(&self) -> String {
+        self.leaf("cmd/trigger")
+    }
+
+    pub fn trigger_ack(&self) -> String {
+        self.leaf("cmd/trigger/ack")
+    }
+
     fn leaf(&self, leaf: &str) -> String {
         format!("{}/{leaf}", self.root)
     }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::capture::trigger::Answer;
 use crate::capture::{self, TroubleKind};
 use crate::health::Pulse;
 use crate::inspection::Inspection;
@@ -23,6 +24,12 @@ pub const VERDICT_SCHEMA: &str = include_str!("verdict.schema.json");
 
 /// The JSON Schema (2020-12) of a `status` message.
 pub const STATUS_SCHEMA: &str = include_str!("status.schema.json");
+
+/// The JSON Schema (2020-12) of a `cmd/trigger` message, which the line sends.
+pub const TRIGGER_SCHEMA: &str = include_str!("trigger.schema.json");
+
+/// The JSON Schema (2020-12) of its answer, `cmd/trigger/ack`.
+pub const TRIGGER_ACK_SCHEMA: &str = include_str!("trigger_ack.schema.json");
 
 /// Decimal digits of a radius on the wire.
 const RADIUS_DIGITS: i32 = 6;
@@ -152,6 +159,8 @@ pub struct Snapshot {
     pub verdicts: BTreeMap<&'static str, u64>,
     /// What was not done for a frame, counted by cause.
     pub drops: BTreeMap<&'static str, u64>,
+    /// Answers to the line's triggers; `None` where it triggers nothing.
+    pub triggers: Option<BTreeMap<&'static str, u64>>,
     /// What waits between two stages.
     pub queues: BTreeMap<&'static str, u64>,
     pub stages: BTreeMap<&'static str, Stage>,
@@ -256,6 +265,10 @@ pub enum SourceState {
 }
 
 impl SourceState {
+    /// Every word there is.
+    pub const WORDS: [&str; 9] =
+        ["ok", "lost", "stalled", "frozen", "dark", "saturated", "broken", "refused", "ended"];
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -297,16 +310,16 @@ struct StatusMessage<'a> {
     version: &'static str,
     #[serde(flatten)]
     snapshot: &'a Snapshot,
-    outbox: OutboxMessage,
+    outbox: OutboxMessage<'a>,
 }
 
 #[derive(Serialize)]
-struct OutboxMessage {
+struct OutboxMessage<'a> {
     depth: u64,
     oldest_captured_at: Option<String>,
     age_secs: Option<u64>,
     refused: u64,
-    refusal: Option<String>,
+    refusal: Option<&'a str>,
 }
 
 /// The `status` message. `since` is `None` in the Last Will: nobody can know beforehand when it is sent.
@@ -316,7 +329,7 @@ pub fn status(
     since: Option<Timestamp>,
     now: Timestamp,
     snapshot: &Snapshot,
-    backlog: Backlog,
+    backlog: &Backlog,
 ) -> String {
     json(&StatusMessage {
         v: V,
@@ -330,7 +343,7 @@ pub fn status(
             oldest_captured_at: backlog.oldest.map(time),
             age_secs: backlog.oldest.map(|oldest| now.duration_since(oldest).as_secs().max(0) as u64),
             refused: backlog.refused,
-            refusal: backlog.refusal,
+            refusal: backlog.refusal.as_deref(),
         },
     })
 }
@@ -346,6 +359,30 @@ struct HeartbeatMessage {
 /// The `heartbeat` message; `count` grows by one each second of the agent's life.
 pub fn heartbeat(boot_id: Uuid, count: u64, sent_at: Timestamp) -> String {
     json(&HeartbeatMessage { v: V, boot_id: boot_id.to_string(), count, sent_at: time(sent_at) })
+}
+
+#[derive(Serialize)]
+struct TriggerAckMessage<'a> {
+    v: u8,
+    boot_id: String,
+    part_id: Option<&'a str>,
+    meas_id: Option<&'a str>,
+    ack: &'static str,
+    reason: Option<&'a str>,
+    received_at: String,
+}
+
+/// The `cmd/trigger/ack` message.
+pub fn trigger_ack(boot_id: Uuid, answer: &Answer) -> String {
+    json(&TriggerAckMessage {
+        v: V,
+        boot_id: boot_id.to_string(),
+        part_id: answer.part_id.as_deref(),
+        meas_id: answer.meas_id.as_deref(),
+        ack: answer.ack.word(),
+        reason: answer.reason.as_deref(),
+        received_at: time(answer.received_at),
+    })
 }
 
 fn json(message: &impl Serialize) -> String {

@@ -45,6 +45,16 @@ pub(super) enum Class {
     Retained,
 }
 
+/// A message of a topic that we subscribed to.
+pub(super) struct Message {
+    pub payload: Vec<u8>,
+    /// Kept by the broker from before we subscribed.
+    pub retained: bool,
+    /// The broker says that it has sent it before.
+    pub again: bool,
+    pub packet_id: u16,
+}
+
 /// What happened on the connection.
 pub(super) enum Report<T> {
     Connected(Limits),
@@ -52,6 +62,9 @@ pub(super) enum Report<T> {
     Acknowledged(T),
     /// The broker answered that it does not take this message, or had said before that it would not.
     Refused(T, String),
+    Heard(Message),
+    /// Why the broker lets us hear nothing of what we asked for.
+    Deaf(&'static str),
     /// Our DISCONNECT is written.
     Closed,
 }
@@ -79,6 +92,9 @@ enum Event {
         packet_id: u16,
         answer: Result<(), &'static str>,
     },
+    Heard(Message),
+    /// A SUBACK.
+    Subscribed(Result<(), &'static str>),
     /// A packet id came round again before its first PUBACK.
     PacketIdTaken,
     Disconnected,
@@ -154,6 +170,17 @@ impl<T> Link<T> {
         Ok(())
     }
 
+    /// Asks for the messages of a topic, with QoS 1; [`Report::Heard`] follows for each of them.
+    pub(super) fn subscribe(&mut self, topic: String) -> Result<(), Fault> {
+        let taken = match &self.client {
+            Client::V4(client) => client.try_subscribe(topic, rumqttc::QoS::AtLeastOnce).is_ok(),
+            Client::V5(client) => {
+                client.try_subscribe(topic, rumqttc::v5::mqttbytes::QoS::AtLeastOnce).is_ok()
+            }
+        };
+        taken.then_some(()).ok_or(Fault::Closed)
+    }
+
     /// Asks for an orderly end; [`Report::Closed`] follows.
     pub(super) fn disconnect(&mut self) -> Result<(), Fault> {
         let taken = match &self.client {
@@ -190,6 +217,9 @@ impl<T> Link<T> {
                         });
                     }
                 }
+                Ok(Event::Heard(message)) => return Ok(Report::Heard(message)),
+                Ok(Event::Subscribed(Ok(()))) => {}
+                Ok(Event::Subscribed(Err(reason))) => return Ok(Report::Deaf(reason)),
                 Ok(Event::PacketIdTaken) => return Err(Fault::NoAnswer("a message was never acknowledged")),
                 Ok(Event::Disconnected) => return Ok(Report::Closed),
                 Err(Fault::Closed) if self.version_in_doubt => return Err(Fault::NotAccepted),

@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, LastWill, MqttOptions, Outgoing, Packet, QoS, StateError,
+    AsyncClient, ConnectReturnCode, ConnectionError, LastWill, MqttOptions, Outgoing, Packet, QoS,
+    StateError, SubscribeReasonCode,
 };
 
-use super::{Class, Client, Event, EventLoop, Letter, Limits, MAX_PACKET_BYTES, REQUESTS};
+use super::{Class, Client, Event, EventLoop, Letter, Limits, MAX_PACKET_BYTES, Message, REQUESTS};
 use crate::publish::{BrokerSettings, Fault};
 
 pub(super) fn open(
@@ -61,6 +62,16 @@ pub(super) async fn next(event_loop: &mut rumqttc::EventLoop) -> Result<Event, F
             rumqttc::Event::Incoming(Packet::PubAck(ack)) => {
                 Event::Answered { packet_id: ack.pkid, answer: Ok(()) }
             }
+            rumqttc::Event::Incoming(Packet::SubAck(ack)) => {
+                let refused = ack.return_codes.contains(&SubscribeReasonCode::Failure);
+                Event::Subscribed(if refused { Err("refused") } else { Ok(()) })
+            }
+            rumqttc::Event::Incoming(Packet::Publish(publish)) => Event::Heard(Message {
+                payload: publish.payload.to_vec(),
+                retained: publish.retain,
+                again: publish.dup,
+                packet_id: publish.pkid,
+            }),
             rumqttc::Event::Outgoing(Outgoing::AwaitAck(_)) => Event::PacketIdTaken,
             rumqttc::Event::Outgoing(Outgoing::Disconnect) => Event::Disconnected,
             _ => continue,

@@ -9,13 +9,13 @@
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason,
+    ConnAck, ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason, SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions, StateError};
 use rumqttc::{NetworkOptions, Outgoing};
 
-use super::{Class, Client, Event, EventLoop, Letter, Limits, MAX_PACKET_BYTES, REQUESTS};
+use super::{Class, Client, Event, EventLoop, Letter, Limits, MAX_PACKET_BYTES, Message, REQUESTS};
 use crate::publish::{BrokerSettings, Fault};
 
 pub(super) fn open(
@@ -66,6 +66,15 @@ pub(super) async fn next(event_loop: &mut rumqttc::v5::EventLoop) -> Result<Even
             rumqttc::v5::Event::Incoming(Packet::PubAck(ack)) => {
                 Event::Answered { packet_id: ack.pkid, answer: answer(ack.reason) }
             }
+            rumqttc::v5::Event::Incoming(Packet::SubAck(ack)) => {
+                Event::Subscribed(ack.return_codes.into_iter().try_for_each(subscribed))
+            }
+            rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => Event::Heard(Message {
+                payload: publish.payload.to_vec(),
+                retained: publish.retain,
+                again: publish.dup,
+                packet_id: publish.pkid,
+            }),
             rumqttc::v5::Event::Outgoing(Outgoing::AwaitAck(_)) => Event::PacketIdTaken,
             rumqttc::v5::Event::Outgoing(Outgoing::Disconnect) => Event::Disconnected,
             _ => continue,
@@ -95,6 +104,16 @@ fn answer(reason: PubAckReason) -> Result<(), &'static str> {
         PubAckReason::PacketIdentifierInUse => Err("packet identifier in use"),
         PubAckReason::QuotaExceeded => Err("quota exceeded"),
         PubAckReason::PayloadFormatInvalid => Err("payload format invalid"),
+    }
+}
+
+fn subscribed(reason: SubscribeReasonCode) -> Result<(), &'static str> {
+    match reason {
+        SubscribeReasonCode::Success(_) => Ok(()),
+        SubscribeReasonCode::NotAuthorized => Err("not authorised"),
+        SubscribeReasonCode::TopicFilterInvalid => Err("topic filter invalid"),
+        SubscribeReasonCode::QuotaExceeded => Err("quota exceeded"),
+        _ => Err("refused"),
     }
 }
 

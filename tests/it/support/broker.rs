@@ -90,6 +90,13 @@ impl Broker {
         broker
     }
 
+    /// Where Debian's package keeps what it can load.
+    pub(crate) fn plugin(name: &str) -> std::path::PathBuf {
+        let libraries = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join(name));
+        let found = libraries.chain([Path::new("/usr/lib").join(name)]).find(|path| path.is_file());
+        found.unwrap_or_else(|| panic!("{name}: not installed; Debian's package mosquitto has it"))
+    }
+
     fn configured(access: &str) -> Self {
         Self::configured_with(access, |_| "persistence false".to_owned())
     }

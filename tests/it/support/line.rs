@@ -24,6 +24,7 @@ pub(crate) struct Line {
     /// Where the state folder is; its own disk, where the test mounts one there.
     pub(crate) state: PathBuf,
     /// Lines of configuration, by section, beside the usual ones.
+    pub(crate) source: String,
     pub(crate) evidence: String,
     pub(crate) model: String,
     pub(crate) rest: String,
@@ -43,6 +44,7 @@ impl Line {
             reader,
             bundle: faulty(),
             state,
+            source: String::new(),
             evidence: "keep = \"all\"\nmin_free_mb = 0".to_owned(),
             model: String::new(),
             rest: String::new(),
@@ -58,7 +60,7 @@ impl Line {
         std::fs::rename(unfinished, pictures.join("part.png")).unwrap();
     }
 
-    fn configure(&self) -> PathBuf {
+    pub(crate) fn configure(&self) -> PathBuf {
         let text = format!(
             r#"
             [store]
@@ -78,6 +80,7 @@ impl Line {
             path = "pictures"
             repeat = true
             frames_per_second = 20.0
+            {source}
             [station.smoothing]
             target_radius = 0.01
             max_draws = 32
@@ -89,6 +92,7 @@ impl Line {
             state = self.state,
             bundle = self.bundle,
             port = self.broker.port,
+            source = self.source,
             evidence = self.evidence,
             rest = self.rest,
             model = self.model,
@@ -111,6 +115,13 @@ impl Line {
             assert!(!agent.has_ended(), "the agent has ended: {}", agent.said());
             self.reader.heard("verdict").len() > before
         });
+        agent
+    }
+
+    /// Starts an agent that has nothing to inspect at first, and waits until it is online.
+    pub(crate) fn start_idle(&self) -> Agent {
+        let agent = self.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope")));
+        self.wait_status("online", |status| status["state"] == "online");
         agent
     }
 

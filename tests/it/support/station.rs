@@ -89,6 +89,7 @@ fn snapshot() -> Snapshot {
         deadline_ms: Some(250),
         verdicts: BTreeMap::new(),
         drops: BTreeMap::from([("queue_full", 0)]),
+        triggers: None,
         queues: BTreeMap::new(),
         stages: BTreeMap::new(),
     }
@@ -126,6 +127,8 @@ impl Station {
             store: store.clone(),
             snapshot: snapshots,
             connection: connections,
+            commands: None,
+            outbox: watch::channel(Backlog::default()).0,
             shutdown: asked,
             pulse: Pulse::default(),
         };

@@ -58,7 +58,7 @@ impl Subscriber {
                     Ok(Event::Incoming(Packet::Publish(publish))) => log.lock().unwrap().push(Heard {
                         leaf: publish.topic.rsplit('/').next().unwrap().to_owned(),
                         retained: publish.retain,
-                        message: serde_json::from_slice(&publish.payload).expect("every message is JSON"),
+                        message: content(&publish),
                         at: Instant::now(),
                     }),
                     Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
@@ -80,6 +80,11 @@ impl Subscriber {
     /// How often the subscription has been confirmed.
     pub(crate) fn subscribed(&self) -> usize {
         self.subscriptions.load(Ordering::SeqCst)
+    }
+
+    /// Says something to the station, as a PLC does.
+    pub(crate) fn say(&self, topic: &str, retain: bool, payload: impl Into<Vec<u8>>) {
+        self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).unwrap();
     }
 
     pub(crate) fn log(&self) -> Vec<Heard> {
@@ -134,12 +139,24 @@ impl Drop for Subscriber {
     }
 }
 
+/// Every message of the station is JSON; what is said to it may be anything.
+fn content(publish: &rumqttc::Publish) -> Value {
+    match serde_json::from_slice(&publish.payload) {
+        Err(error) if !publish.topic.ends_with("/cmd/trigger") => panic!("{}: {error}", publish.topic),
+        content => content.unwrap_or_default(),
+    }
+}
+
 pub(crate) fn key(message: &Value) -> Key {
     (message["boot_id"].as_str().unwrap().to_owned(), message["seq"].as_u64().unwrap())
 }
 
-/// The committed schema, formats checked too.
 pub(crate) fn verdict_schema() -> jsonschema::Validator {
-    let schema: Value = serde_json::from_str(certiscope::publish::wire::VERDICT_SCHEMA).unwrap();
+    schema(certiscope::publish::wire::VERDICT_SCHEMA)
+}
+
+/// A committed schema, formats checked too.
+pub(crate) fn schema(text: &str) -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(text).unwrap();
     jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
 }
