@@ -60,6 +60,11 @@ impl Pulse {
         self.lock().turns
     }
 
+    /// How long ago the last turn was.
+    pub fn still_for(&self) -> Duration {
+        self.lock().last.elapsed()
+    }
+
     /// How long the present piece of work has taken; `None` for an idle stage.
     pub fn working_for(&self) -> Option<Duration> {
         let beat = self.lock();

@@ -12,6 +12,7 @@
 //!
 //! ```text
 //! capture     Frame: a picture with its time, or the reason why there is none   thread `capture`
+//!               its `trigger`: each one, one by the clock, or when the line asks
 //! agent         hand-over: bounded; newest wins, or every frame waits
 //! preprocess  Input in [0,1], and the norm of the linear map that made it       thread `inference`
 //! diffusion   noisy draw z -> x_k -> U-Net (ONNX Runtime) -> x0_hat, defect map
@@ -21,7 +22,7 @@
 //! inspector     the loop around these: draw until certified
 //! evidence    pictures of flagged parts, and of some normals                    calling thread
 //! store       ONE transaction: inspection + outbox row                          thread `store`
-//! publish     outbox -> MQTT; PUBACK -> row leaves the outbox                   task on `network`
+//! publish     outbox -> MQTT; PUBACK -> row leaves the outbox; cmd/trigger in    task on `network`
 //! retention   the oldest evidence and rows go, a few at a time                  thread `retention`
 //! ```
 //!

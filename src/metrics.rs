@@ -20,7 +20,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use tokio::time::timeout;
 
-use crate::publish::wire::Snapshot;
+use crate::publish::wire::{Snapshot, SourceState};
 use crate::store::{Backlog, StoreHandle};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -96,6 +96,13 @@ fn text(station: &str, snapshot: &Snapshot, backlog: Option<Backlog>, now: Times
         "of",
         well.into_iter(),
     );
+    let state = snapshot.source.state.word();
+    let source = SourceState::WORDS.map(|word| (word, i64::from(word == state)));
+    let help = "1 for the state that the source is in, 0 for every other";
+    gauges(&mut registry, "source_state", help, "state", source.into_iter());
+    if let Some(triggers) = &snapshot.triggers {
+        counters(&mut registry, "triggers", "Answers to the line's triggers", "ack", triggers);
+    }
     if let Some(backlog) = backlog {
         let age = backlog.oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
         gauge(&mut registry, "outbox_rows", "Verdicts without the broker's word", Some(backlog.depth as i64));

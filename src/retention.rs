@@ -87,18 +87,26 @@ impl Retention {
     }
 
     /// Removes what a crash left behind: evidence folders of the station that no row names. Spares those with
-    /// `present` in their name: their rows may just be coming.
-    pub fn sweep(&self, station: &str, present: &str) -> Result<usize, RetentionError> {
+    /// `present` in their name: their rows may just be coming. `turn` is called all the while.
+    pub fn sweep(
+        &self,
+        station: &str,
+        present: &str,
+        mut turn: impl FnMut(),
+    ) -> Result<usize, RetentionError> {
         let root = self.evidence_folder.join(station);
         let failed = |why| RetentionError::Evidence { path: root.clone(), why };
         let mut folders = Vec::new();
         for entry in std::fs::read_dir(&root).map_err(failed)? {
+            turn();
             let name = entry.map_err(failed)?.file_name().into_string();
             folders.extend(name.ok().filter(|name| !name.contains(present)));
         }
         let mut swept = 0;
         for some in folders.chunks(ROWS_STEP) {
+            turn();
             for folder in self.store.unnamed(station, some.to_vec())? {
+                turn();
                 self.delete(station, &folder)?;
                 swept += 1;
             }

@@ -128,14 +128,6 @@ impl Live {
     /// Everything, as it is now.
     pub(super) fn snapshot(&self) -> Snapshot {
         let states = self.states();
-        let stages = [
-            ("capture", &self.pulses.capture),
-            ("inference", &self.pulses.inference),
-            ("record", &self.pulses.record),
-            ("store", self.store.pulse()),
-            ("publish", &self.pulses.publish),
-            ("retention", &self.pulses.retention),
-        ];
         let fixed = &self.fixed;
         Snapshot {
             model: fixed.model.clone(),
@@ -166,8 +158,20 @@ impl Live {
                 ("store", self.store.queued() as u64),
             ]
             .into(),
-            stages: stages.map(|(name, pulse)| (name, Stage::from(pulse))).into(),
+            stages: self.stages().map(|(name, pulse)| (name, Stage::from(pulse))).into(),
         }
+    }
+
+    /// Every stage's pulse.
+    pub(super) fn stages(&self) -> [(&'static str, &Pulse); 6] {
+        [
+            ("capture", &self.pulses.capture),
+            ("inference", &self.pulses.inference),
+            ("record", &self.pulses.record),
+            ("store", self.store.pulse()),
+            ("publish", &self.pulses.publish),
+            ("retention", &self.pulses.retention),
+        ]
     }
 
     pub(super) fn disk_free_bytes(&self) -> Option<u64> {

@@ -6,13 +6,14 @@
 //! waits for inference only where every frame must be inspected, inference never waits for the network, nothing is
 //! published that is not committed. A stop ends the stages in the order the data flows, so what was captured is
 //! inspected, committed and, within a limit, delivered; what the broker did not take stays in the outbox for the next
-//! start. Any thread that dies or hangs ends the agent with its name.
+//! start. Any thread that dies or hangs ends the agent with its name, or ends its signs of life to the service manager.
 
 mod clocks;
 mod handover;
 mod live;
 mod network;
 mod record;
+mod service;
 mod stages;
 mod stop;
 mod supervise;
@@ -237,6 +238,8 @@ impl Station {
             live: Arc::clone(&live),
             stop: stop.clone(),
             snapshot: network.snapshot.clone(),
+            connection: network.connection.clone(),
+            outbox: network.outbox.clone(),
             parameters,
             bundle_folder: config.station.bundle.clone(),
             call_limit: config.station.call_limit,

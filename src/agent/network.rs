@@ -12,13 +12,15 @@ use crate::config::Config;
 use crate::metrics;
 use crate::publish::wire::Snapshot;
 use crate::publish::{Commands, Connection, Pump, Timing};
-use crate::store::{Origin, StoreError};
+use crate::store::{Backlog, Origin, StoreError};
 
 /// A small runtime of their own, with one thread, `network`.
 pub(super) struct Network {
     runtime: tokio::runtime::Runtime,
     pump: tokio::task::JoinHandle<Result<(), StoreError>>,
     pub(super) snapshot: watch::Sender<Snapshot>,
+    pub(super) connection: watch::Receiver<Connection>,
+    pub(super) outbox: watch::Receiver<Backlog>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -37,7 +39,8 @@ impl Network {
             .context("network runtime")?;
         let (snapshot, snapshots) = watch::channel(live.snapshot());
         let (shutdown, asked) = watch::channel(false);
-        let (connection, _) = watch::channel(Connection::Starting);
+        let (connections, connection) = watch::channel(Connection::Starting);
+        let (backlogs, outbox) = watch::channel(Backlog::default());
         let pump = Pump {
             broker: config.station.broker.clone(),
             topics: config.station.topics.clone(),
@@ -45,7 +48,8 @@ impl Network {
             timing: Timing::default(),
             store: live.store.clone(),
             snapshot: snapshots,
-            connection,
+            connection: connections,
+            outbox: backlogs,
             commands,
             shutdown: asked,
             pulse: live.pulses.publish.clone(),
@@ -57,7 +61,7 @@ impl Network {
                 .block_on(metrics::start(address, station, live.store.clone(), move || live.snapshot()))?;
         }
         let pump = runtime.spawn(pump.run());
-        Ok(Self { runtime, pump, snapshot, shutdown })
+        Ok(Self { runtime, pump, snapshot, connection, outbox, shutdown })
     }
 
     /// Tells whether the pump has ended.

@@ -112,13 +112,13 @@ fn pass_on(
 /// Looks whether the log is sound, then keeps it and the evidence within bounds until a stop.
 pub(super) fn retain(retention: &mut Retention, database: &Path, origin: &Origin, live: &Live, stop: &Stop) {
     let pulse = &live.pulses.retention;
-    pulse.at_work();
-    match store::check(database) {
+    let turning = pulse.clone();
+    match store::check(database, move || turning.at_work()) {
         Err(error @ StoreError::Corrupt { .. }) => return live.fail(Fault::Lasting(error.into())),
         Err(error) => pulse.failed(error),
         Ok(()) => {}
     }
-    match retention.sweep(&origin.station, &short(origin)) {
+    match retention.sweep(&origin.station, &short(origin), || pulse.at_work()) {
         Ok(0) => {}
         Ok(swept) => tracing::info!("evidence: {swept} folders without a row removed, left by a crash"),
         Err(error) => pulse.failed(error),

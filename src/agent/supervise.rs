@@ -1,4 +1,5 @@
-//! The thread that watches the others: keeps `status` up to date and notices what no stage can say of itself.
+//! The thread that watches the others: keeps `status` and the service manager up to date, and notices what no stage can
+//! say of itself.
 //!
 //! Guarantees: a thread that died, a model call that does not return, a bundle replaced on the disk and a clock that
 //! jumped are each noticed within seconds; what ends the agent is a [`Fault`] with its reason.
@@ -13,11 +14,15 @@ use anyhow::anyhow;
 use tokio::sync::watch;
 
 use super::live::{Fault, Live};
+use super::service::{self, Service, Watched};
 use super::{Stop, WAIT};
 use crate::bundle;
+use crate::health::Pulse;
 use crate::inspection::{Inspection, Latency, Parameters};
 use crate::inspector::Inspected;
+use crate::publish::Connection;
 use crate::publish::wire::{Condition, Snapshot};
+use crate::store::Backlog;
 use crate::verdict::Reason;
 
 /// How often `status` is brought up to date when nothing but counters changed.
@@ -37,6 +42,9 @@ pub(super) struct Supervisor {
     pub live: Arc<Live>,
     pub stop: Stop,
     pub snapshot: watch::Sender<Snapshot>,
+    pub connection: watch::Receiver<Connection>,
+    /// As the pump read it last.
+    pub outbox: watch::Receiver<Backlog>,
     pub parameters: Arc<Parameters>,
     pub bundle_folder: PathBuf,
     /// A model call that takes longer does not return any more.
@@ -50,6 +58,7 @@ impl Supervisor {
     pub(super) fn run(self, done: &Receiver<()>) {
         let start = Instant::now();
         let (mut refreshed, mut beaten, mut looked) = (start, start, start);
+        let mut service = Service::ready();
         while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(WAIT) {
             self.watch_model();
             self.watch_disk();
@@ -64,11 +73,25 @@ impl Supervisor {
                 self.watch_bundle();
             }
             let now = self.live.snapshot();
+            service.tell(&now, &self.connection.borrow(), self.outbox.borrow().depth);
+            if self.stop.requested() {
+                service.stopping();
+            }
+            service.feed(&self.watched());
             if refreshed.elapsed() >= REFRESH || conditions(&now) != conditions(&self.snapshot.borrow()) {
                 refreshed = Instant::now();
                 self.snapshot.send_replace(now);
             }
         }
+        service.stopping();
+    }
+
+    fn watched(&self) -> Vec<Watched> {
+        let watched = |(name, pulse): (_, &Pulse)| {
+            let limit = service::limit(name, self.call_limit);
+            Watched { name, still_for: pulse.still_for(), limit }
+        };
+        self.live.stages().map(watched).into()
     }
 
     /// A call that does not return: its frame abstains, and the agent ends, since nothing else frees the thread.
@@ -142,5 +165,7 @@ impl Supervisor {
 /// What is told at once when it changes.
 fn conditions(snapshot: &Snapshot) -> impl PartialEq + use<> {
     let Snapshot { bundle, source, store, evidence, clock_synchronised, clock, .. } = snapshot;
-    (bundle.clone(), source.state, store.clone(), evidence.clone(), *clock_synchronised, *clock)
+    // A reason may hold a number that grows: of the source its state counts, and what its camera is.
+    let source = (source.state, source.camera.clone());
+    (bundle.clone(), source, store.clone(), evidence.clone(), *clock_synchronised, *clock)
 }

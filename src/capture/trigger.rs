@@ -355,3 +355,132 @@ fn captured_since(moment: Instant, next: Next) -> Next {
         next => next,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::capture::{BadFrame, Trouble, TroubleKind};
+
+    /// Gives these one after the other, then nothing; passes nothing.
+    struct Prepared(VecDeque<Next>);
+
+    impl FrameSource for Prepared {
+        fn next(&mut self, _: Duration) -> Result<Next, CaptureError> {
+            Ok(self.0.pop_front().unwrap_or(Next::NotYet))
+        }
+
+        fn describe(&self) -> String {
+            "prepared".to_owned()
+        }
+    }
+
+    fn frame(captured_at: Stamp) -> Next {
+        let (part_id, meas_id) = (Some("file.png".to_owned()), None);
+        let picture = Err(BadFrame::Empty("test".to_owned()));
+        Next::Frame(Box::new(Frame {
+            source_seq: 1,
+            captured_at,
+            part_id,
+            meas_id,
+            picture,
+            encoded: None,
+            truth: None,
+        }))
+    }
+
+    fn request(part_id: &str) -> Request {
+        let (part_id, meas_id) = (Some(part_id.to_owned()), Some("m".to_owned()));
+        Request { part_id, meas_id, received: Stamp::now() }
+    }
+
+    fn triggered(limit: Duration, nexts: impl IntoIterator<Item = Next>) -> (Gate, Triggers, Answers) {
+        let source = Box::new(Prepared(nexts.into_iter().collect()));
+        let (gate, line) = Gate::new(source, Trigger::Triggered { limit });
+        let (triggers, answers) = line.expect("the line triggers");
+        (gate, triggers, answers)
+    }
+
+    const SOON: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn words(answers: &mut Answers) -> Vec<(Option<String>, &'static str)> {
+        std::iter::from_fn(|| answers.try_recv().ok())
+            .map(|answer| (answer.part_id, answer.ack.word()))
+            .collect()
+    }
+
+    #[test]
+    fn a_frame_from_before_its_trigger_is_nobodys() {
+        let stale = Stamp::now();
+        let mut asked = request("A");
+        asked.received.monotonic = stale.monotonic + SOON;
+        let mut fresh = stale;
+        fresh.monotonic += SOON;
+        let (mut gate, triggers, mut answers) = triggered(LONG, [frame(stale), frame(fresh)]);
+        assert!(matches!(gate.next(SOON), Ok(Next::NotYet)), "nobody has asked");
+        triggers.ask(asked);
+        assert!(matches!(gate.next(SOON), Ok(Next::NotYet)), "it hears the request");
+        assert!(matches!(gate.next(SOON), Ok(Next::Passed(_))), "the stale one");
+        let Ok(Next::Frame(frame)) = gate.next(SOON) else { panic!("the fresh one") };
+        assert_eq!((frame.part_id.as_deref(), frame.meas_id.as_deref()), (Some("A"), Some("m")));
+        assert_eq!(words(&mut answers), [], "not taken over yet");
+        gate.handed_over();
+        assert_eq!(words(&mut answers), [(Some("A".to_owned()), "accepted")]);
+        drop(gate);
+        assert_eq!(words(&mut answers), [], "one answer each");
+    }
+
+    #[test]
+    fn every_trigger_gets_its_one_answer() {
+        let (mut gate, triggers, mut answers) = triggered(LONG, []);
+        triggers.ask(request("A"));
+        triggers.ask(request("B"));
+        triggers.refuse("no JSON".to_owned());
+        gate.next(SOON).unwrap();
+        drop(gate);
+        triggers.ask(request("C"));
+        let part = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            words(&mut answers),
+            [(part("B"), "busy"), (None, "refused"), (part("A"), "missed"), (part("C"), "missed")]
+        );
+        assert_eq!(triggers.counts(), [("accepted", 0), ("busy", 1), ("missed", 2), ("refused", 1)].into());
+    }
+
+    #[test]
+    fn without_a_frame_in_time_the_trouble_is_the_reason() {
+        let trouble = Trouble { kind: TroubleKind::Lost, reason: "camera: gone".to_owned() };
+        let (mut gate, triggers, mut answers) = triggered(SOON, [Next::Trouble(trouble)]);
+        triggers.ask(request("A"));
+        gate.next(SOON).unwrap();
+        std::thread::sleep(SOON);
+        assert!(matches!(gate.next(SOON), Ok(Next::Trouble(_))), "the station hears of it too");
+        let reason = answers.try_recv().unwrap().reason.unwrap();
+        assert_eq!(reason, "no frame within 1 ms of the trigger: camera: gone");
+    }
+
+    #[test]
+    fn the_clock_of_an_interval_does_not_drift_and_skips_what_is_late() {
+        let interval = Duration::from_millis(40);
+        let schedule = Schedule { interval, due: None };
+        let start = Instant::now();
+        assert_eq!(schedule.after(start, start), start + interval);
+        let year = 86_400 * 365 * 25; // of 40 ms
+        let late = start + interval * year + interval / 3;
+        assert_eq!(schedule.after(start, late), start + interval * (year + 1));
+    }
+
+    #[test]
+    fn by_the_clock_frames_come_when_they_are_due() {
+        let early = Stamp::now();
+        std::thread::sleep(SOON);
+        let late = || frame(Stamp { monotonic: Instant::now() + LONG, ..Stamp::now() });
+        let source = Box::new(Prepared([frame(early), late(), late()].into()));
+        let (mut gate, _) = Gate::new(source, Trigger::Interval(LONG));
+        assert!(matches!(gate.next(SOON), Ok(Next::Passed(_))), "exposed before it was due");
+        assert!(matches!(gate.next(SOON), Ok(Next::Frame(_))));
+        assert!(matches!(gate.next(SOON), Ok(Next::NotYet)), "the next is not due");
+    }
+}

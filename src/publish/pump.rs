@@ -3,14 +3,16 @@
 //! Guarantees: after any fault a new connection starts from the outbox again (capped backoff with jitter, changes of
 //! state logged, not tries); a broker that takes messages and acknowledges none is left after
 //! [`Timing::acknowledge_limit`]; at shutdown the outbox is drained within a limit and `stopped` is said.
-//! Leaves out: what is sent on a connection (see `session`).
+//! A log that does not answer stops neither this task nor `status`. Leaves out: what is sent on a connection (see
+//! `session`).
 //! Costs: one sync of the disk for each batch of acknowledgements; after a crash their messages are sent again.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::link::{Class, Letter, Link, Report};
 use super::pace::Pace;
@@ -20,6 +22,12 @@ use super::wire::{self, AgentState, Snapshot};
 use super::{BrokerError, BrokerSettings, Commands, Connection, Fault, Topics};
 use crate::health::Pulse;
 use crate::store::{Backlog, Origin, RowId, StoreError, StoreHandle};
+
+/// How long a connection that begins or ends waits for the log.
+const STORE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a task that waits turns.
+const TURN: Duration = Duration::from_secs(1);
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +72,8 @@ pub struct Pump {
     pub store: StoreHandle,
     pub snapshot: watch::Receiver<Snapshot>,
     pub connection: watch::Sender<Connection>,
+    /// What waits for the broker, as it was read last.
+    pub outbox: watch::Sender<Backlog>,
     /// Where the line may ask for something.
     pub commands: Option<Commands>,
     /// True once everything is committed and the pump shall drain and leave.
@@ -77,6 +87,8 @@ pub(super) struct Course {
     pub(super) heartbeats: u64,
     /// Acknowledged by the broker, still in the outbox.
     pub(super) acknowledged: Vec<RowId>,
+    /// Refused by the broker, and why: to be noted in the outbox.
+    pub(super) refused: Vec<(RowId, String)>,
     /// Of the backlog.
     pub(super) pace: Pace,
     pub(super) suspects: Suspects,
@@ -92,6 +104,7 @@ impl Course {
             wait: timing.first_wait,
             heartbeats: 0,
             acknowledged: Vec::new(),
+            refused: Vec::new(),
             pace: Pace::new(backlog_per_second, now),
             suspects: Suspects::default(),
             retry: Retry::new(timing.first_retry, timing.longest_retry, now),
@@ -107,7 +120,7 @@ impl Pump {
         loop {
             self.pulse.idle();
             let ended = self.connect(&mut course).await;
-            self.clear_outbox(&mut course.acknowledged).await?;
+            self.settle(&mut course).await?;
             match ended {
                 Ok(()) => return Ok(()),
                 Err(Broken::Store(error)) => return Err(error),
@@ -116,20 +129,33 @@ impl Pump {
             let jittered = course.wait.mul_f64(rand::random_range(0.5..1.0));
             course.wait = (course.wait * 2).min(self.timing.longest_wait);
             tokio::select! {
-                () = sleep(jittered) => {}
+                () = turning(&self.pulse, sleep(jittered)) => {}
                 () = asked(&mut self.shutdown) => return Ok(()),
             }
         }
     }
 
+    /// Tells the log how the broker answered. What it does not take down in time is told again, and at worst sent twice.
+    async fn settle(&self, course: &mut Course) -> Result<(), StoreError> {
+        let (rows, refused) = (std::mem::take(&mut course.acknowledged), std::mem::take(&mut course.refused));
+        let settled = settle(self.store.clone(), rows.clone(), refused.clone());
+        match timeout(STORE_LIMIT, settled).await {
+            Ok(left) => course.acknowledged = left?,
+            Err(_) => (course.acknowledged, course.refused) = (rows, refused),
+        }
+        Ok(())
+    }
+
     /// One connection from its first to its last packet; `Ok` when it ended as asked.
     async fn connect(&mut self, course: &mut Course) -> Result<(), Broken> {
-        let backlog = self.store.backlog(&self.origin.station).await?;
-        let will = self.status(AgentState::Offline, None, backlog);
+        if let Ok(backlog) = timeout(STORE_LIMIT, self.store.backlog(&self.origin.station)).await {
+            self.outbox.send_replace(backlog?);
+        }
+        let will = self.status(AgentState::Offline, None);
         let mut link = Link::open(&self.broker, self.timing.connect_limit, Some(will));
         let limits = loop {
             tokio::select! {
-                report = link.next() => if let Report::Connected(limits) = report? {
+                report = turning(&self.pulse, link.next()) => if let Report::Connected(limits) = report? {
                     break limits;
                 },
                 () = async { asked(&mut self.shutdown).await; sleep(self.timing.drain_limit).await } => return Ok(()),
@@ -138,35 +164,7 @@ impl Pump {
         Session::new(self, course, link, limits).run().await
     }
 
-    /// Takes acknowledged rows out of the outbox. A disk that refuses keeps them there: they are tried again,
-    /// and at worst sent twice.
-    pub(super) async fn clear_outbox(&self, acknowledged: &mut Vec<RowId>) -> Result<(), StoreError> {
-        if acknowledged.is_empty() {
-            return Ok(());
-        }
-        match self.store.acknowledged(acknowledged.clone()).await {
-            Ok(()) => acknowledged.clear(),
-            Err(StoreError::Ended) => return Err(StoreError::Ended),
-            Err(error) => {
-                tracing::warn!(station = &*self.origin.station, %error, "outbox not cleared, trying again");
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts a row behind the others. A disk that refuses leaves it where it is: the next connection sends it again.
-    pub(super) async fn note_refused(&self, row: RowId, why: String) -> Result<(), StoreError> {
-        match self.store.refused(row, Timestamp::now(), why).await {
-            Ok(()) => Ok(()),
-            Err(StoreError::Ended) => Err(StoreError::Ended),
-            Err(error) => {
-                tracing::warn!(station = &*self.origin.station, %error, "refusal not noted");
-                Ok(())
-            }
-        }
-    }
-
-    pub(super) fn status(&self, state: AgentState, since: Option<Timestamp>, backlog: Backlog) -> Letter {
+    pub(super) fn status(&self, state: AgentState, since: Option<Timestamp>) -> Letter {
         Letter {
             topic: self.topics.status(),
             payload: wire::status(
@@ -175,7 +173,7 @@ impl Pump {
                 since,
                 Timestamp::now(),
                 &self.snapshot.borrow(),
-                backlog,
+                &self.outbox.borrow(),
             ),
             class: Class::Retained,
         }
@@ -202,6 +200,45 @@ impl Pump {
             *connection = Connection::Disconnected { since, reason };
             true
         });
+    }
+}
+
+/// How the broker answered, told to the log: acknowledged rows leave the outbox, refused ones go behind the others.
+/// Returns the acknowledged ones that a disk refuses to let go of, to be told again. Of a refusal that is not noted the
+/// row is sent again.
+pub(super) async fn settle(
+    store: StoreHandle,
+    acknowledged: Vec<RowId>,
+    refused: Vec<(RowId, String)>,
+) -> Result<Vec<RowId>, StoreError> {
+    for (row, why) in refused {
+        match store.refused(row, Timestamp::now(), why).await {
+            Err(StoreError::Ended) => return Err(StoreError::Ended),
+            Err(error) => tracing::warn!(%error, "refusal not noted"),
+            Ok(()) => {}
+        }
+    }
+    if acknowledged.is_empty() {
+        return Ok(acknowledged);
+    }
+    match store.acknowledged(acknowledged.clone()).await {
+        Ok(()) => Ok(Vec::new()),
+        Err(StoreError::Ended) => Err(StoreError::Ended),
+        Err(error) => {
+            tracing::warn!(%error, "outbox not cleared, trying again");
+            Ok(acknowledged)
+        }
+    }
+}
+
+/// Waits for what may rightly take long, and turns meanwhile.
+async fn turning<T>(pulse: &Pulse, what: impl Future<Output = T>) -> T {
+    let mut what = pin!(what);
+    loop {
+        if let Ok(done) = timeout(TURN, &mut what).await {
+            return done;
+        }
+        pulse.idle();
     }
 }
 

@@ -265,6 +265,10 @@ pub enum SourceState {
 }
 
 impl SourceState {
+    /// Every word there is.
+    pub const WORDS: [&str; 9] =
+        ["ok", "lost", "stalled", "frozen", "dark", "saturated", "broken", "refused", "ended"];
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -306,16 +310,16 @@ struct StatusMessage<'a> {
     version: &'static str,
     #[serde(flatten)]
     snapshot: &'a Snapshot,
-    outbox: OutboxMessage,
+    outbox: OutboxMessage<'a>,
 }
 
 #[derive(Serialize)]
-struct OutboxMessage {
+struct OutboxMessage<'a> {
     depth: u64,
     oldest_captured_at: Option<String>,
     age_secs: Option<u64>,
     refused: u64,
-    refusal: Option<String>,
+    refusal: Option<&'a str>,
 }
 
 /// The `status` message. `since` is `None` in the Last Will: nobody can know beforehand when it is sent.
@@ -325,7 +329,7 @@ pub fn status(
     since: Option<Timestamp>,
     now: Timestamp,
     snapshot: &Snapshot,
-    backlog: Backlog,
+    backlog: &Backlog,
 ) -> String {
     json(&StatusMessage {
         v: V,
@@ -339,7 +343,7 @@ pub fn status(
             oldest_captured_at: backlog.oldest.map(time),
             age_secs: backlog.oldest.map(|oldest| now.duration_since(oldest).as_secs().max(0) as u64),
             refused: backlog.refused,
-            refusal: backlog.refusal,
+            refusal: backlog.refusal.as_deref(),
         },
     })
 }

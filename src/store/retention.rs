@@ -170,11 +170,21 @@ fn kept(row: &rusqlite::Row<'_>) -> rusqlite::Result<Kept> {
     Ok(Kept { row: RowId(row.get(0)?), station: row.get(1)?, folder: row.get(2)? })
 }
 
-/// Reads the whole database beside its agent: is it sound? Takes as long as the disk takes to read it.
-pub fn check(path: &Path) -> Result<(), StoreError> {
+/// Steps of SQLite, a page or a row each, between two turns: milliseconds on any disk.
+const CHECK_STEPS: i32 = 1000;
+
+/// Reads the whole database beside its agent: is it sound? Takes as long as the disk takes to read it; `turn` is called
+/// all the while.
+pub fn check(path: &Path, mut turn: impl FnMut() + Send + 'static) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::new(path, &error);
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    let mut connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
     connection.busy_timeout(super::BUSY_TIMEOUT).map_err(failed)?;
+    let go_on = move || {
+        turn();
+        false
+    };
+    connection.progress_handler(CHECK_STEPS, Some(go_on)).map_err(failed)?;
     let found: String =
         connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(failed)?;
     if found == "ok" {

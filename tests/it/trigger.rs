@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use certiscope::capture::{Trouble, TroubleKind};
 use certiscope::publish::wire::{TRIGGER_ACK_SCHEMA, TRIGGER_SCHEMA};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::broker::Broker;
 use crate::support::faulty::Part;
 use crate::support::line::Line;
+use crate::support::scripted::{Now, Script};
 use crate::support::subscriber::{Subscriber, schema};
 use crate::support::{wait_until, wait_within};
 
@@ -159,7 +161,9 @@ fn triggers_are_heard_again_after_the_broker_was_away() {
         std::thread::sleep(Duration::from_millis(100));
         !line.reader.heard("ack").is_empty()
     });
-    line.wait_verdict("it is inspected", |verdict| verdict["part_id"] == "again");
+    wait_until("it is inspected", || {
+        line.reader.heard("verdict").iter().any(|heard| heard.message["part_id"] == "again")
+    });
     agent.stop();
 }
 
@@ -218,4 +222,49 @@ fn by_the_clock_a_frame_is_taken_each_interval_and_late_ones_are_skipped() {
     let due: Vec<i64> = since_first.map(|ms| (ms + INTERVAL_MS / 2) / INTERVAL_MS).collect();
     assert!(due.windows(2).all(|pair| pair[0] < pair[1]), "two frames in one interval: {due:?}");
     line.check_nothing_is_lost();
+}
+
+#[test]
+fn a_source_without_frames_misses_the_trigger_and_says_why() {
+    let mut line = triggered();
+    line.source += "\ntrigger_limit_ms = 300";
+    let unplugged = Trouble { kind: TroubleKind::Lost, reason: "camera: unplugged".to_owned() };
+    let script = Script::new(Now::Trouble(unplugged));
+    let agent = script.run(&line);
+    line.wait_status("lost", |status| status["source"]["state"] == "lost");
+    line.ask("A", Value::Null);
+    let missed = line.wait_answers(1).pop().unwrap();
+    assert_eq!((&missed["ack"], &missed["part_id"]), (&json!("missed"), &json!("A")));
+    assert_eq!(missed["reason"], "no frame within 300 ms of the trigger: camera: unplugged");
+    script.set(Now::Silence);
+    line.ask("B", Value::Null);
+    assert_eq!(line.wait_answers(2)[1]["reason"], "no frame within 300 ms of the trigger");
+    script.set(Now::Frames);
+    line.wait_status("ok", |status| status["source"]["state"] == "ok");
+    assert_eq!(line.verdicts_heard(), 0, "nobody asked for this frame");
+    line.ask("C", Value::Null);
+    line.wait_verdict("C is inspected", |verdict| verdict["part_id"] == "C");
+    agent.stop();
+    assert_eq!(line.check_nothing_is_lost(), 1);
+}
+
+#[test]
+fn a_trigger_that_waits_when_the_station_stops_is_answered() {
+    let mut line = triggered();
+    line.source += "\ntrigger_limit_ms = 600000";
+    let agent = Script::new(Now::Silence).run(&line);
+    line.wait_status("online", |status| status["state"] == "online");
+    line.ask("A", Value::Null);
+    wait_until("it waits", || {
+        line.ask("B", Value::Null);
+        std::thread::sleep(Duration::from_millis(50));
+        line.reader.heard("ack").iter().any(|heard| heard.message["ack"] == "busy")
+    });
+    agent.stop();
+    line.wait_status("stopped", |status| status["state"] == "stopped");
+    let answers = line.reader.heard("ack");
+    let of_a: Vec<&Value> =
+        answers.iter().map(|heard| &heard.message).filter(|answer| answer["part_id"] == "A").collect();
+    assert_eq!(of_a.len(), 1, "{answers:?}");
+    assert_eq!((&of_a[0]["ack"], &of_a[0]["reason"]), (&json!("missed"), &json!("the station stops")));
 }

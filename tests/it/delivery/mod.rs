@@ -276,7 +276,7 @@ fn the_schema_refuses_what_contradicts_the_contract() {
 }
 
 /// What the broker keeps on this leaf, once it passes the test: read by newcomers, as a PLC after its reboot.
-fn kept(broker: &Broker, leaf: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn kept(broker: &Broker, leaf: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let mut found = None;
     wait_until("the broker keeps the right message", || {
         let newcomer = Subscriber::at(broker.port);

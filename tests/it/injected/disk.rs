@@ -198,8 +198,7 @@ fn a_disk_that_hangs_is_a_state_with_a_name() {
     let agent = line.start();
     let freeze = Frozen::new(&disk.on);
     let frozen = Instant::now();
-    // The pump may wait for the disk too; metrics do not.
-    wait_until("the store is stuck", || agent.said().contains("store: stuck"));
+    line.wait_status("the store is stuck", |status| status["store"]["state"] == "stuck");
     let seen = frozen.elapsed();
     let answer = get(port, "/metrics");
     assert_eq!(metric(&answer, r#"certiscope_ok{station="station1",of="store"}"#), 0.0);

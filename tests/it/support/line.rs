@@ -60,7 +60,7 @@ impl Line {
         std::fs::rename(unfinished, pictures.join("part.png")).unwrap();
     }
 
-    fn configure(&self) -> PathBuf {
+    pub(crate) fn configure(&self) -> PathBuf {
         let text = format!(
             r#"
             [store]

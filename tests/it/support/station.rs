@@ -128,6 +128,7 @@ impl Station {
             snapshot: snapshots,
             connection: connections,
             commands: None,
+            outbox: watch::channel(Backlog::default()).0,
             shutdown: asked,
             pulse: Pulse::default(),
         };

@@ -6,23 +6,28 @@
 //! to be sent. What is not live is flagged `historical`.
 //! Guarantees: within a lane in order of commitment; at most [`WINDOW`] verdicts unanswered, and at most what the
 //! broker takes; each until its PUBACK. `last` is always the newest verdict and never one of the backlog; `status`
-//! is said again when it changed, at most once a second.
+//! is said again at once when a condition changed and each second when a counter did, one at a time. A log that does
+//! not answer stops neither it nor the heartbeat.
 //! Costs: a read of the store for each live verdict and for each burst of the backlog.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod answers;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::lane::{Lane, Shown, Stretch};
-use super::link::{Class, Letter, Limits, Link, Message, Report};
+use super::link::{Class, Letter, Limits, Link, Report};
 use super::pump::{Course, Pump, asked};
 use super::wire::{self, AgentState};
 use super::{Commands, Fault};
 use crate::capture::trigger::Answer;
-use crate::store::{self, Backlog, RowId, StoreError};
+use crate::store::{self, RowId, StoreError, StoreHandle};
 
 /// Verdicts that may be unanswered; well below what [`Link`] and a broker's default (20) hold.
 const WINDOW: usize = 16;
@@ -85,6 +90,7 @@ pub(super) struct Session<'a> {
     last_due: bool,
     last: Shown<RowId>,
     status: Shown<String>,
+    seconds: Interval,
     /// Answers to commands that the broker has not answered for.
     answers_in_flight: usize,
     /// Set once shutdown is asked: when draining ends.
@@ -96,6 +102,8 @@ impl<'a> Session<'a> {
     pub(super) fn new(pump: &'a mut Pump, course: &'a mut Course, link: Link<Sent>, limits: Limits) -> Self {
         let mut newest = pump.store.newest_row();
         let before = *newest.borrow_and_update();
+        let mut seconds = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let since = pump.connected(); // announced after `before` is read: what is committed from now on is live
         Self {
             pump,
@@ -111,6 +119,7 @@ impl<'a> Session<'a> {
             last_due: true,
             last: Shown::new(RowId::START),
             status: Shown::new(String::new()),
+            seconds,
             answers_in_flight: 0,
             leaving: None,
         }
@@ -120,18 +129,17 @@ impl<'a> Session<'a> {
     pub(super) async fn run(mut self) -> Result<(), Broken> {
         let ended = self.converse().await;
         if let Err(Broken::Broker(fault)) = &ended {
-            self.set_aside(fault).await?;
+            self.set_aside(fault);
         }
         ended
     }
 
     async fn converse(&mut self) -> Result<(), Broken> {
-        let mut seconds = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.send_status().await?;
+        self.send_status()?;
         self.subscribe()?;
         loop {
             self.pump.pulse.idle();
+            self.settle().await?;
             self.send_live().await?;
             self.send_backlog().await?;
             self.send_refused().await?;
@@ -141,13 +149,7 @@ impl<'a> Session<'a> {
             }
             let (deadline, next) = (self.leaving, self.next_sending());
             tokio::select! {
-                report = self.link.next() => match report? {
-                    Report::Acknowledged(sent) => self.acknowledged(sent).await?,
-                    Report::Refused(sent, why) => self.refused(sent, why).await?,
-                    Report::Heard(message) => self.heard(message),
-                    Report::Deaf(why) => self.deaf(why),
-                    Report::Connected(_) | Report::Closed => {}
-                },
+                report = self.link.next() => self.note(report?),
                 answer = answer(&mut self.pump.commands), if self.answers_in_flight < ANSWERS => {
                     self.send_answer(&answer)?;
                 }
@@ -156,7 +158,14 @@ impl<'a> Session<'a> {
                     self.live.may_have_more = true;
                     self.last_due = true;
                 }
-                _ = seconds.tick() => self.each_second().await?,
+                _ = self.seconds.tick() => {
+                    self.beat()?;
+                    self.tell_log().await?;
+                    self.look_at_outbox().await?;
+                    self.send_status()?;
+                }
+                // Once the sender is gone shutdown follows.
+                Ok(()) = self.pump.snapshot.changed() => self.send_status()?,
                 () = asked(&mut self.pump.shutdown), if deadline.is_none() => {
                     self.leaving = Some(Instant::now() + self.pump.timing.drain_limit);
                     // Asked after the last commit, but perhaps heard before the news of it.
@@ -169,23 +178,39 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Asks the log. However long it takes, the broker is listened to, the heart beats and `status` is said.
+    async fn ask_log<T, A>(&mut self, ask: impl FnOnce(StoreHandle, Arc<str>) -> A) -> Result<T, Broken>
+    where
+        A: Future<Output = Result<T, StoreError>>,
+    {
+        let mut asked = pin!(ask(self.pump.store.clone(), Arc::clone(&self.pump.origin.station)));
+        loop {
+            tokio::select! {
+                biased;
+                told = &mut asked => return Ok(told?),
+                report = self.link.next() => self.note(report?),
+                answer = answer(&mut self.pump.commands), if self.answers_in_flight < ANSWERS => {
+                    self.send_answer(&answer)?;
+                }
+                _ = self.seconds.tick() => {
+                    self.beat()?;
+                    self.send_status()?;
+                }
+            }
+            self.pump.pulse.idle();
+        }
+    }
+
+    async fn look_at_outbox(&mut self) -> Result<(), Broken> {
+        let backlog = self.ask_log(|store, station| async move { store.backlog(&station).await }).await?;
+        self.pump.outbox.send_replace(backlog);
+        Ok(())
+    }
+
     fn subscribe(&mut self) -> Result<(), Fault> {
         let Some(commands) = &mut self.pump.commands else { return Ok(()) };
         commands.connected();
         self.link.subscribe(self.pump.topics.trigger())
-    }
-
-    fn heard(&mut self, message: Message) {
-        if let Some(commands) = &mut self.pump.commands {
-            commands.heard(message);
-        }
-    }
-
-    fn deaf(&self, why: &str) {
-        let topic = self.pump.topics.trigger();
-        let fault = format!("{topic}: the broker lets nothing be heard there: {why}; check its access rules");
-        tracing::error!("{fault}");
-        self.pump.pulse.failed(fault);
     }
 
     fn send_answer(&mut self, answer: &Answer) -> Result<(), Fault> {
@@ -232,12 +257,15 @@ impl<'a> Session<'a> {
 
     /// Sends up to `room` rows of a lane; how many there were.
     async fn send_from(&mut self, lane: Lane, room: usize) -> Result<usize, Broken> {
-        let stretch = if lane == Lane::Live { &mut self.live } else { &mut self.backlog };
+        let stretch = if lane == Lane::Live { &self.live } else { &self.backlog };
         if !stretch.may_have_more || room == 0 {
             return Ok(0);
         }
-        let station = &self.pump.origin.station;
-        let rows = self.pump.store.outbox_between(station, stretch.sent, stretch.until, room).await?;
+        let (sent, until) = (stretch.sent, stretch.until);
+        let rows = self
+            .ask_log(|store, station| async move { store.outbox_between(&station, sent, until, room).await })
+            .await?;
+        let stretch = if lane == Lane::Live { &mut self.live } else { &mut self.backlog };
         stretch.may_have_more = rows.len() == room;
         stretch.sent = rows.last().map_or(stretch.sent, |message| message.row);
         let count = rows.len();
@@ -261,7 +289,9 @@ impl<'a> Session<'a> {
         if !due || !self.nothing_waits() || self.leaving.is_some() || self.course.pace.allowed(now) == 0 {
             return Ok(());
         }
-        match self.pump.store.longest_refused(&self.pump.origin.station).await? {
+        let longest =
+            self.ask_log(|store, station| async move { store.longest_refused(&station).await }).await?;
+        match longest {
             Some(message) => {
                 self.course.pace.spend(1);
                 self.send(message, Lane::Refused)?;
@@ -292,7 +322,8 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.last_due = false;
-        let newest = self.pump.store.newest_message(&self.pump.origin.station).await?;
+        let newest =
+            self.ask_log(|store, station| async move { store.newest_message(&station).await }).await?;
         let Some(message) = newest.filter(|message| message.row > self.last.value) else {
             return Ok(()); // the row was another station's, or is refused
         };
@@ -307,10 +338,9 @@ impl<'a> Session<'a> {
         Ok(self.link.publish(letter, Sent::Last)?)
     }
 
-    async fn send_status(&mut self) -> Result<(), Broken> {
-        let backlog = self.pump.store.backlog(&self.pump.origin.station).await?;
-        self.log_refusal(&backlog);
-        let letter = self.pump.status(AgentState::Online, Some(self.since), backlog);
+    fn send_status(&mut self) -> Result<(), Fault> {
+        self.log_refusal();
+        let letter = self.pump.status(AgentState::Online, Some(self.since));
         if !self.status.in_flight && letter.payload != self.status.value {
             self.status.in_flight = true;
             self.status.value.clone_from(&letter.payload);
@@ -320,7 +350,8 @@ impl<'a> Session<'a> {
     }
 
     /// When it changed, not each time.
-    fn log_refusal(&mut self, backlog: &Backlog) {
+    fn log_refusal(&mut self) {
+        let backlog = self.pump.outbox.borrow();
         if backlog.refusal == self.course.refusal {
             return;
         }
@@ -337,10 +368,11 @@ impl<'a> Session<'a> {
         self.course.refusal.clone_from(&backlog.refusal);
     }
 
-    async fn each_second(&mut self) -> Result<(), Broken> {
+    /// Each second.
+    fn beat(&mut self) -> Result<(), Fault> {
         let limit = self.pump.timing.acknowledge_limit;
         if self.link.waiting_since().is_some_and(|since| since.elapsed() > limit) {
-            return Err(Fault::NoAnswer("a message was not acknowledged in time").into());
+            return Err(Fault::NoAnswer("a message was not acknowledged in time"));
         }
         self.course.heartbeats += 1;
         let letter = Letter {
@@ -348,79 +380,7 @@ impl<'a> Session<'a> {
             payload: wire::heartbeat(self.pump.origin.boot_id, self.course.heartbeats, Timestamp::now()),
             class: Class::Unacknowledged,
         };
-        self.link.publish(letter, Sent::Heartbeat)?;
-        self.pump.clear_outbox(&mut self.course.acknowledged).await?;
-        self.send_status().await
-    }
-
-    async fn acknowledged(&mut self, sent: Sent) -> Result<(), Broken> {
-        self.answered();
-        match sent {
-            Sent::Verdict(row) => {
-                if self.in_flight.remove(&row) == Some(Lane::Refused) {
-                    self.course.retry.taken(Instant::now());
-                }
-                self.course.suspects.answered(row);
-                self.course.acknowledged.push(row);
-                // A row tried again must be gone before the next is looked for.
-                let tried_again = self.course.retry.due().is_some_and(|due| due <= Instant::now());
-                if tried_again || self.course.acknowledged.len() >= ACKNOWLEDGED_BATCH {
-                    self.pump.clear_outbox(&mut self.course.acknowledged).await?;
-                }
-            }
-            Sent::Last => self.last.in_flight = false,
-            Sent::Status => self.status.in_flight = false,
-            Sent::Answer => self.answers_in_flight -= 1,
-            Sent::Stopped | Sent::Heartbeat => {}
-        }
-        Ok(())
-    }
-
-    async fn refused(&mut self, sent: Sent, why: String) -> Result<(), Broken> {
-        self.answered();
-        match sent {
-            Sent::Verdict(row) => {
-                let lane = self.in_flight.remove(&row);
-                self.course.suspects.answered(row);
-                self.put_behind(row, lane, why).await?;
-            }
-            Sent::Last => self.last.refused("last", &why),
-            Sent::Status => self.status.refused("status", &why),
-            Sent::Answer => {
-                self.answers_in_flight -= 1;
-                tracing::warn!("the broker does not take the answer to a trigger: {why}");
-            }
-            Sent::Stopped | Sent::Heartbeat => {}
-        }
-        Ok(())
-    }
-
-    /// Whoever answers is a broker that works: the next trouble is a new one.
-    fn answered(&mut self) {
-        self.course.wait = self.pump.timing.first_wait;
-    }
-
-    async fn put_behind(&mut self, row: RowId, lane: Option<Lane>, why: String) -> Result<(), StoreError> {
-        match lane {
-            Some(Lane::Refused) => self.course.retry.refused_again(Instant::now()),
-            _ => self.course.retry.refused(Instant::now()),
-        }
-        self.pump.note_refused(row, why).await
-    }
-
-    /// After the connection ended by itself: puts the row behind the others that it ended over, if that is known.
-    async fn set_aside(&mut self, fault: &Fault) -> Result<(), StoreError> {
-        let (tried_again, mut others): (BTreeSet<RowId>, BTreeSet<RowId>) =
-            self.in_flight.keys().partition(|row| self.in_flight[*row] == Lane::Refused);
-        if self.last.in_flight {
-            others.insert(self.last.value);
-        }
-        let found = self.course.suspects.ended(&others);
-        let rows = tried_again.iter().map(|row| (*row, Some(Lane::Refused)));
-        for (row, lane) in rows.chain(found.map(|row| (row, None))) {
-            self.put_behind(row, lane, format!("when it was sent, {fault}")).await?;
-        }
-        Ok(())
+        self.link.publish(letter, Sent::Heartbeat)
     }
 
     fn drained(&self) -> bool {
@@ -432,10 +392,10 @@ impl<'a> Session<'a> {
 
     /// Says `stopped` and disconnects in order, so that the will stays unsaid.
     async fn leave(&mut self) -> Result<(), Broken> {
-        self.pump.clear_outbox(&mut self.course.acknowledged).await?;
-        let backlog = self.pump.store.backlog(&self.pump.origin.station).await?;
-        let left = backlog.depth;
-        let stopped = self.pump.status(AgentState::Stopped, Some(Timestamp::now()), backlog);
+        self.tell_log().await?;
+        self.look_at_outbox().await?;
+        let left = self.pump.outbox.borrow().depth;
+        let stopped = self.pump.status(AgentState::Stopped, Some(Timestamp::now()));
         self.link.publish(stopped, Sent::Stopped)?;
         let farewell = async {
             loop {

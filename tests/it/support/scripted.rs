@@ -1,0 +1,134 @@
+//! A source that does what the test says, at the pace of a camera; and a station that looks through it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use certiscope::agent::{self, Stop, Summary};
+use certiscope::capture::{
+    Camera, CaptureError, Channels, Drops, Frame, FrameSource, Next, Picture, Samples, Stamp, Trouble,
+};
+use certiscope::config::Config;
+
+use super::line::Line;
+
+const FRAME: Duration = Duration::from_millis(50);
+
+/// What the source does from now on.
+#[derive(Debug, Clone)]
+pub(crate) enum Now {
+    Frames,
+    Silence,
+    Trouble(Trouble),
+}
+
+/// What a test changes while the source is in use.
+#[derive(Clone)]
+pub(crate) struct Script(Arc<Mutex<State>>);
+
+struct State {
+    now: Now,
+    camera: Option<Camera>,
+    drops: Drops,
+}
+
+impl Script {
+    pub(crate) fn new(now: Now) -> Self {
+        Self(Arc::new(Mutex::new(State { now, camera: None, drops: Drops::default() })))
+    }
+
+    pub(crate) fn set(&self, now: Now) {
+        self.with(|state| state.now = now);
+    }
+
+    pub(crate) fn set_camera(&self, camera: Camera, drops: Drops) {
+        self.with(|state| (state.camera, state.drops) = (Some(camera), drops));
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A source that keeps to this script.
+    pub(crate) fn source(&self) -> Box<dyn FrameSource> {
+        Box::new(Scripted { script: self.clone(), frames: 0 })
+    }
+
+    /// A station of `line` on this source, in this process.
+    pub(crate) fn run(&self, line: &Line) -> Running {
+        let config = Config::read(&line.configure()).unwrap_or_else(|error| panic!("{error}"));
+        let (source, stop) = (self.source(), Stop::default());
+        let asked = stop.clone();
+        let thread = std::thread::spawn(move || {
+            agent::run_on(&config, source, &asked, |_| {}).unwrap_or_else(|error| panic!("{error:?}"))
+        });
+        Running { stop, thread }
+    }
+}
+
+pub(crate) struct Running {
+    stop: Stop,
+    thread: JoinHandle<Summary>,
+}
+
+impl Running {
+    /// An ordered stop.
+    pub(crate) fn stop(self) -> Summary {
+        self.stop.request();
+        self.thread.join().unwrap()
+    }
+}
+
+struct Scripted {
+    script: Script,
+    frames: u64,
+}
+
+impl FrameSource for Scripted {
+    fn next(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+        std::thread::sleep(wait.min(FRAME));
+        if wait < FRAME {
+            return Ok(Next::NotYet);
+        }
+        Ok(match self.script.with(|state| state.now.clone()) {
+            Now::Silence => Next::NotYet,
+            Now::Trouble(trouble) => Next::Trouble(trouble),
+            Now::Frames => {
+                self.frames += 1;
+                Next::Frame(Box::new(Frame {
+                    source_seq: self.frames,
+                    captured_at: Stamp::now(),
+                    part_id: None,
+                    meas_id: None,
+                    picture: Ok(Picture {
+                        width: 16,
+                        height: 16,
+                        channels: Channels::Grey,
+                        samples: Samples::Eight(vec![128; 16 * 16]),
+                    }),
+                    encoded: None,
+                    truth: None,
+                }))
+            }
+        })
+    }
+
+    fn pass(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+        Ok(match self.next(wait)? {
+            Next::Frame(frame) => Next::Passed(frame.captured_at),
+            other => other,
+        })
+    }
+
+    fn describe(&self) -> String {
+        "a script".to_owned()
+    }
+
+    fn camera(&self) -> Option<Arc<Camera>> {
+        self.script.with(|state| state.camera.clone().map(Arc::new))
+    }
+
+    fn drops(&self) -> Drops {
+        self.script.with(|state| state.drops)
+    }
+}
