@@ -39,8 +39,8 @@
 //! 3. The score of a draw cannot see the clean frame: `score::certified` takes a `Reconstruction`, which
 //!    is made from a `NoisyDraw`, which gives nothing of the `Input` away. One sigma per certificate
 //!    ([`diffusion::schedule::NoiseLevel`]), used for the noise and for the radius.
-//! 4. Only `diffusion::onnx` knows ort, only `publish` knows rumqttc, only `store` knows SQL. Domain types
-//!    are not serialised; wire types stand at the border.
+//! 4. Only `diffusion::onnx` knows ort, only `publish` knows rumqttc, only `store` knows SQL, only
+//!    `capture::camera` knows nokhwa and v4l. Domain types are not serialised; wire types stand at the border.
 //! 5. Nothing is published that is not committed; a row leaves the outbox only on its PUBACK.
 //! 6. No fault becomes `Normal`. It becomes `Abstain`, or it stops the process.
 //! 7. Time is data: stamped once, at capture, on both clocks.

@@ -68,18 +68,16 @@ struct Seen {
 }
 
 pub(super) fn cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
-    let devices = match &args.device {
+    if let Some(file) = &args.snapshot {
+        return snapshot(args, file);
+    }
+    let seen = match &args.device {
         Some(named) => {
             let path = fs::canonicalize(named).with_context(|| named.display().to_string());
-            vec![device(path.map_err(Failure::Stopped)?)]
+            vec![look_at(device(path.map_err(Failure::Stopped)?))]
         }
-        None => devices().map_err(Failure::stopped)?,
+        None => look_at_all()?,
     };
-    let seen: Vec<Seen> =
-        devices.into_iter().map(|device| Seen { description: describe(&device.path), device }).collect();
-    if let Some(file) = &args.snapshot {
-        return snapshot(args, &seen, file);
-    }
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         let all: Vec<Value> = seen.iter().map(as_json).collect();
@@ -94,6 +92,14 @@ pub(super) fn cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     written(seen.iter().try_for_each(|seen| tell(&mut out, seen)).and_then(|()| out.flush()))
+}
+
+fn look_at(device: Device) -> Seen {
+    Seen { description: describe(&device.path), device }
+}
+
+fn look_at_all() -> Result<Vec<Seen>, Failure> {
+    Ok(devices().map_err(Failure::stopped)?.into_iter().map(look_at).collect())
 }
 
 fn tell(out: &mut impl Write, Seen { device, description }: &Seen) -> io::Result<()> {
@@ -219,21 +225,23 @@ fn control_as_json(control: &ControlDescription) -> Value {
     })
 }
 
-fn snapshot(args: &CamerasArgs, seen: &[Seen], file: &Path) -> Result<ExitCode, Failure> {
-    let is_camera = |seen: &&Seen| {
-        seen.description
-            .as_ref()
-            .is_ok_and(|description| description.formats.iter().any(|format| format.readable))
-    };
-    let device = match (&args.device, seen.iter().filter(is_camera).collect::<Vec<_>>().as_slice()) {
-        (Some(named), _) => named.clone(),
-        (None, [only]) => only.device.path.clone(),
-        (None, cameras) => {
-            let count = cameras.len();
-            let words = anyhow!("--snapshot: {count} cameras that can be read; name the one with --device");
-            return Err(Failure::stopped(words));
-        }
-    };
+/// The node of the one camera that can be read.
+fn the_only_camera() -> Result<PathBuf, Failure> {
+    let mut cameras = look_at_all()?;
+    cameras.retain(|seen| {
+        seen.description.as_ref().is_ok_and(|it| it.formats.iter().any(|format| format.readable))
+    });
+    match cameras.as_slice() {
+        [only] => Ok(only.device.path.clone()),
+        cameras => Err(Failure::stopped(anyhow!(
+            "--snapshot: {} cameras that can be read; name the one with --device",
+            cameras.len()
+        ))),
+    }
+}
+
+fn snapshot(args: &CamerasArgs, file: &Path) -> Result<ExitCode, Failure> {
+    let device = args.device.clone().map_or_else(the_only_camera, Ok)?;
     // What is there is shown, good or not.
     let rules = Rules { frozen_after: 0, dark_below: 0.0, saturated_above: 1.0 };
     let formats = args.format.into_iter().collect();

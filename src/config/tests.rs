@@ -105,7 +105,7 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ("0.015", "0.015\nprior = [[0.5, 1.0, 1.0]]", "weights sum to 0.5"),
         ("\"pictures\"", "\"pictures\"\nframes_per_second = 0.0", "frames_per_second = 0: not a rate"),
         ("\"pictures\"", "\"pictures\"\ndelivery = \"never\"", "expected `every` or `latest`"),
-        ("kind = \"folder\"", "kind = \"camera\"", "expected `folder` or `simulator`"),
+        ("kind = \"folder\"", "kind = \"scanner\"", "expected one of `folder`, `simulator`, `camera`"),
         ("\"broker.line\"", "\"broker.line\"\nport = 70000", "broker.port = 70000: "),
         ("\"broker.line\"", "\"broker.line\"\nkeep_alive_secs = 1", "5 to 600 are allowed"),
         (

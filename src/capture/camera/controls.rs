@@ -108,15 +108,12 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
-    use v4l::control::Type;
-
     use super::*;
 
     fn control(id: u32, name: &str) -> ControlFacts {
         ControlFacts {
             id,
             name: name.to_owned(),
-            kind: Type::Integer,
             minimum: 0,
             maximum: 255,
             step: 1,

@@ -29,6 +29,7 @@ pub struct FormatDescription {
     pub name: String,
     /// Whether certiscope reads it.
     pub readable: bool,
+    /// Of a format that is read; hardly anything takes longer to ask.
     pub sizes: Vec<SizeDescription>,
 }
 
@@ -79,7 +80,8 @@ fn asked(path: &Path) -> io::Result<Description> {
     let formats = device.enum_formats()?.into_iter().map(|format| {
         let word = format.fourcc.to_string();
         let readable = Format::from_word(&word).is_some();
-        FormatDescription { sizes: sizes(&device, format.fourcc), word, name: format.description, readable }
+        let sizes = if readable { sizes(&device, format.fourcc) } else { Vec::new() };
+        FormatDescription { word, name: format.description, readable, sizes }
     });
     let formats = formats.collect();
     let controls = ioctl::controls(&device)?.into_iter().map(|control| ControlDescription {

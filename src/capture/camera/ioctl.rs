@@ -23,7 +23,6 @@ pub(super) struct Identity {
 pub(super) struct ControlFacts {
     pub id: u32,
     pub name: String,
-    pub kind: Type,
     pub minimum: i64,
     pub maximum: i64,
     pub step: u64,
@@ -72,7 +71,6 @@ pub(super) fn controls(device: &v4l::Device) -> io::Result<Vec<ControlFacts>> {
         controls.push(ControlFacts {
             id,
             name: text(&name),
-            kind,
             minimum: answer.minimum,
             maximum: answer.maximum,
             step: answer.step,

@@ -67,6 +67,18 @@ pub(super) fn negotiate(device: &Device, settings: &CameraSettings) -> Result<Ne
     }
 }
 
+/// The first of what a camera offers; some offer a hundred.
+fn in_short(offered: &[String]) -> String {
+    const SHOWN: usize = 8;
+    // The four characters of some are no text.
+    let words: Vec<&str> = offered.iter().map(|word| word.trim()).filter(|word| !word.is_empty()).collect();
+    match words.len() {
+        0 => "none".to_owned(),
+        count if count > SHOWN => format!("{} and {} more", words[..SHOWN].join(", "), count - SHOWN),
+        _ => words.join(", "),
+    }
+}
+
 fn agreed(format: Format, got: &v4l::Format, frames_per_second: Option<f64>) -> Negotiated {
     let coding = Coding::of(got.colorspace, got.quantization);
     let layout = Layout { format, width: got.width, height: got.height, stride: got.stride, coding };
@@ -85,7 +97,7 @@ fn candidates(wanted: &[Format], offered: &[String]) -> Result<Vec<Format>, Stri
         return Ok(found);
     }
     let words = |formats: &[Format]| formats.iter().map(|f| f.word()).collect::<Vec<_>>().join(", ");
-    let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+    let offered = in_short(offered);
     Err(if wanted.is_empty() {
         format!("formats {offered}: none that can be read; {} can", words(&Format::ALL))
     } else {
@@ -135,6 +147,13 @@ mod tests {
     fn what_is_not_offered_is_told_with_what_is() {
         let error = candidates(&[Format::Nv12], &offered(&["H264", "YUYV"])).unwrap_err();
         assert!(error.contains("NV12") && error.contains("offers H264, YUYV"), "{error}");
+        let many: Vec<String> =
+            (0..83).map(|format| format!("F{format:03}")).chain([" ".to_owned()]).collect();
+        let error = candidates(&[Format::Nv12], &many).unwrap_err();
+        assert!(
+            error.ends_with("offers F000, F001, F002, F003, F004, F005, F006, F007 and 75 more"),
+            "{error}"
+        );
         let error = candidates(&[], &offered(&["H264"])).unwrap_err();
         assert!(error.contains("formats H264") && error.contains("MJPG, YUYV"), "{error}");
     }

@@ -21,7 +21,7 @@ use crate::capture::{Camera, CaptureError, Drops, Frame, FrameSource, Next, Trou
 /// Between two tries to open: the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// An opening that takes longer is told.
-const OPENS_WITHIN: Duration = Duration::from_secs(2);
+const OPENS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a silent stream is left alone before it is opened anew, which wakes some cameras.
 const REOPEN_AFTER: Duration = Duration::from_secs(10);
 /// Between two looks at the controls.

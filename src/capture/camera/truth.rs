@@ -119,9 +119,11 @@ impl Truth {
         self.seen
     }
 
-    /// Whether a newer frame is to be taken in this one's place. Not without end: a driver may always say so.
+    /// Whether a newer frame is to be taken in this one's place. Not without end: a driver may always say so. Not of a
+    /// damaged one, which is counted as that.
     pub(super) fn is_overtaken(&mut self, buffer: &Buffer<'_>) -> bool {
-        let overtaken = buffer.newer_waits && self.overtaken_in_a_row < OVERTAKEN_IN_A_ROW;
+        let overtaken =
+            buffer.newer_waits && !buffer.marked_broken && self.overtaken_in_a_row < OVERTAKEN_IN_A_ROW;
         if overtaken {
             self.drops.stale += 1;
             self.overtaken_in_a_row += 1;
@@ -367,6 +369,7 @@ mod tests {
         let given_way = [overtaken; 6].map(|buffer| truth.is_overtaken(&buffer));
         assert_eq!(given_way, [true, true, true, true, false, true]);
         assert!(!truth.is_overtaken(&alone));
+        assert!(!truth.is_overtaken(&Buffer { marked_broken: true, ..overtaken }));
         assert_eq!(truth.drops().stale, 5);
     }
 
