@@ -16,7 +16,7 @@ from PIL import Image
 
 from cameras import BY_PATH, Dequeued, Loopback, Vivid, raw_frame
 from cases import case
-from line import AT, PROGRAM, SLOWER, certiscope, environment, expect, run, wait_until
+from line import AT, BUNDLES, PROGRAM, SLOWER, certiscope, environment, expect, run, wait_until
 from pictures import as_rgb, as_yuyv, compare, grey, jpeg, reference
 
 WIDTH, HEIGHT = 640, 360
@@ -187,6 +187,24 @@ def format_that_is_not_offered(line):
     return f"{heard.message['source']['state']}: {reason}"
 
 
+@case("camera")
+def other_format_than_calibrated(line):
+    """A bundle that was calibrated with another format of a camera refuses the one it gets, both named."""
+    line.listen()
+    Vivid(line.ends).load()
+    bundle = line.folder / "calibrated"
+    shutil.copytree(BUNDLES / "faulty", bundle)
+    with open(bundle / "bundle.toml", "a") as manifest:
+        manifest.write('\n[calibration.camera]\nformat = "GREY"\nwidth = 320\nheight = 240\n')
+    station = line.station(vivid_source(), bundle=bundle).start()
+    reason = line.reader.source("refused").message["source"]["reason"]
+    expect("GREY" in reason and "YUYV" in reason, reason)
+    no_verdict_for(line, 2, "refused")
+    expect(not line.reader.of("verdict"), "a verdict all the same")
+    station.stop()
+    return reason
+
+
 # --- coming and going --------------------------------------------------------------------------------------------
 
 @case("camera")
@@ -328,7 +346,7 @@ def busy_camera(line):
     station = line.station(vivid_source()).start()
     heard = line.reader.source("lost")
     reason = heard.message["source"]["reason"]
-    expect("busy" in reason.lower(), reason)
+    expect("another program" in reason, reason)
     other.kill()
     other.wait()
     free = time.monotonic()
@@ -349,7 +367,7 @@ def no_permission(line):
         stdout=subprocess.DEVNULL, stderr=open(station.log, "ab"), env=environment())
     heard = line.reader.source("lost")
     reason = heard.message["source"]["reason"]
-    expect("permission" in reason.lower(), reason)
+    expect("group `video`" in reason, reason)
     os.chmod(vivid.node(), 0o666)
     allowed = time.monotonic()
     verdict = line.reader.verdict()

@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 
 import power_cut  # noqa: E402
 import report  # noqa: E402
-from machine import HERE, ROOT, Machine, RigFailure, give  # noqa: E402
+from machine import HERE, ROOT, Machine, RigFailure, give, take_back  # noqa: E402
 
 OUT = ROOT / "target/vm"
 GROUPS = ("camera", "service", "package", "power-cut")
@@ -71,7 +71,7 @@ def run_group(group, cases, image, binary, package):
     finally:
         if machine.alive():
             machine.cut()
-    shutil.rmtree(share / "given")
+    take_back(share)
     return gather(share, cases), broken
 
 
