@@ -85,7 +85,7 @@ def every_format(line):
     raw = jpeg(colours)
     camera = Loopback(line.ends).load().feed("MJPG", 320, 240, [raw])
     source = loopback_source(camera.node, format=["MJPG"], frozen_after=0)
-    worst["MJPG"] = compare("MJPG", collect(line, source, "MJPG"), reference("MJPG", raw, 320, 240), 4)
+    worst["MJPG"] = compare("MJPG", collect(line, source, "MJPG"), reference("MJPG", raw, 320, 240), 3)
     return "largest difference in levels: " + ", ".join(f"{name} {levels}" for name, levels in worst.items())
 
 
@@ -98,7 +98,7 @@ def collect(line, source, name):
         return numpy.asarray(image)
 
 
-@case("camera", limit=300)
+@case("camera", limit=420)
 def scores_like_a_folder(line):
     """Known pictures through a camera score as the same pictures from a folder: the same model input, and with the
     camera's seed the same scores, bit for bit (GREY and RGB3)."""
@@ -125,8 +125,10 @@ def scores_like_a_folder(line):
         seen = set()
         for row in live.rows():
             number = which(live.evidence(row), pictures)
+            same_input(live.evidence(row), files.evidence(of_file[number]))
+            if number in (0, len(pictures) - 1) and number not in seen:  # half a minute each
+                same_score(live, row, files.evidence(of_file[number]))
             seen.add(number)
-            same_score(live, row, files.evidence(of_file[number]))
             expect(row["verdict"] == of_file[number]["verdict"], f"picture {number}: {row['verdict']} by camera")
         expect(len(seen) == len(pictures), f"{fourcc}: only pictures {seen} were seen")
         verdicts = [of_file[number]["verdict"] for number in sorted(of_file)]
@@ -143,11 +145,14 @@ def which(evidence, pictures):
     return found[0]
 
 
+def same_input(of_camera, of_file):
+    expect((of_camera / "input.safetensors").read_bytes() == (of_file / "input.safetensors").read_bytes(),
+           "the model's input differs")
+
+
 def same_score(live, row, of_file):
     """The evidence of the file in the place of the camera's: the stored scores must come out of it."""
     of_camera = live.evidence(row)
-    expect((of_camera / "input.safetensors").read_bytes() == (of_file / "input.safetensors").read_bytes(),
-           "the model's input differs")
     shutil.copy(of_file / "input.safetensors", of_camera / "input.safetensors")
     next(of_camera.glob("frame.*")).unlink()
     shutil.copy(next(of_file.glob("frame.*")), of_camera)
