@@ -136,8 +136,13 @@ class Reader:
         return self.wait("verdict", wanted, what, **options)
 
     def source(self, state, **options):
-        """The first status in which the source has this state."""
-        return self.wait("status", lambda m: m.get("source", {}).get("state") == state, f"source {state}", **options)
+        """The first status in which the source has this state; `ok` means that a frame has come."""
+
+        def wanted(message):
+            source = message.get("source", {})
+            return source.get("state") == state and (state != "ok" or source["last_frame_at"])
+
+        return self.wait("status", wanted, f"source {state}", **options)
 
 
 def toml(name, values):

@@ -82,5 +82,6 @@ def as_rgb(picture):
 
 def jpeg(picture, quality=90):
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "JPEG", quality=quality)
+    # Without subsampling: decoders may put colours between pixels as they like.
+    Image.fromarray(picture).save(out, "JPEG", quality=quality, subsampling=0)
     return out.getvalue()

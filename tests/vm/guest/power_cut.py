@@ -1,6 +1,7 @@
 """The machine whose power is cut: a station that starts with it, and after each boot a list of what its log holds."""
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -20,11 +21,13 @@ def prepare(port):
     subprocess.run(["modprobe", "vivid"], check=True)
     service.install()
     service.configure(CAMERA, broker={"host": HOST, "port": port}, store={"min_free_mb": 0})
-    subprocess.run(["systemctl", "enable", "--now", service.UNIT], check=True)
+    subprocess.run(["systemctl", "enable", service.UNIT], check=True)
+    os.sync()  # what is cut is the station at work, not its installation
+    subprocess.run(["systemctl", "start", service.UNIT], check=True)
 
 
 def stand(share, port):
-    """Says what the log holds, then lets the station work until the power goes."""
+    """Says what the log holds, then lets the station work until the power goes; the journal of this boot goes out meanwhile."""
     if not service.CONFIGURATION.exists():
         prepare(port)
     rows = []
@@ -40,4 +43,6 @@ def stand(share, port):
     unfinished.write_text(json.dumps(rows))
     unfinished.rename(share / "stored.json")
     while True:
-        time.sleep(60)
+        with open(share / "journal.txt", "wb") as journal:
+            subprocess.run(["journalctl", "--boot", "--no-pager", "--output", "short-precise"], stdout=journal)
+        time.sleep(20)

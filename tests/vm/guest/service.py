@@ -49,6 +49,7 @@ class Service:
     def __init__(self, line, source, **configured):
         install()
         self.line = line
+        self.cursor = run("journalctl", "--boot", "--lines", "0", "--show-cursor").split("cursor: ")[1].strip()
         configure(source, **configured)
         line.ends.callback(self.remove)
 
@@ -82,7 +83,8 @@ class Service:
         return now["StatusText"]
 
     def journal(self):
-        return run("journalctl", "--unit", UNIT, "--boot", "--no-pager", "--output", "cat")
+        """What the unit, and systemd about it, said in this case."""
+        return run("journalctl", "--unit", UNIT, "--after-cursor", self.cursor, "--no-pager", "--output", "cat")
 
     def kill(self, signal):
         run("systemctl", "kill", "--signal", signal, "--kill-whom", "main", UNIT)

@@ -15,9 +15,10 @@ class RigFailure(Exception):
 
 
 def give(share, binary, package):
-    """Fills the shared folder with the suite, the program and what the program needs."""
-    shutil.copytree(HERE / "guest", share, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    """Makes the shared folder: in `given` the suite, the program and what it needs; the rest is for answers."""
     given = share / "given"
+    shutil.copytree(HERE / "guest", given / "suite", ignore=shutil.ignore_patterns("__pycache__"))
+    (share / "start").symlink_to("given/suite/start")
     bundles = given / "bundles"
     bundles.mkdir(parents=True)
     shutil.copy(binary, given / "certiscope")
@@ -28,6 +29,12 @@ def give(share, binary, package):
         shutil.copy(package, given / "certiscope.deb")
     elif (ROOT / "systemd").is_dir():
         shutil.copytree(ROOT / "systemd", given / "systemd")
+
+
+def take_back(share):
+    """Only the answers stay."""
+    (share / "start").unlink()
+    shutil.rmtree(share / "given")
 
 
 class Machine:

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 
-from machine import Machine, RigFailure, give
+from machine import Machine, RigFailure, give, take_back
 
 SHOWS = "The machine's power is cut at random moments: each verdict that a reader outside has is in the log, and the " \
         "service comes back by itself."
@@ -64,7 +64,6 @@ def wait(what, machine, condition):
 
 def run(image, share, binary, package, cuts):
     """The result of the case, as the other cases give it."""
-    share.mkdir()
     give(share, binary, package)
     disk = share / "disk.qcow2"
     made = subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", f"{image}/root.img", "-F", "raw", disk],
@@ -78,7 +77,7 @@ def run(image, share, binary, package, cuts):
         failures, back, checked = cut_again_and_again(image, share, disk, reader, cuts)
     finally:
         reader.stop()
-    shutil.rmtree(share / "given")
+    take_back(share)
     disk.unlink()
     told = "; ".join(failures) or (
         f"{cuts} cuts, {len(reader.heard)} verdicts heard of {len(reader.boots())} starts, the log complete after each of "
@@ -103,9 +102,10 @@ def cut_again_and_again(image, share, disk, reader, cuts):
                 continue
             if not wait("the first verdict", machine, lambda: reader.boots() - boots):
                 failures.append(f"boot {turn}: no verdict within {COMES_BACK_WITHIN} s")
-            else:
-                first = min(at for (boot, _), at in list(reader.heard.items()) if boot not in boots)
-                back.append(first - machine.began)
+                shutil.copy(share / "journal.txt", share / f"journal-of-boot-{turn}.txt")
+                continue
+            first = min(at for (boot, _), at in list(reader.heard.items()) if boot not in boots)
+            back.append(first - machine.began)
             if not wait("the list of the log", machine, (share / "stored.json").exists):
                 raise RigFailure(f"boot {turn}: no list of the log within {COMES_BACK_WITHIN} s")
             stored = json.loads((share / "stored.json").read_text())
@@ -118,7 +118,7 @@ def cut_again_and_again(image, share, disk, reader, cuts):
                     failures.append(f"boot {turn}: {len(missing)} verdicts heard are not in the log: {sorted(missing)[:3]}")
             moment = dice.uniform(0, 10)
             time.sleep(moment)
-            print(f"power-cut {turn}: first verdict after {back[-1] if back else 0:.0f} s, {len(before)} verdicts of before "
+            print(f"power-cut {turn}: first verdict after {back[-1]:.0f} s, {len(before)} verdicts of before "
                   f"looked for, cut {moment:.1f} s later", flush=True)
         finally:
             machine.cut()

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ sys.dont_write_bytecode = True
 
 import power_cut  # noqa: E402
 import report  # noqa: E402
-from machine import HERE, ROOT, Machine, RigFailure, give  # noqa: E402
+from machine import HERE, ROOT, Machine, RigFailure, give, take_back  # noqa: E402
 
 OUT = ROOT / "target/vm"
 GROUPS = ("camera", "service", "package", "power-cut")
@@ -71,7 +72,7 @@ def run_group(group, cases, image, binary, package):
     finally:
         if machine.alive():
             machine.cut()
-    shutil.rmtree(share / "given")
+    take_back(share)
     return gather(share, cases), broken
 
 
@@ -125,4 +126,6 @@ def main():
     return report.write(OUT, report.about(binary, version, names, began), results, broken)
 
 
+# Stopped from outside: machines and brokers end too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(97))
 sys.exit(main())
