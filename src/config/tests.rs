@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::capture::camera::{CameraSettings, Format, Rules};
+use crate::capture::trigger::Trigger;
 
 /// The least that is a configuration.
 const LEAST: &str = r#"
@@ -299,9 +300,8 @@ fn the_commented_keys_of_the_examples_are_accepted_too() {
             shipped(name).lines().map(|line| uncommented(line).unwrap_or(line.to_owned())).collect();
         let text = text.join("\n").replace("/etc/certiscope/broker-password", "password");
         // Each of these belongs to a trigger of its own.
-        let text = text
-            .replace("trigger_limit_ms = ", "# ")
-            .replace("trigger = \"free\"", "trigger = \"interval\"");
+        let text =
+            text.replace("trigger_limit_ms = ", "# ").replace("trigger = \"free\"", "trigger = \"interval\"");
         Config::parse(&text, &folder.path().join(name)).unwrap_or_else(|error| panic!("{error}"))
     };
     let config = whole("folder.toml");
