@@ -195,8 +195,8 @@ fn a_stations_own_source_is_collected_cut_to_its_region() {
     assert!(ran.stderr.contains("deep.png: left out: region: 36x9 at (5, 3): not inside"), "{}", ran.stderr);
     assert_eq!((ran.code, site.list().len()), (1, 1));
 
-    site.configure("[station.source]\nkind = \"camera\"");
-    collect(&["--append"]).refused("not a source", &["kind", "camera"]);
+    site.configure("[station.source]\nkind = \"scanner\"");
+    collect(&["--append"]).refused("not a source", &["kind", "scanner"]);
 }
 
 #[test]
