@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, Params, Row, ToSql, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, ToSql, params};
 use uuid::Uuid;
 
 use super::{BUSY_TIMEOUT, MIGRATIONS, StoreError, record};
@@ -142,8 +142,7 @@ impl Log {
         if !path.is_file() {
             return Err(LogError::Absent { path: path.to_path_buf() });
         }
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .map_err(|error| unreadable(path, &error))?;
+        let connection = open_to_read(path).map_err(|error| unreadable(path, &error))?;
         let log = Self { connection, path: path.to_path_buf() };
         let found: u32 = log.read(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -272,6 +271,27 @@ impl Log {
 }
 
 /// What hinders writing hinders a reader in other words.
+/// Opens the database to read it. Who may read a stopped agent's folder and not write to it cannot make the file by
+/// which readers and writers agree. Where the agent left nothing but the database, nobody writes to it either, and it
+/// is read as a file that does not change; an agent that starts just then is not noticed.
+fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let probe = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        Path::new(&name).exists()
+    };
+    match probe.map_err(|error| (error.sqlite_error_code(), error)) {
+        Err((Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen), _)) if !beside("-wal") && !beside("-shm") => {
+            let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
+        }
+        _ => Ok(connection), // whatever is wrong is told by who reads
+    }
+}
+
 fn unreadable(path: &Path, error: &rusqlite::Error) -> LogError {
     match StoreError::new(path, error) {
         StoreError::Unwritable { why, .. } => LogError::Unreadable { path: path.to_path_buf(), why },

@@ -225,6 +225,22 @@ fn a_read_only_disk_is_refused_at_the_start() {
     report("disk read-only at the start", "refused, exit 78, with the way out");
 }
 
+/// As for people who may read a stopped station's folder and not write to it.
+#[test]
+fn the_log_of_a_stopped_station_is_read_where_nothing_can_be_written() {
+    let line = Line::new();
+    let Some(disk) = Disk::small(&line.state, 9 << 20) else { return };
+    let agent = line.start();
+    line.wait_verdict("a verdict", |verdict| verdict["verdict"] == "normal");
+    agent.stop();
+    let committed = line.check_nothing_is_lost();
+    let mounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&disk.on).status().unwrap();
+    assert!(mounted.success());
+    let listed =
+        run(certiscope("inspections").args(["list", "--json", "--store"]).arg(&line.state)).succeeded();
+    assert_eq!(listed.stdout.lines().count() as u64, committed as u64);
+}
+
 #[test]
 fn a_log_that_is_not_sound_ends_the_agent_with_the_way_out() {
     let mut line = Line::new();
