@@ -1,6 +1,5 @@
 """What a camera does, well and badly, and what the station makes of it."""
 
-
 import json
 import os
 import random
@@ -17,7 +16,7 @@ from PIL import Image
 from cameras import BY_PATH, Dequeued, Loopback, Vivid, raw_frame
 from cases import case
 from line import AT, BUNDLES, PROGRAM, SLOWER, certiscope, environment, expect, run, wait_until
-from pictures import as_rgb, as_yuyv, compare, grey, jpeg, reference
+from pictures import as_rgb, compare, grey, jpeg, reference
 
 WIDTH, HEIGHT = 640, 360
 NORMAL, DEFECT = 128, 255
@@ -535,7 +534,7 @@ def capture_rate(line):
     line.listen()
     vivid = Vivid(line.ends).load()
     node, seconds = vivid.node(), 12
-    for rate in (40, 30, 25, 15, 10):
+    for rate in (40, 30, 25, 15, 10, 5):
         bare = subprocess.Popen(["v4l2-ctl", "-d", node, "-v", f"width={WIDTH},height={HEIGHT},pixelformat=YUYV", "-p",
                                  str(rate), "--stream-mmap=4", "--stream-count=100000"],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
