@@ -70,12 +70,6 @@ def grey(width, height, level, square=None, mark=0):
     return picture
 
 
-def as_yuyv(picture):
-    """A grey picture as YUYV with full-scale luma put into limited range; colours neutral."""
-    luma = numpy.rint(picture.astype(float) * 219 / 255 + 16).astype(numpy.uint8)
-    return numpy.stack([luma, numpy.full_like(luma, 128)], axis=-1).tobytes()
-
-
 def as_rgb(picture):
     return numpy.repeat(picture[:, :, None], 3, axis=2)
 

@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from line import BUNDLES, SLOWER, configuration, expect, run, toml, wait_until
+from line import SLOWER, configuration, expect, run, toml, wait_until
 
 GIVEN = Path("/opt/certiscope")
 PACKAGE = GIVEN / "certiscope.deb"
