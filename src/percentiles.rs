@@ -1,9 +1,7 @@
 //! Median and 99th percentile of times.
 //!
-//! Guarantees: nearest rank, so each figure is a time that occurred; the newest [`Window::ROOM`] times count, so a
-//! station that runs for a year answers for the present.
+//! Guarantees: nearest rank, so each figure is a time that occurred.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,35 +23,6 @@ impl Percentiles {
     }
 }
 
-/// The newest times of a stream of them.
-#[derive(Debug, Clone, Default)]
-pub struct Window {
-    times: VecDeque<Duration>,
-}
-
-impl Window {
-    pub const ROOM: usize = 4096;
-
-    pub fn add(&mut self, time: Duration) {
-        if self.times.len() == Self::ROOM {
-            self.times.pop_front();
-        }
-        self.times.push_back(time);
-    }
-
-    pub fn len(&self) -> usize {
-        self.times.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.times.is_empty()
-    }
-
-    pub fn percentiles(&self) -> Option<Percentiles> {
-        Percentiles::of(&self.times)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,15 +37,5 @@ mod tests {
         assert_eq!(Percentiles::of(&ms(1..=3)), Some(Percentiles { p50: 2.0, p99: 3.0 }));
         assert_eq!(Percentiles::of(&ms([1])), Some(Percentiles { p50: 1.0, p99: 1.0 }));
         assert_eq!(Percentiles::of(&[]), None);
-    }
-
-    #[test]
-    fn old_times_give_way() {
-        let mut window = Window::default();
-        assert!(window.is_empty() && window.percentiles().is_none());
-        ms([9000; 10]).into_iter().for_each(|time| window.add(time));
-        ms([5; Window::ROOM]).into_iter().for_each(|time| window.add(time));
-        assert_eq!(window.len(), Window::ROOM);
-        assert_eq!(window.percentiles(), Some(Percentiles { p50: 5.0, p99: 5.0 }));
     }
 }
