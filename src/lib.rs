@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! capture     Frame: a picture with its time, or the reason why there is none   thread `capture`
-//!               its `trigger`: each one, one by the clock, or when the line asks
+//!               its `gate`: each frame, one by the clock, or one when the line asks
 //! agent         hand-over: bounded; newest wins, or every frame waits
 //! preprocess  Input in [0,1], and the norm of the linear map that made it       thread `inference`
 //! diffusion   noisy draw z -> x_k -> U-Net (ONNX Runtime) -> x0_hat, defect map

@@ -15,7 +15,7 @@ use anyhow::Context;
 use super::handover::{Put, Taken};
 use super::live::{Fault, InHand, Live};
 use super::{Stop, WAIT, short};
-use crate::capture::trigger::Gate;
+use crate::capture::gate::Gate;
 use crate::capture::{Frame, Next, Trouble, TroubleKind};
 use crate::diffusion::noise::fresh_seed;
 use crate::inspector::{Inspected, Inspector};

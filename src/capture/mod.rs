@@ -10,6 +10,7 @@ pub mod camera;
 pub mod decode;
 pub mod encode;
 pub mod folder;
+pub mod gate;
 mod pace;
 pub mod simulator;
 pub mod trigger;

@@ -7,8 +7,8 @@ use super::section::{Problems, Section};
 use super::trigger;
 use crate::capture::camera::{CameraSettings, Format, Rules};
 use crate::capture::folder::FolderSettings;
+use crate::capture::gate::Trigger;
 use crate::capture::simulator::SimulatorSettings;
-use crate::capture::trigger::Trigger;
 
 /// Where frames come from, and what happens when they come faster than they are inspected.
 #[derive(Debug, Clone)]

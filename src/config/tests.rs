@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::capture::camera::{CameraSettings, Format, Rules};
-use crate::capture::trigger::Trigger;
+use crate::capture::gate::Trigger;
 
 /// The least that is a configuration.
 const LEAST: &str = r#"

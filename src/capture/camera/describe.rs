@@ -10,8 +10,8 @@ use v4l::{Device, Fraction};
 
 use super::controls::typed_name;
 use super::ioctl;
+use super::open::why_lost;
 use super::pixels::Format;
-use super::source::why_lost;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {

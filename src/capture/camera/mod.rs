@@ -22,6 +22,7 @@ mod find;
 mod ioctl;
 mod jpeg;
 mod negotiate;
+mod open;
 mod pixels;
 mod source;
 mod stream;

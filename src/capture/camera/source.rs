@@ -3,19 +3,14 @@
 //! All that may hang in a driver (open, set, read back, close) is done aside, one at a time; only taking buffers, which
 //! does not, is done here. A frame that waited while a newer one came is thrown away.
 
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use super::aside::Aside;
-use super::describe::no_capture;
-use super::negotiate::{Negotiated, NotAgreed, negotiate};
-use super::pixels::Layout;
-use super::stream::Stream;
+use super::open::{LOOK_AT_CONTROLS, Open, lost, open};
 use super::truth::{Judged, Truth};
-use super::{CameraSettings, Format, controls, ioctl};
+use super::{CameraSettings, Format, controls};
 use crate::capture::{Camera, CaptureError, Drops, Frame, FrameSource, Next, Trouble, TroubleKind};
 
 /// Between two tries to open: the first and the longest.
@@ -24,8 +19,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const OPENS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a silent stream is left alone before it is opened anew, which wakes some cameras.
 const REOPEN_AFTER: Duration = Duration::from_secs(10);
-/// Between two looks at the controls.
-const CONTROLS: Duration = Duration::from_secs(3);
 /// What the end of the source waits for a driver to let go.
 const CLOSES_WITHIN: Duration = Duration::from_secs(1);
 
@@ -46,16 +39,6 @@ enum State {
     Closed { until: Instant },
     Opening { since: Instant, outcome: Aside<Result<Open, Trouble>> },
     Open(Box<Open>),
-}
-
-/// A camera that streams.
-struct Open {
-    stream: Stream,
-    device: Arc<v4l::Device>,
-    negotiated: Negotiated,
-    camera: Camera,
-    look_at_controls: Instant,
-    looking: Option<Aside<Vec<String>>>,
 }
 
 /// Whether the next frame is for inspection.
@@ -213,7 +196,7 @@ impl CameraSource {
         }
         if let Some(drifted) = open.looking.as_ref().and_then(|looking| looking.wait(Duration::ZERO)) {
             open.looking = None;
-            open.look_at_controls = Instant::now() + CONTROLS;
+            open.look_at_controls = Instant::now() + LOOK_AT_CONTROLS;
             if drifted != open.camera.controls_drifted {
                 tell_drifted(&drifted);
                 open.camera.controls_drifted = drifted;
@@ -319,91 +302,6 @@ fn take_buffer(
     }))))
 }
 
-/// Opens the camera that the name leads to at this moment, and brings it to what is asked for.
-fn open(settings: &CameraSettings) -> Result<Open, Trouble> {
-    let lost = |error: io::Error| lost(&settings.device, &error);
-    let unfit = |kind, why: String| Trouble {
-        kind,
-        reason: format!("source.device = {}: {why}", settings.device.display()),
-    };
-    let path = fs::canonicalize(&settings.device).map_err(lost)?;
-    if !fs::metadata(&path).map_err(lost)?.file_type().is_char_device() {
-        return Err(lost(io::Error::from_raw_os_error(libc::ENOTTY)));
-    }
-    let device = v4l::Device::with_path(&path).map_err(lost)?;
-    let identity = ioctl::identity(&device).map_err(lost)?;
-    if !identity.captures {
-        return Err(unfit(TroubleKind::Lost, no_capture(&identity)));
-    }
-    let negotiated = negotiate(&device, settings).map_err(|not| match not {
-        NotAgreed::Io(error) => lost(error),
-        NotAgreed::Unfit(why) => unfit(TroubleKind::Broken, why),
-    })?;
-    let Layout { format, width, height, .. } = negotiated.layout;
-    refuse_uncalibrated(&format!("{format} {width}x{height}"), settings)?;
-    controls::set(&device, &settings.controls);
-    let camera = Camera {
-        device: settings.device.display().to_string(),
-        path: path.display().to_string(),
-        driver: identity.driver,
-        format: format.word().to_owned(),
-        width,
-        height,
-        frames_per_second: negotiated.frames_per_second.or(settings.frames_per_second).unwrap_or_default(),
-        controls_drifted: controls::drifted(&device, &settings.controls),
-    };
-    let stream = Stream::start(&device).map_err(lost)?;
-    let device = Arc::new(device);
-    Ok(Open {
-        stream,
-        device,
-        negotiated,
-        camera,
-        look_at_controls: Instant::now() + CONTROLS,
-        looking: None,
-    })
-}
-
-/// Another format has other noise and other edges: its scores are not those of the calibration.
-fn refuse_uncalibrated(given: &str, settings: &CameraSettings) -> Result<(), Trouble> {
-    match &settings.calibrated {
-        Some(calibrated) if calibrated != given => Err(Trouble {
-            kind: TroubleKind::Refused,
-            reason: format!(
-                "source.device = {}: the camera gives {given}, the detector was calibrated with {calibrated}; set format, width_px and height_px to that, or calibrate with pictures of {given}",
-                settings.device.display()
-            ),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// What a failed call means for who has to act.
-pub(super) fn why_lost(error: &io::Error) -> String {
-    let words = match error.raw_os_error() {
-        Some(libc::ENOENT) => {
-            "not there; plug it in, or give one of the names that `certiscope cameras` lists"
-        }
-        Some(libc::EACCES | libc::EPERM) => {
-            "no permission; the user that runs this must be in the group `video`"
-        }
-        Some(libc::EBUSY) => "busy: another program has it; only one can (`fuser -v` tells which)",
-        Some(libc::ENODEV | libc::ENXIO) => "gone: it was unplugged, or its driver gave it up; plug it in",
-        Some(libc::ENOTTY | libc::EINVAL) => {
-            "no camera; a video node such as `certiscope cameras` lists is needed"
-        }
-        Some(libc::EIO) => "its driver reports a fault of the device; look at the cable and the port",
-        Some(_) => return format!("{error}; see the kernel's log (`dmesg`)"),
-        None => return error.to_string(),
-    };
-    words.to_owned()
-}
-
-fn lost(device: &Path, error: &io::Error) -> Trouble {
-    let reason = format!("source.device = {}: {}", device.display(), why_lost(error));
-    Trouble { kind: TroubleKind::Lost, reason }
-}
-
 fn rate_in_words(rate: Option<f64>) -> String {
     rate.map_or_else(
         || "an unknown number of".to_owned(),
@@ -457,30 +355,6 @@ mod tests {
             assert_eq!(lost.kind, TroubleKind::Lost);
             assert!(lost.reason.contains("no camera"), "{device}: {}", lost.reason);
         }
-    }
-
-    #[test]
-    fn another_format_than_the_calibrated_is_refused_and_both_are_named() {
-        let settings = |calibrated: Option<&str>| CameraSettings {
-            calibrated: calibrated.map(str::to_owned),
-            ..CameraSettings::of("/dev/v4l/by-id/usb-x".into())
-        };
-        assert_eq!(refuse_uncalibrated("MJPG 640x480", &settings(None)), Ok(()));
-        assert_eq!(refuse_uncalibrated("MJPG 640x480", &settings(Some("MJPG 640x480"))), Ok(()));
-        let refused = refuse_uncalibrated("MJPG 640x480", &settings(Some("YUYV 640x480"))).unwrap_err();
-        assert_eq!(refused.kind, TroubleKind::Refused);
-        let told = refused.reason;
-        assert!(told.contains("gives MJPG 640x480") && told.contains("with YUYV 640x480"), "{told}");
-    }
-
-    #[test]
-    fn every_failure_has_words_for_who_must_act() {
-        let words = |code| why_lost(&io::Error::from_raw_os_error(code));
-        assert!(words(libc::EACCES).contains("group `video`"));
-        assert!(words(libc::EBUSY).contains("another program"));
-        assert!(words(libc::ENODEV).contains("plug it in"));
-        assert!(words(libc::EIO).contains("cable"));
-        assert!(words(libc::ENOSPC).contains("space") && words(libc::ENOSPC).contains("dmesg"));
     }
 
     #[test]

@@ -1,0 +1,145 @@
+//! Opening a camera: from its name to a stream of what was agreed on, or why not.
+//!
+//! Guarantees: the name is resolved each time; another format than the calibrated one is refused; every failure has
+//! words for who must act. May hang in a driver: for a thread aside.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use super::aside::Aside;
+use super::describe::no_capture;
+use super::negotiate::{Negotiated, NotAgreed, negotiate};
+use super::pixels::Layout;
+use super::stream::Stream;
+use super::{CameraSettings, controls, ioctl};
+use crate::capture::{Camera, Trouble, TroubleKind};
+
+/// Between two looks at the controls.
+pub(super) const LOOK_AT_CONTROLS: Duration = Duration::from_secs(3);
+
+/// A camera that streams.
+pub(super) struct Open {
+    pub(super) stream: Stream,
+    pub(super) device: Arc<v4l::Device>,
+    pub(super) negotiated: Negotiated,
+    pub(super) camera: Camera,
+    pub(super) look_at_controls: Instant,
+    pub(super) looking: Option<Aside<Vec<String>>>,
+}
+
+/// Opens the camera that the name leads to at this moment, and brings it to what is asked for.
+pub(super) fn open(settings: &CameraSettings) -> Result<Open, Trouble> {
+    let lost = |error: io::Error| lost(&settings.device, &error);
+    let unfit = |kind, why: String| Trouble {
+        kind,
+        reason: format!("source.device = {}: {why}", settings.device.display()),
+    };
+    let path = fs::canonicalize(&settings.device).map_err(lost)?;
+    if !fs::metadata(&path).map_err(lost)?.file_type().is_char_device() {
+        return Err(lost(io::Error::from_raw_os_error(libc::ENOTTY)));
+    }
+    let device = v4l::Device::with_path(&path).map_err(lost)?;
+    let identity = ioctl::identity(&device).map_err(lost)?;
+    if !identity.captures {
+        return Err(unfit(TroubleKind::Lost, no_capture(&identity)));
+    }
+    let negotiated = negotiate(&device, settings).map_err(|not| match not {
+        NotAgreed::Io(error) => lost(error),
+        NotAgreed::Unfit(why) => unfit(TroubleKind::Broken, why),
+    })?;
+    let Layout { format, width, height, .. } = negotiated.layout;
+    refuse_uncalibrated(&format!("{format} {width}x{height}"), settings)?;
+    controls::set(&device, &settings.controls);
+    let camera = Camera {
+        device: settings.device.display().to_string(),
+        path: path.display().to_string(),
+        driver: identity.driver,
+        format: format.word().to_owned(),
+        width,
+        height,
+        frames_per_second: negotiated.frames_per_second.or(settings.frames_per_second).unwrap_or_default(),
+        controls_drifted: controls::drifted(&device, &settings.controls),
+    };
+    let stream = Stream::start(&device).map_err(lost)?;
+    let device = Arc::new(device);
+    Ok(Open {
+        stream,
+        device,
+        negotiated,
+        camera,
+        look_at_controls: Instant::now() + LOOK_AT_CONTROLS,
+        looking: None,
+    })
+}
+
+/// Another format has other noise and other edges: its scores are not those of the calibration.
+fn refuse_uncalibrated(given: &str, settings: &CameraSettings) -> Result<(), Trouble> {
+    match &settings.calibrated {
+        Some(calibrated) if calibrated != given => Err(Trouble {
+            kind: TroubleKind::Refused,
+            reason: format!(
+                "source.device = {}: the camera gives {given}, the detector was calibrated with {calibrated}; set format, width_px and height_px to that, or calibrate with pictures of {given}",
+                settings.device.display()
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What a failed call means for who has to act.
+pub(super) fn why_lost(error: &io::Error) -> String {
+    let words = match error.raw_os_error() {
+        Some(libc::ENOENT) => {
+            "not there; plug it in, or give one of the names that `certiscope cameras` lists"
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            "no permission; the user that runs this must be in the group `video`"
+        }
+        Some(libc::EBUSY) => "busy: another program has it; only one can (`fuser -v` tells which)",
+        Some(libc::ENODEV | libc::ENXIO) => "gone: it was unplugged, or its driver gave it up; plug it in",
+        Some(libc::ENOTTY | libc::EINVAL) => {
+            "no camera; a video node such as `certiscope cameras` lists is needed"
+        }
+        Some(libc::EIO) => "its driver reports a fault of the device; look at the cable and the port",
+        Some(_) => return format!("{error}; see the kernel's log (`dmesg`)"),
+        None => return error.to_string(),
+    };
+    words.to_owned()
+}
+
+pub(super) fn lost(device: &Path, error: &io::Error) -> Trouble {
+    let reason = format!("source.device = {}: {}", device.display(), why_lost(error));
+    Trouble { kind: TroubleKind::Lost, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_format_than_the_calibrated_is_refused_and_both_are_named() {
+        let settings = |calibrated: Option<&str>| CameraSettings {
+            calibrated: calibrated.map(str::to_owned),
+            ..CameraSettings::of("/dev/v4l/by-id/usb-x".into())
+        };
+        assert_eq!(refuse_uncalibrated("MJPG 640x480", &settings(None)), Ok(()));
+        assert_eq!(refuse_uncalibrated("MJPG 640x480", &settings(Some("MJPG 640x480"))), Ok(()));
+        let refused = refuse_uncalibrated("MJPG 640x480", &settings(Some("YUYV 640x480"))).unwrap_err();
+        assert_eq!(refused.kind, TroubleKind::Refused);
+        let told = refused.reason;
+        assert!(told.contains("gives MJPG 640x480") && told.contains("with YUYV 640x480"), "{told}");
+    }
+
+    #[test]
+    fn every_failure_has_words_for_who_must_act() {
+        let words = |code| why_lost(&io::Error::from_raw_os_error(code));
+        assert!(words(libc::EACCES).contains("group `video`"));
+        assert!(words(libc::EBUSY).contains("another program"));
+        assert!(words(libc::ENODEV).contains("plug it in"));
+        assert!(words(libc::EIO).contains("cable"));
+        assert!(words(libc::ENOSPC).contains("space") && words(libc::ENOSPC).contains("dmesg"));
+    }
+}
