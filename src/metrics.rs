@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -100,6 +101,14 @@ fn text(station: &str, snapshot: &Snapshot, backlog: Option<Backlog>, now: Times
     let source = SourceState::WORDS.map(|word| (word, i64::from(word == state)));
     let help = "1 for the state that the source is in, 0 for every other";
     gauges(&mut registry, "source_state", help, "state", source.into_iter());
+    if let Some(delivery) = snapshot.delivery {
+        let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        for (quantile, ms) in [("0.5", delivery.p50_ms), ("0.99", delivery.p99_ms)] {
+            family.get_or_create(&[("quantile", quantile.to_owned())]).set(ms / 1e3);
+        }
+        let help = "From a frame to the broker's word that it has the verdict, over the newest 1000";
+        registry.register("delivery_seconds", help, family);
+    }
     if let Some(triggers) = &snapshot.triggers {
         counters(&mut registry, "triggers", "Answers to the line's triggers", "ack", triggers);
     }

@@ -18,6 +18,7 @@ use crate::health::Pulse;
 use crate::inspection::FrameSeed;
 use crate::inspector::Inspected;
 use crate::machine;
+use crate::publish::DeliveryTimes;
 use crate::publish::wire::{self, Clock, Condition, Provider, Snapshot, Source, SourceState, Stage};
 use crate::store::StoreHandle;
 use crate::verdict::Verdict;
@@ -40,6 +41,7 @@ pub(super) struct Live {
     fixed: Fixed,
     pub handover: Handover,
     pub store: StoreHandle,
+    pub delivery: DeliveryTimes,
     /// Where the line asks for frames.
     pub triggers: Option<Triggers>,
     pub pulses: Pulses,
@@ -103,6 +105,7 @@ impl Live {
             fixed,
             handover,
             store,
+            delivery: DeliveryTimes::default(),
             triggers,
             pulses: Pulses { inference, ..Pulses::default() },
             states: Mutex::new(States {
@@ -151,6 +154,7 @@ impl Live {
                 ("evidence", self.evidence_lost.load(Ordering::Relaxed)),
             ]
             .into(),
+            delivery: self.delivery.figures(),
             triggers: self.triggers.as_ref().map(Triggers::counts),
             queues: [
                 ("frames", self.handover.waiting() as u64),

@@ -40,7 +40,7 @@ use crate::diffusion::onnx::Runtime;
 use crate::inspection::Inspection;
 use crate::inspector::{Inspector, InspectorSettings};
 use crate::publish::Commands;
-use crate::publish::wire::Provider;
+use crate::publish::wire::{Delivery, Provider};
 use crate::retention::Retention;
 use crate::store::{Boot, Origin, Store, StoreError, StoreThread};
 use handover::Handover;
@@ -69,7 +69,7 @@ pub struct Recorded<'a> {
 }
 
 /// What a run did, from its start to its end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Summary {
     pub normal: u64,
     pub anomalous: u64,
@@ -78,6 +78,8 @@ pub struct Summary {
     pub dropped: u64,
     /// Verdicts that the broker has not acknowledged; the next start sends them.
     pub unsent: u64,
+    /// `None` when none was sent as it came.
+    pub delivery: Option<Delivery>,
 }
 
 impl Summary {
@@ -290,13 +292,13 @@ impl Station {
         let all_ended = threads.join();
         drop(recorder);
         let unsent = network.leave(&origin, &live);
-        let (dropped, fault) = (live.handover.dropped(), live.fault());
+        let (dropped, delivery, fault) = (live.handover.dropped(), live.delivery.figures(), live.fault());
         drop((live, store));
         if all_ended {
             store_thread.join().map_err(|error| AgentError::Stopped(error.into()))?;
         }
         match fault {
-            None => Ok(Summary { dropped, unsent, ..summary }),
+            None => Ok(Summary { dropped, unsent, delivery, ..summary }),
             Some(Fault::Passing(error)) => Err(AgentError::Stopped(error)),
             Some(Fault::Lasting(error)) => Err(AgentError::Refused(error)),
         }

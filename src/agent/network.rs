@@ -50,6 +50,7 @@ impl Network {
             snapshot: snapshots,
             connection: connections,
             outbox: backlogs,
+            delivery: live.delivery.clone(),
             commands,
             shutdown: asked,
             pulse: live.pulses.publish.clone(),

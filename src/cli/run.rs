@@ -10,6 +10,7 @@ use super::{Failure, or_dash, rounded_down};
 use crate::agent::{self, AgentError, Recorded, Stop, Summary};
 use crate::capture::FrameSource;
 use crate::config::Config;
+use crate::publish::wire::Delivery;
 
 /// Run a station: capture, inspect, log and publish until told to stop.
 ///
@@ -88,9 +89,16 @@ fn log(recorded: &Recorded<'_>) {
 }
 
 pub(super) fn in_words(summary: &Summary) -> String {
-    let Summary { normal, anomalous, abstained, dropped, unsent } = summary;
+    let Summary { normal, anomalous, abstained, dropped, unsent, delivery } = summary;
+    let delivery = delivery
+        .map(|Delivery { verdicts, p50_ms, p99_ms }| {
+            format!(
+                "; from frame to broker {p50_ms:.1} ms (p50), {p99_ms:.1} ms (p99) over {verdicts} verdicts"
+            )
+        })
+        .unwrap_or_default();
     format!(
-        "{} inspected: {normal} normal, {anomalous} anomalous, {abstained} abstained; {dropped} frames dropped; {unsent} verdicts not yet acknowledged by the broker",
+        "{} inspected: {normal} normal, {anomalous} anomalous, {abstained} abstained; {dropped} frames dropped; {unsent} verdicts not yet acknowledged by the broker{delivery}",
         summary.inspected()
     )
 }

@@ -2,7 +2,7 @@
 //!
 //! `wire` words the messages, `commands` reads those of the line, `topics` names their places, `link` is one connection on which every answer finds
 //! its message, `session` decides what is sent when on it, `pace` and `refusal` hold the rules for what is late
-//! and for what is not taken, `pump` makes one session after another.
+//! and for what is not taken, `delivery` how long verdicts took, `pump` makes one session after another.
 //! Guarantees: only what is committed is published; a row leaves the outbox on its PUBACK and in no other
 //! way (with MQTT 5 a PUBACK that refuses is none: the row waits behind the others, visibly); live verdicts go
 //! before the backlog; nothing here makes the inspection wait, whatever the broker does, and what it does is
@@ -12,6 +12,7 @@
 //! `message_size_limit`). Use MQTT 5 where an access list stands.
 
 mod commands;
+mod delivery;
 mod lane;
 mod link;
 mod pace;
@@ -24,6 +25,7 @@ pub mod wire;
 use jiff::Timestamp;
 
 pub use commands::Commands;
+pub use delivery::DeliveryTimes;
 pub use link::probe;
 pub use pump::{Pump, Timing};
 pub use topics::{BadLevel, Topics};

@@ -19,7 +19,7 @@ use super::pace::Pace;
 use super::refusal::{Retry, Suspects};
 use super::session::{Broken, Session};
 use super::wire::{self, AgentState, Snapshot};
-use super::{BrokerError, BrokerSettings, Commands, Connection, Fault, Topics};
+use super::{BrokerError, BrokerSettings, Commands, Connection, DeliveryTimes, Fault, Topics};
 use crate::health::Pulse;
 use crate::store::{Backlog, Origin, RowId, StoreError, StoreHandle};
 
@@ -74,6 +74,7 @@ pub struct Pump {
     pub connection: watch::Sender<Connection>,
     /// What waits for the broker, as it was read last.
     pub outbox: watch::Sender<Backlog>,
+    pub delivery: DeliveryTimes,
     /// Where the line may ask for something.
     pub commands: Option<Commands>,
     /// True once everything is committed and the pump shall drain and leave.

@@ -159,6 +159,8 @@ pub struct Snapshot {
     pub verdicts: BTreeMap<&'static str, u64>,
     /// What was not done for a frame, counted by cause.
     pub drops: BTreeMap<&'static str, u64>,
+    /// `None` until the broker has a verdict that was sent as it came.
+    pub delivery: Option<Delivery>,
     /// Answers to the line's triggers; `None` where it triggers nothing.
     pub triggers: Option<BTreeMap<&'static str, u64>>,
     /// What waits between two stages.
@@ -184,6 +186,14 @@ impl Condition {
 pub struct Clock {
     pub steps: u64,
     pub last_step_ms: Option<i64>,
+}
+
+/// From the exposure of a frame to the broker's word that it has the verdict, over the newest `verdicts` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Delivery {
+    pub verdicts: usize,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
 }
 
 /// The pulse of one stage.

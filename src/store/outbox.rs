@@ -6,12 +6,14 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
+use super::record::time;
 use super::{RowId, Store, StoreError};
 
 /// A committed inspection as the line is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub row: RowId,
+    pub captured_at: Timestamp,
     pub text: String,
 }
 
@@ -75,7 +77,7 @@ impl Store {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT id, message FROM outbox JOIN inspection ON id = inspection_id
+                    "SELECT id, captured_at_us, message FROM outbox JOIN inspection ON id = inspection_id
                      WHERE outbox.station = ?1 AND inspection_id > ?2 AND inspection_id <= ?3
                        AND refused_at_us IS NULL
                      ORDER BY inspection_id LIMIT ?4",
@@ -90,7 +92,7 @@ impl Store {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT id, message FROM outbox JOIN inspection ON id = inspection_id
+                    "SELECT id, captured_at_us, message FROM outbox JOIN inspection ON id = inspection_id
                      WHERE outbox.station = ?1 AND refused_at_us IS NOT NULL
                      ORDER BY refused_at_us, inspection_id LIMIT 1",
                 )?
@@ -104,7 +106,7 @@ impl Store {
         self.read(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT id, message FROM inspection LEFT JOIN outbox ON inspection_id = id
+                    "SELECT id, captured_at_us, message FROM inspection LEFT JOIN outbox ON inspection_id = id
                      WHERE id = (SELECT max(id) FROM inspection WHERE station = ?1) AND refused_at_us IS NULL",
                 )?
                 .query_row([station], message)
@@ -139,5 +141,9 @@ impl Store {
 }
 
 fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Message> {
-    Ok(Message { row: RowId(row.get(0)?), text: row.get(1)? })
+    Ok(Message {
+        row: RowId(row.get("id")?),
+        captured_at: time(row, "captured_at_us")?,
+        text: row.get("message")?,
+    })
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use certiscope::machine::clock_synchronised;
 use certiscope::publish::wire::STATUS_SCHEMA;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::support::line::Line;
@@ -65,6 +66,40 @@ fn status_and_metrics_say_the_same() {
             without.as_object_mut().unwrap().remove(key);
             assert!(!schema.is_valid(&without), "accepted without {key}");
         }
+    }
+}
+
+#[test]
+fn how_long_verdicts_took_to_the_broker_is_told_as_their_readers_saw_it() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut line = Line::new();
+    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let agent = line.start();
+    let told = |status: &Value| status["delivery"]["verdicts"].as_u64().is_some_and(|verdicts| verdicts > 20);
+    let delivery = line.wait_status("how long verdicts took", told)["delivery"].clone();
+    let answer = get(port, "/metrics");
+    agent.stop();
+
+    let (mut inspected, mut heard) = (Vec::new(), Vec::new());
+    for verdict in line.reader.heard("verdict").iter().filter(|heard| heard.message["historical"] == false) {
+        let captured_at: Timestamp = verdict.message["captured_at"].as_str().unwrap().parse().unwrap();
+        let at = Timestamp::now() - SignedDuration::try_from(verdict.at.elapsed()).unwrap();
+        heard.push(at.duration_since(captured_at).as_millis_f64());
+        inspected.push(verdict.message["latency_ms"]["total"].as_f64().unwrap());
+    }
+    assert!(delivery["verdicts"].as_u64().unwrap() <= heard.len() as u64);
+    let (p50, p99) = (delivery["p50_ms"].as_f64().unwrap(), delivery["p99_ms"].as_f64().unwrap());
+    let (least, longest) =
+        (inspected.into_iter().fold(f64::MAX, f64::min), heard.into_iter().fold(0.0, f64::max));
+    // The broker may answer us a little after it has told the reader.
+    assert!(least < p50 && p50 <= p99 && p99 < longest + 500.0, "{least} < {delivery} < {longest}");
+    for (quantile, ms) in [("0.5", p50), ("0.99", p99)] {
+        let name = format!("certiscope_delivery_seconds{{station=\"station1\",quantile=\"{quantile}\"}}");
+        let seconds = metric(&answer, &name);
+        assert!(
+            seconds > least / 1e3 && seconds < (longest + 500.0) / 1e3,
+            "{quantile}: {seconds} s, {ms} ms"
+        );
     }
 }
 

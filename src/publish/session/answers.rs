@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{ACKNOWLEDGED_BATCH, Broken, Sent, Session};
+use super::{ACKNOWLEDGED_BATCH, Broken, InFlight, Sent, Session};
 use crate::publish::lane::Lane;
 use crate::publish::link::{Message, Report};
 use crate::publish::{Fault, pump};
@@ -58,8 +59,12 @@ impl Session<'_> {
         self.answered();
         match sent {
             Sent::Verdict(row) => {
-                if self.in_flight.remove(&row) == Some(Lane::Refused) {
-                    self.course.retry.taken(Instant::now());
+                match self.in_flight.remove(&row) {
+                    Some(InFlight { lane: Lane::Live, captured_at }) => {
+                        self.pump.delivery.acknowledged(captured_at, Timestamp::now());
+                    }
+                    Some(InFlight { lane: Lane::Refused, .. }) => self.course.retry.taken(Instant::now()),
+                    Some(InFlight { lane: Lane::Backlog, .. }) | None => {}
                 }
                 self.course.suspects.answered(row);
                 self.course.acknowledged.push(row);
@@ -75,7 +80,7 @@ impl Session<'_> {
         self.answered();
         match sent {
             Sent::Verdict(row) => {
-                let lane = self.in_flight.remove(&row);
+                let lane = self.in_flight.remove(&row).map(|sent| sent.lane);
                 self.course.suspects.answered(row);
                 self.put_behind(row, lane, why);
             }
@@ -105,7 +110,7 @@ impl Session<'_> {
     /// After the connection ended by itself: puts the row behind the others that it ended over, if that is known.
     pub(super) fn set_aside(&mut self, fault: &Fault) {
         let (tried_again, mut others): (BTreeSet<RowId>, BTreeSet<RowId>) =
-            self.in_flight.keys().partition(|row| self.in_flight[*row] == Lane::Refused);
+            self.in_flight.keys().partition(|row| self.in_flight[*row].lane == Lane::Refused);
         if self.last.in_flight {
             others.insert(self.last.value);
         }

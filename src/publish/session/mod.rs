@@ -53,6 +53,12 @@ pub(super) enum Sent {
     Heartbeat,
 }
 
+/// A verdict that the broker has not answered for.
+struct InFlight {
+    lane: Lane,
+    captured_at: Timestamp,
+}
+
 /// Why a session ended that was not asked to.
 pub(super) enum Broken {
     Broker(Fault),
@@ -83,7 +89,7 @@ pub(super) struct Session<'a> {
     live: Stretch,
     backlog: Stretch,
     /// Verdicts that the broker has not answered for.
-    in_flight: BTreeMap<RowId, Lane>,
+    in_flight: BTreeMap<RowId, InFlight>,
     /// How many of these the broker and we allow.
     most_in_flight: usize,
     /// A newer verdict may stand in the log than was shown.
@@ -251,7 +257,7 @@ impl<'a> Session<'a> {
         if self.live.may_have_more {
             return 0;
         }
-        let of_backlog = self.in_flight.values().filter(|lane| **lane == Lane::Backlog).count();
+        let of_backlog = self.in_flight.values().filter(|sent| sent.lane == Lane::Backlog).count();
         (self.window() / 2).max(1).saturating_sub(of_backlog).min(self.room())
     }
 
@@ -276,7 +282,7 @@ impl<'a> Session<'a> {
     }
 
     fn send(&mut self, message: store::Message, lane: Lane) -> Result<(), Fault> {
-        self.in_flight.insert(message.row, lane);
+        self.in_flight.insert(message.row, InFlight { lane, captured_at: message.captured_at });
         let payload = if lane == Lane::Live { message.text } else { wire::as_historical(&message.text) };
         let letter = Letter { topic: self.pump.topics.verdict(), payload, class: Class::Acknowledged };
         self.link.publish(letter, Sent::Verdict(message.row))

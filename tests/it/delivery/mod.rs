@@ -35,7 +35,7 @@ fn three_hundred_verdicts_arrive_once_each_and_in_order() {
     let keys = station.inspect(300);
     reader.wait_verdicts(&keys);
     station.wait_outbox_empty();
-    station.stop();
+    assert_eq!(station.stop().unwrap().verdicts, 300);
     assert_eq!(keys.iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), (1..=300).collect::<Vec<_>>());
     assert_eq!(reader.verdicts(), exactly_once(&keys));
     let heard = reader.heard("verdict");
@@ -63,7 +63,7 @@ fn a_broker_that_comes_later_gets_everything_flagged_historical() {
     assert!(reader.heard("verdict").iter().all(historical));
     keys.extend(station.inspect(5));
     reader.wait_verdicts(&keys);
-    station.stop();
+    assert_eq!(station.stop().unwrap().verdicts, 5, "only what was sent as it came is timed");
     assert_eq!(reader.verdicts(), exactly_once(&keys));
     assert!(
         !reader.heard("verdict")[40..].iter().any(historical),

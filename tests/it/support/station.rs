@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use certiscope::health::Pulse;
 use certiscope::inspection::Parameters;
-use certiscope::publish::wire::{Clock, Condition, Provider, Snapshot, Source, SourceState};
-use certiscope::publish::{BrokerSettings, Connection, Credentials, Protocol, Pump, Timing, Topics};
+use certiscope::publish::wire::{Clock, Condition, Delivery, Provider, Snapshot, Source, SourceState};
+use certiscope::publish::{
+    BrokerSettings, Connection, Credentials, DeliveryTimes, Protocol, Pump, Timing, Topics,
+};
 use certiscope::store::{Backlog, Boot, Origin, Store, StoreError, StoreHandle, StoreThread};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -22,6 +24,7 @@ use super::wait_until;
 pub(crate) struct Station {
     pub(crate) origin: Origin,
     pub(crate) snapshot: watch::Sender<Snapshot>,
+    delivery: DeliveryTimes,
     parameters: Arc<Parameters>,
     runtime: Runtime,
     thread: StoreThread,
@@ -89,6 +92,7 @@ fn snapshot() -> Snapshot {
         deadline_ms: Some(250),
         verdicts: BTreeMap::new(),
         drops: BTreeMap::from([("queue_full", 0)]),
+        delivery: None,
         triggers: None,
         queues: BTreeMap::new(),
         stages: BTreeMap::new(),
@@ -119,6 +123,7 @@ impl Station {
         let (shutdown, asked) = watch::channel(false);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let delivery = DeliveryTimes::default();
         let pump = Pump {
             broker,
             topics: Topics::new("certiscope", "site", "line", "st1").unwrap(),
@@ -129,11 +134,24 @@ impl Station {
             connection: connections,
             commands: None,
             outbox: watch::channel(Backlog::default()).0,
+            delivery: delivery.clone(),
             shutdown: asked,
             pulse: Pulse::default(),
         };
         let pump = runtime.spawn(pump.run());
-        Self { origin, snapshot, parameters, runtime, thread, store, connection, shutdown, pump, made: 0 }
+        Self {
+            origin,
+            snapshot,
+            delivery,
+            parameters,
+            runtime,
+            thread,
+            store,
+            connection,
+            shutdown,
+            pump,
+            made: 0,
+        }
     }
 
     /// Inspects `count` parts, as fast as they can be committed; returns what their reader must see.
@@ -179,12 +197,13 @@ impl Station {
         wait_until("the outbox is empty", || self.backlog().depth == 0);
     }
 
-    /// The end that was asked for: drains, says `stopped`, closes the log.
-    pub(crate) fn stop(self) {
+    /// The end that was asked for: drains, says `stopped`, closes the log. Returns how long the live verdicts took.
+    pub(crate) fn stop(self) -> Option<Delivery> {
         self.shutdown.send_replace(true);
         self.runtime.block_on(self.pump).unwrap().unwrap();
         drop(self.store);
         self.thread.join().unwrap();
+        self.delivery.figures()
     }
 
     /// The end that nobody asked for: the pump is gone in the middle of whatever it did.
