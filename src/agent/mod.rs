@@ -97,7 +97,7 @@ const RECORD_QUEUE: usize = 8;
 /// is committed.
 pub fn run(config: &Config, stop: &Stop, observe: impl FnMut(&Recorded<'_>)) -> Result<Summary, AgentError> {
     let source = |bundle: &Bundle| open_source(&config.station.source, bundle.camera());
-    let station = open(config, source).map_err(AgentError::Refused)?;
+    let station = open(config, source).map_err(not_started)?;
     station.run(config, stop, observe)
 }
 
@@ -108,8 +108,16 @@ pub fn run_on(
     stop: &Stop,
     observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, AgentError> {
-    let station = open(config, |_| Ok(source)).map_err(AgentError::Refused)?;
+    let station = open(config, |_| Ok(source)).map_err(not_started)?;
     station.run(config, stop, observe)
+}
+
+/// Another agent on the log may be one that is ending, or that a disk does not let go: it is worth another try.
+fn not_started(error: anyhow::Error) -> AgentError {
+    match error.downcast_ref::<StoreError>() {
+        Some(StoreError::InUse { .. }) => AgentError::Stopped(error),
+        _ => AgentError::Refused(error),
+    }
 }
 
 /// A station with everything opened and checked, nothing running.
