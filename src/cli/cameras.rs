@@ -26,6 +26,8 @@ use crate::capture::{Frame, FrameSource, Next};
 const WARM_UP: usize = 5;
 /// How long good frames are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Formats that cannot be read and are named all the same.
+const OTHERS: usize = 8;
 
 /// List the cameras of this machine: names, formats, sizes, rates, controls.
 ///
@@ -116,7 +118,9 @@ fn tell(out: &mut impl Write, Seen { device, description }: &Seen) -> io::Result
         }
     }
     if let Ok(Description { formats, controls, .. }) = description {
-        formats.iter().try_for_each(|format| tell_format(out, format))?;
+        let (readable, others): (Vec<_>, Vec<_>) = formats.iter().partition(|format| format.readable);
+        readable.into_iter().try_for_each(|format| tell_format(out, format))?;
+        tell_others(out, &others)?;
         let width = controls.iter().map(|control| control.name.len()).max().unwrap_or_default();
         controls.iter().try_for_each(|control| tell_control(out, control, width))?;
     }
@@ -124,11 +128,7 @@ fn tell(out: &mut impl Write, Seen { device, description }: &Seen) -> io::Result
 }
 
 fn tell_format(out: &mut impl Write, format: &FormatDescription) -> io::Result<()> {
-    let unread = if format.readable { "" } else { "  (certiscope cannot read it)" };
-    writeln!(out, "  format   {}  {}{unread}", printable(&format.word), printable(&format.name))?;
-    if !format.readable {
-        return Ok(());
-    }
+    writeln!(out, "  format   {}  {}", printable(&format.word), printable(&format.name))?;
     for size in &format.sizes {
         let SizeDescription { smallest, largest, step, .. } = size;
         let sides = if smallest == largest {
@@ -142,6 +142,20 @@ fn tell_format(out: &mut impl Write, format: &FormatDescription) -> io::Result<(
         writeln!(out, "             {sides:12} at {rates} frames/s")?;
     }
     Ok(())
+}
+
+/// Formats that certiscope cannot read, in a line; `--json` has them all.
+fn tell_others(out: &mut impl Write, others: &[&FormatDescription]) -> io::Result<()> {
+    if others.is_empty() {
+        return Ok(());
+    }
+    let words: Vec<String> =
+        others.iter().take(OTHERS).map(|format| printable(&format.word).to_string()).collect();
+    let more = match others.len().saturating_sub(OTHERS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    writeln!(out, "  others   {}{more}: certiscope cannot read them", words.join(", "))
 }
 
 fn rate_in_words(rate: &Rate) -> String {

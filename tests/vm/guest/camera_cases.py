@@ -15,7 +15,7 @@ from PIL import Image
 
 from cameras import BY_PATH, Dequeued, Loopback, Vivid, raw_frame
 from cases import case
-from line import AT, BUNDLES, PROGRAM, SLOWER, certiscope, environment, expect, run, wait_until
+from line import AT, BUNDLES, PROGRAM, SLOWER, certiscope, environment, expect, keep, run, wait_until
 from pictures import as_rgb, compare, grey, jpeg, reference
 
 WIDTH, HEIGHT = 640, 360
@@ -55,6 +55,7 @@ def lists_cameras(line):
     """`certiscope cameras` names each camera with by-path name, driver, formats and controls; --snapshot takes a picture."""
     vivid = Vivid(line.ends).load()
     text = certiscope("cameras")
+    keep("cameras.txt", text)
     told = certiscope("cameras", "--json")
     json.loads(told)
     for word in ("vivid", BY_PATH, "YUYV", "NV12", "GREY", "brightness"):

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+HOST = Path("/mnt/host")
 PROGRAM = "/opt/certiscope/certiscope"
 BUNDLES = Path("/opt/certiscope/bundles")
 PORT = 1883
@@ -28,6 +29,11 @@ PATIENCE = 60
 
 class Failed(Exception):
     """The case does not hold."""
+
+
+def keep(name, text):
+    """For a person to look at: lies beside the report."""
+    (HOST / name).write_text(text)
 
 
 def expect(holds, what):

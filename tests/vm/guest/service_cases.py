@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cameras import BY_PATH, Loopback, Vivid
 from cases import case
-from line import expect, run, wait_until
+from line import expect, keep, run, wait_until
 from pictures import grey
 from service import CONFIGURATION, PACKAGE, STATE, UNIT, Service, install
 
@@ -62,6 +62,8 @@ def started_without_camera_and_broker(line):
     came = time.monotonic()
     seconds = service.next_verdict(came)
     service.expect_untouched("both came")
+    wait_until("nothing waits for the broker", lambda: "; 0 in the outbox" in service.show("StatusText"), 60)
+    keep("systemctl-status.txt", run("systemctl", "status", "--no-pager", "--lines", "6", UNIT))
     return (f"ready after {ready:.1f} s; {said!r}; verdict {seconds:.1f} s after the camera came "
             f"(video driver {'was' if drivers else 'was not'} loaded at the start)")
 
