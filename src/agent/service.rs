@@ -51,9 +51,9 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Says `READY=1`: the model has answered its golden vectors, and the log is open.
+    /// Says `READY=1`: the model has answered its golden vectors, and the log is open. Never without a sentence.
     pub(super) fn ready() -> Self {
-        notify(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready, NotifyState::Status("ready: begins to take frames")]);
         let period = sd_notify::watchdog_enabled().map(|limit| limit / 2);
         Self { period, fed: None, hanging: BTreeSet::new(), said: None, stopping: false }
     }
