@@ -32,7 +32,8 @@ const OTHERS: usize = 8;
 /// List the cameras of this machine: names, formats, sizes, rates, controls.
 ///
 /// Configure a camera by one of its by-id or by-path names: they stay when it is plugged in again or another one
-/// before it, the number of a node does not. Controls stand there by the names that [station.source.controls] takes,
+/// before it, the number of a node does not. Formats that certiscope cannot read are named in a line; --json has
+/// all of them. Controls stand there by the names that [station.source.controls] takes,
 /// with their present value and their range. With --snapshot it takes one picture, through the same code as `run`.
 #[derive(Debug, Args)]
 pub(super) struct CamerasArgs {

@@ -6,14 +6,14 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
-use super::record::time;
 use super::{RowId, Store, StoreError};
 
 /// A committed inspection as the line is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub row: RowId,
-    pub captured_at: Timestamp,
+    /// `None` where the log holds no time that can be read: the message goes all the same.
+    pub captured_at: Option<Timestamp>,
     pub text: String,
 }
 
@@ -143,7 +143,7 @@ impl Store {
 fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Message> {
     Ok(Message {
         row: RowId(row.get("id")?),
-        captured_at: time(row, "captured_at_us")?,
+        captured_at: Timestamp::from_microsecond(row.get("captured_at_us")?).ok(),
         text: row.get("message")?,
     })
 }

@@ -60,11 +60,11 @@ impl Session<'_> {
         match sent {
             Sent::Verdict(row) => {
                 match self.in_flight.remove(&row) {
-                    Some(InFlight { lane: Lane::Live, captured_at }) => {
-                        self.pump.delivery.acknowledged(captured_at, Timestamp::now());
+                    Some(InFlight { lane: Lane::Live, captured_at: Some(at) }) => {
+                        self.pump.delivery.acknowledged(at, Timestamp::now());
                     }
                     Some(InFlight { lane: Lane::Refused, .. }) => self.course.retry.taken(Instant::now()),
-                    Some(InFlight { lane: Lane::Backlog, .. }) | None => {}
+                    Some(InFlight { lane: Lane::Live | Lane::Backlog, .. }) | None => {}
                 }
                 self.course.suspects.answered(row);
                 self.course.acknowledged.push(row);

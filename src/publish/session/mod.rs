@@ -56,7 +56,7 @@ pub(super) enum Sent {
 /// A verdict that the broker has not answered for.
 struct InFlight {
     lane: Lane,
-    captured_at: Timestamp,
+    captured_at: Option<Timestamp>,
 }
 
 /// Why a session ended that was not asked to.

@@ -17,7 +17,8 @@ pub(crate) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Listens in `folder`, until the test ends. `at_ready` is asked at the moment of `READY=1`.
+    /// Listens in `folder`, until the test ends. `at_ready` is asked at the moment of `READY=1`, which must
+    /// come with a sentence: people look as soon as the service is up.
     pub(crate) fn new(folder: &Path, at_ready: impl Fn() -> bool + Send + 'static) -> Self {
         let socket = folder.join("notify");
         let listening = UnixDatagram::bind(&socket).unwrap();
@@ -28,7 +29,11 @@ impl ServiceManager {
             while let Ok(length) = listening.recv(&mut datagram) {
                 let text = std::str::from_utf8(&datagram[..length]).unwrap();
                 for line in text.lines() {
-                    let line = if line == "READY=1" && !at_ready() { "READY too early" } else { line };
+                    let line = match line {
+                        "READY=1" if !at_ready() => "READY too early",
+                        "READY=1" if !text.contains("STATUS=") => "READY without a word",
+                        line => line,
+                    };
                     kept.lock().unwrap().push((Instant::now(), line.to_owned()));
                 }
             }
@@ -60,7 +65,7 @@ impl ServiceManager {
 
     pub(crate) fn wait_ready(&self) -> Instant {
         self.wait("it is ready", |said| said.starts_with("READY"));
-        self.heard("READY=1").pop().expect("ready at the right moment")
+        self.heard("READY=1").pop().expect("ready at the right moment, with a word")
     }
 
     /// The longest time without a sign of life from `since` to now.

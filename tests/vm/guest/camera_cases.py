@@ -56,9 +56,10 @@ def lists_cameras(line):
     vivid = Vivid(line.ends).load()
     text = certiscope("cameras")
     keep("cameras.txt", text)
+    expect(text.count("cannot read") == 1 and "YVYU" in text, f"formats that cannot be read: {text[:600]}")
     told = certiscope("cameras", "--json")
     json.loads(told)
-    for word in ("vivid", BY_PATH, "YUYV", "NV12", "GREY", "brightness"):
+    for word in ("vivid", BY_PATH, "YUYV", "NV12", "GREY", "BGR4", "brightness"):
         expect(word in told, f"--json does not say {word}: {told[:600]}")
     expect("vivid" in text and vivid.node() in text, f"the table says: {text[:600]}")
     picture = line.folder / "snapshot.png"
