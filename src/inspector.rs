@@ -15,10 +15,10 @@ use crate::bundle::{Bundle, BundleError};
 use crate::capture::Frame;
 use crate::detector::{Detector, PRECISION, call_size};
 use crate::diffusion::onnx::ProviderReport;
-use crate::health::Pulse;
 use crate::inspection::{FrameSeed, Inspection, Latency, Parameters};
 use crate::machine;
 use crate::preprocess::{Input, Preprocessor, Region};
+use crate::pulse::Pulse;
 use crate::smoothing::{Certificate, Prior, RuleError, SequentialRule, SequentialRun, Settings, State};
 use crate::verdict::{Reason, Verdict};
 

@@ -68,8 +68,10 @@ pub mod verdict;
 
 pub mod bundle;
 pub mod detector;
+pub mod inference;
 pub mod inspection;
 pub mod inspector;
+pub mod state_folder;
 
 pub mod evidence;
 pub mod publish;
@@ -83,8 +85,11 @@ pub mod verification;
 pub mod agent;
 pub mod cli;
 pub mod config;
-pub mod health;
 pub mod machine;
 pub mod metrics;
 pub mod percentiles;
 pub mod plot;
+pub mod pulse;
+pub mod status;
+pub mod stop;
+pub mod sync;

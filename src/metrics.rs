@@ -1,7 +1,7 @@
-//! What the station knows of itself, for Prometheus: `GET /metrics` in the OpenMetrics text format.
+//! The status of the stations for Prometheus: `GET /metrics` in the OpenMetrics text format.
 //!
-//! Guarantees: everything is read at the moment of the question, the same as `status` says; asking makes no stage
-//! wait. Off by default, and on this machine only (the configuration refuses any other address).
+//! Guarantees: the numbers are those of the newest status, at most a tenth of a second old; asking makes no stage wait. Off
+//! by default, and on this machine only (the configuration refuses any other address).
 //! Leaves out: anything that a browser would want.
 
 use std::collections::BTreeMap;
@@ -14,14 +14,18 @@ use anyhow::Context;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use jiff::Timestamp;
+use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::TypedMetric;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::publish::wire::{Snapshot, SourceState};
+use crate::status::{SourceState, Status};
 use crate::store::{Backlog, StoreHandle};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,130 +33,184 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// How long an answer waits for the log.
 const STORE_LIMIT: Duration = Duration::from_millis(500);
 
-type Labels = [(&'static str, String); 1];
+/// Where the numbers of one station come from.
+#[derive(Debug, Clone)]
+pub struct StationMetrics {
+    pub station: Arc<str>,
+    pub store: StoreHandle,
+    pub status: watch::Receiver<Arc<Status>>,
+}
+
+/// The numbers of one station at one moment.
+struct Reading {
+    station: Arc<str>,
+    status: Arc<Status>,
+    /// `None` where the log does not answer; the store's state says why.
+    backlog: Option<Backlog>,
+}
+
+impl StationMetrics {
+    async fn read(&self) -> Reading {
+        let backlog = timeout(STORE_LIMIT, self.store.backlog(&self.station)).await.ok().and_then(Result::ok);
+        Reading { station: Arc::clone(&self.station), status: Arc::clone(&self.status.borrow()), backlog }
+    }
+}
 
 /// Listens on `address` and answers from then on, in a task of the running runtime.
 pub async fn start(
     address: SocketAddr,
-    station: Arc<str>,
-    store: StoreHandle,
-    snapshot: impl Fn() -> Snapshot + Clone + Send + Sync + 'static,
-) -> anyhow::Result<()> {
+    stations: Vec<StationMetrics>,
+) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
         format!("metrics.listen = {address}: cannot be listened on; give a free port, or leave [metrics] out")
     })?;
+    let stations: Arc<[StationMetrics]> = stations.into();
     let answer = move || {
-        let (station, store, snapshot) = (Arc::clone(&station), store.clone(), snapshot.clone());
+        let stations = Arc::clone(&stations);
         async move {
-            // A log that does not answer leaves its numbers out, and the store's condition says why.
-            let backlog = timeout(STORE_LIMIT, store.backlog(&station)).await.ok().and_then(Result::ok);
-            ([(CONTENT_TYPE, OPENMETRICS)], text(&station, &snapshot(), backlog, Timestamp::now()))
+            let mut readings = Vec::new();
+            for station in stations.iter() {
+                readings.push(station.read().await);
+            }
+            ([(CONTENT_TYPE, OPENMETRICS)], text(&readings, Timestamp::now()))
         }
     };
     let router = axum::Router::new().route("/metrics", get(answer));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(())
+    Ok(tokio::spawn(async move { axum::serve(listener, router).await }))
 }
 
 /// The metrics as text.
-fn text(station: &str, snapshot: &Snapshot, backlog: Option<Backlog>, now: Timestamp) -> String {
-    let labels = [("station".into(), station.to_owned().into())];
-    let mut registry = Registry::with_prefix_and_labels("certiscope", labels.into_iter());
-    let gauge = |registry: &mut Registry, name: &str, help: &str, value: Option<i64>| {
-        if let Some(value) = value {
-            registry.register(name, help, ConstGauge::new(value));
-        }
+fn text(readings: &[Reading], now: Timestamp) -> String {
+    let mut page = Page { readings, registry: Registry::with_prefix("certiscope") };
+    page.counters("verdicts", "Verdicts since the start", "verdict", |status| status.verdicts.by_word());
+    page.counters("drops", "What was not done for a frame", "cause", |status| status.drops.by_word());
+    page.gauges("queue", "What waits before a stage", "stage", |status| status.queues.by_word());
+    let turns =
+        |status: &Status| status.stages.iter().map(|stage| (stage.stage.word(), stage.turns)).collect();
+    page.counters("stage_turns", "Passes of a stage's loop; it hangs when they do not grow", "stage", turns);
+    let working = |status: &Status| {
+        let ms = |time: Option<Duration>| time.map_or(0, |time| time.as_millis() as u64);
+        status.stages.iter().map(|stage| (stage.stage.word(), ms(stage.working))).collect()
     };
-    counters(&mut registry, "verdicts", "Verdicts since the start", "verdict", &snapshot.verdicts);
-    counters(&mut registry, "drops", "What was not done for a frame", "cause", &snapshot.drops);
-    let queues = snapshot.queues.iter().map(|(name, waiting)| (*name, *waiting as i64));
-    gauges(&mut registry, "queue", "What waits before a stage", "stage", queues);
-    let turns = snapshot.stages.iter().map(|(name, stage)| (*name, stage.turns)).collect();
-    counters(
-        &mut registry,
-        "stage_turns",
-        "Turns of a stage's loop; one that stands still hangs",
-        "stage",
-        &turns,
-    );
-    let working = snapshot.stages.iter().map(|(name, stage)| (*name, stage.working_ms.unwrap_or(0) as i64));
-    gauges(
-        &mut registry,
-        "stage_working_milliseconds",
-        "Time in the present piece of work",
-        "stage",
-        working,
-    );
-    let conditions = [
-        ("bundle", snapshot.bundle.state),
-        ("source", snapshot.source.state.word()),
-        ("store", snapshot.store.state),
-        ("evidence", snapshot.evidence.state),
-    ];
-    let well = conditions.map(|(name, state)| (name, i64::from(state == "ok")));
-    gauges(
-        &mut registry,
-        "ok",
-        "1 while a condition is ok, 0 while it is anything else",
-        "of",
-        well.into_iter(),
-    );
-    let state = snapshot.source.state.word();
-    let source = SourceState::WORDS.map(|word| (word, i64::from(word == state)));
+    page.gauges("stage_working_milliseconds", "Time in the present piece of work", "stage", working);
+    let well = |status: &Status| {
+        [
+            ("bundle", status.bundle.is_ok()),
+            ("source", status.source.state == SourceState::Ok),
+            ("store", status.store.is_ok()),
+            ("evidence", status.evidence.is_ok()),
+        ]
+        .map(|(name, is_ok)| (name, u64::from(is_ok)))
+        .into()
+    };
+    page.gauges("ok", "1 while a condition is ok, 0 while it is anything else", "of", well);
+    let source = |status: &Status| {
+        SourceState::WORDS.map(|word| (word, u64::from(word == status.source.state.word()))).into()
+    };
     let help = "1 for the state that the source is in, 0 for every other";
-    gauges(&mut registry, "source_state", help, "state", source.into_iter());
-    if let Some(delivery) = snapshot.delivery {
-        let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
-        for (quantile, ms) in [("0.5", delivery.p50_ms), ("0.99", delivery.p99_ms)] {
-            family.get_or_create(&[("quantile", quantile.to_owned())]).set(ms / 1e3);
-        }
-        let help = "From a frame to the broker's word that it has the verdict, over the newest 1000";
-        registry.register("delivery_seconds", help, family);
-    }
-    if let Some(triggers) = &snapshot.triggers {
-        counters(&mut registry, "triggers", "Answers to the line's triggers", "ack", triggers);
-    }
-    if let Some(backlog) = backlog {
-        let age = backlog.oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
-        gauge(&mut registry, "outbox_rows", "Verdicts without the broker's word", Some(backlog.depth as i64));
-        gauge(&mut registry, "outbox_age_seconds", "Age of the oldest of them", Some(age));
-    }
-    let free = snapshot.disk_free_bytes.map(|bytes| bytes as i64);
-    gauge(&mut registry, "disk_free_bytes", "Room on the disk of the store", free);
-    let memory = snapshot.memory_bytes.map(|bytes| bytes as i64);
-    gauge(&mut registry, "memory_bytes", "Resident memory", memory);
-    let synchronised = snapshot.clock_synchronised.map(i64::from);
-    gauge(&mut registry, "clock_synchronised", "1 while the clock follows a reference", synchronised);
-    registry.register("clock_steps", "Jumps of the clock", ConstCounter::new(snapshot.clock.steps));
+    page.gauges("source_state", help, "state", source);
+    page.delivery();
+    let triggers = |status: &Status| status.triggers.clone().unwrap_or_default();
+    page.counters("triggers", "Answers to the line's triggers", "ack", triggers);
+    page.gauge("outbox_rows", "Verdicts that the broker has not acknowledged", |reading| {
+        Some(reading.backlog.as_ref()?.depth as i64)
+    });
+    page.gauge("outbox_age_seconds", "Age of the oldest of them", |reading| {
+        let oldest = reading.backlog.as_ref()?.oldest;
+        Some(oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0)))
+    });
+    page.gauge("disk_free_bytes", "Room on the disk of the store", |reading| {
+        reading.status.machine.disk_free_bytes.map(|bytes| bytes as i64)
+    });
+    page.gauge("memory_bytes", "Resident memory", |reading| {
+        reading.status.machine.memory_bytes.map(|bytes| bytes as i64)
+    });
+    page.gauge("clock_synchronised", "1 while the clock follows a reference", |reading| {
+        reading.status.clock.synchronised.map(i64::from)
+    });
+    page.clock_steps();
     let mut text = String::new();
-    encode(&mut text, &registry).expect("text takes any metric");
+    encode(&mut text, &page.registry).expect("text takes any metric");
     text
 }
 
-fn counters(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    label: &'static str,
-    values: &BTreeMap<&'static str, u64>,
-) {
-    let family = Family::<Labels, Counter>::default();
-    for (value, count) in values {
-        family.get_or_create(&[(label, (*value).to_owned())]).inc_by(*count);
-    }
-    registry.register(name, help, family);
+/// The station, and at most one label more.
+type Labels = Vec<(&'static str, String)>;
+
+/// The metrics of all stations, a family after the other: a name must not come twice.
+struct Page<'a> {
+    readings: &'a [Reading],
+    registry: Registry,
 }
 
-fn gauges(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    label: &'static str,
-    values: impl Iterator<Item = (&'static str, i64)>,
-) {
-    let family = Family::<Labels, Gauge>::default();
-    for (value, measured) in values {
-        family.get_or_create(&[(label, value.to_owned())]).set(measured);
+impl Page<'_> {
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl Fn(&Status) -> BTreeMap<&'static str, u64>,
+    ) {
+        self.family::<Counter>(name, help, |reading, family| {
+            for (value, count) in values(&reading.status) {
+                family.get_or_create(&labels(reading, Some((label, value)))).inc_by(count);
+            }
+        });
     }
-    registry.register(name, help, family);
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl Fn(&Status) -> BTreeMap<&'static str, u64>,
+    ) {
+        self.family::<Gauge>(name, help, |reading, family| {
+            for (value, measured) in values(&reading.status) {
+                family.get_or_create(&labels(reading, Some((label, value)))).set(measured as i64);
+            }
+        });
+    }
+
+    /// One number a station; no line where it is not known.
+    fn gauge(&mut self, name: &str, help: &str, value: impl Fn(&Reading) -> Option<i64>) {
+        self.family::<Gauge>(name, help, |reading, family| {
+            if let Some(value) = value(reading) {
+                family.get_or_create(&labels(reading, None)).set(value);
+            }
+        });
+    }
+
+    fn delivery(&mut self) {
+        let help = "From a frame until the broker's PUBACK for its verdict, over the newest 1000";
+        self.family::<Gauge<f64, AtomicU64>>("delivery_seconds", help, |reading, family| {
+            let Some(delivery) = reading.status.delivery else { return };
+            for (quantile, ms) in [("0.5", delivery.p50_ms), ("0.99", delivery.p99_ms)] {
+                family.get_or_create(&labels(reading, Some(("quantile", quantile)))).set(ms / 1e3);
+            }
+        });
+    }
+
+    fn clock_steps(&mut self) {
+        self.family::<Counter>("clock_steps", "Jumps of the clock", |reading, family| {
+            family.get_or_create(&labels(reading, None)).inc_by(reading.status.clock.steps);
+        });
+    }
+
+    /// Registers a family; one without a number is left out of the text.
+    fn family<M>(&mut self, name: &str, help: &str, fill: impl Fn(&Reading, &Family<Labels, M>))
+    where
+        M: Default + EncodeMetric + TypedMetric + Send + Sync + std::fmt::Debug + 'static,
+    {
+        let family = Family::<Labels, M>::default();
+        for reading in self.readings {
+            fill(reading, &family);
+        }
+        self.registry.register(name, help, family);
+    }
+}
+
+fn labels(reading: &Reading, label: Option<(&'static str, &str)>) -> Labels {
+    let own = label.map(|(name, value)| (name, value.to_owned()));
+    std::iter::once(("station", reading.station.to_string())).chain(own).collect()
 }

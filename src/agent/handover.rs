@@ -1,15 +1,16 @@
-//! The hand-over from capture to inference: a bounded queue with two manners.
+//! The hand-over from capture to inference: a bounded queue with two policies, newest wins or capture waits.
 //!
-//! Guarantees: never more than its capacity in memory; with [`Delivery::Latest`] capture never waits and
+//! Guarantees: never more than its capacity in memory; with [`Delivery::Latest`] capture never waits, and
 //! every frame that gives way to a newer one is counted; with [`Delivery::Every`] capture waits, a little at a
 //! time, and no frame is dropped. Closing wakes both sides; what was handed over before is still taken.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::Frame;
 use crate::config::Delivery;
+use crate::sync::lock;
 
 /// A frame with the moment it was handed over.
 #[derive(Debug)]
@@ -42,12 +43,12 @@ pub(super) enum Taken {
 pub(super) struct Handover {
     delivery: Delivery,
     capacity: usize,
-    inner: Mutex<Inner>,
+    inner: Mutex<Held>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Held {
     frames: VecDeque<Queued>,
     dropped: u64,
     closed: bool,
@@ -65,12 +66,12 @@ impl Handover {
 
     /// Hands a frame over, waiting for room at most `limit` or dropping the oldest one, as `delivery` says.
     pub(super) fn put(&self, frame: Frame, limit: Duration) -> Put {
-        let waits = |inner: &mut Inner| {
+        let waits = |inner: &mut Held| {
             self.delivery == Delivery::Every && inner.frames.len() >= self.capacity && !inner.closed
         };
         let (mut inner, _) = self
             .changed
-            .wait_timeout_while(self.lock(), limit, waits)
+            .wait_timeout_while(lock(&self.inner), limit, waits)
             .unwrap_or_else(PoisonError::into_inner);
         if inner.closed {
             inner.dropped += 1;
@@ -90,10 +91,10 @@ impl Handover {
 
     /// The next frame, waiting for one at most `limit`.
     pub(super) fn take(&self, limit: Duration) -> Taken {
-        let nothing = |inner: &mut Inner| inner.frames.is_empty() && !inner.closed;
+        let nothing = |inner: &mut Held| inner.frames.is_empty() && !inner.closed;
         let (mut inner, _) = self
             .changed
-            .wait_timeout_while(self.lock(), limit, nothing)
+            .wait_timeout_while(lock(&self.inner), limit, nothing)
             .unwrap_or_else(PoisonError::into_inner);
         match inner.frames.pop_front() {
             Some(queued) => {
@@ -107,22 +108,17 @@ impl Handover {
 
     /// Frames that wait to be inspected.
     pub(super) fn waiting(&self) -> usize {
-        self.lock().frames.len()
+        lock(&self.inner).frames.len()
     }
 
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        lock(&self.inner).closed = true;
         self.changed.notify_all();
     }
 
     /// Frames that were captured and never inspected.
     pub(super) fn dropped(&self) -> u64 {
-        self.lock().dropped
-    }
-
-    /// A thread that died while holding the lock left the queue as it was: every change above is whole.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner).dropped
     }
 }
 

@@ -1,85 +1,132 @@
-//! The tasks of a station: its pump, and metrics where they are asked for.
+//! The network of the process: one thread for the connections of all stations, and for metrics where they are asked for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::timeout;
 
-use super::fault;
-use super::live::{Fault, Live};
-use super::supervise::HasEnded;
-use crate::config::Config;
-use crate::metrics;
-use crate::publish::wire::Snapshot;
-use crate::publish::{Commands, Connection, Pump, Timing};
-use crate::store::{Backlog, Origin, StoreError};
+use super::error::{AgentError, FirstFault};
+use crate::config::StationConfig;
+use crate::metrics::{self, StationMetrics};
+use crate::publish::{Commands, Connection, DeliveryTimes, Pump, Timing};
+use crate::pulse::Pulse;
+use crate::status::Status;
+use crate::store::{Backlog, Origin, StoreError, StoreHandle};
 
-/// A small runtime of their own, with one thread, `network`.
+/// How long the end waits for a publish task beyond that task's own limits.
+const LEAVE_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long the end waits for the log to say what was not sent.
+const STORE_LIMIT: Duration = Duration::from_millis(500);
+
+/// A runtime with one thread, `network`.
 pub(super) struct Network {
-    runtime: tokio::runtime::Runtime,
-    pump: tokio::task::JoinHandle<Result<(), StoreError>>,
-    pub(super) snapshot: watch::Sender<Snapshot>,
+    runtime: Runtime,
+}
+
+/// A station's way to the broker, as the rest of the agent sees it.
+pub(super) struct Uplink {
+    task: JoinHandle<Result<(), StoreError>>,
+    /// The status that the broker is sent.
+    pub(super) status: watch::Sender<Arc<Status>>,
     pub(super) connection: watch::Receiver<Connection>,
     pub(super) outbox: watch::Receiver<Backlog>,
     shutdown: watch::Sender<bool>,
 }
 
 impl Network {
-    pub(super) fn start(
-        config: &Config,
-        origin: &Origin,
-        live: &Arc<Live>,
-        commands: Option<Commands>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn start() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("network")
             .enable_all()
             .build()
             .context("network runtime")?;
-        let (snapshot, snapshots) = watch::channel(live.snapshot());
+        Ok(Self { runtime })
+    }
+
+    /// Serves the metrics of `stations` on `address`, until the process ends.
+    pub(super) fn serve_metrics(
+        &self,
+        address: SocketAddr,
+        stations: Vec<StationMetrics>,
+    ) -> anyhow::Result<AbortHandle> {
+        self.runtime.block_on(metrics::start(address, stations)).map(|task| task.abort_handle())
+    }
+
+    /// Starts to publish what `origin` commits.
+    pub(super) fn publish(
+        &self,
+        station: &StationConfig,
+        origin: &Origin,
+        store: &StoreHandle,
+        status: Arc<Status>,
+        delivery: DeliveryTimes,
+        commands: Option<Commands>,
+        pulse: Pulse,
+    ) -> Uplink {
+        let (status, statuses) = watch::channel(status);
         let (shutdown, asked) = watch::channel(false);
         let (connections, connection) = watch::channel(Connection::Starting);
         let (backlogs, outbox) = watch::channel(Backlog::default());
         let pump = Pump {
-            broker: config.station.broker.clone(),
-            topics: config.station.topics.clone(),
+            broker: station.broker.clone(),
+            topics: station.topics.clone(),
             origin: origin.clone(),
             timing: Timing::default(),
-            store: live.store.clone(),
-            snapshot: snapshots,
+            store: store.clone(),
+            status: statuses,
             connection: connections,
             outbox: backlogs,
-            delivery: live.delivery.clone(),
+            delivery,
             commands,
             shutdown: asked,
-            pulse: live.pulses.publish.clone(),
+            pulse,
         };
-        if let Some(address) = config.metrics_listen {
-            let live = Arc::clone(live);
-            let station = Arc::clone(&origin.station);
-            runtime
-                .block_on(metrics::start(address, station, live.store.clone(), move || live.snapshot()))?;
-        }
-        let pump = runtime.spawn(pump.run());
-        Ok(Self { runtime, pump, snapshot, connection, outbox, shutdown })
+        let task = self.runtime.spawn(pump.run());
+        Uplink { task, status, connection, outbox, shutdown }
     }
 
-    /// Tells whether the pump has ended.
-    pub(super) fn watched(&self) -> HasEnded {
-        let pump = self.pump.abort_handle();
-        Box::new(move || pump.is_finished())
-    }
-
-    /// Drains the outbox within limits and leaves the broker; how much it did not take.
-    pub(super) fn leave(self, origin: &Origin, live: &Live) -> u64 {
-        self.snapshot.send_replace(live.snapshot()); // for the last `status`
-        let _ = self.shutdown.send(true); // a pump that has ended is told by what it returns
-        match self.runtime.block_on(self.pump) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => live.fail(fault(error.into())),
-            Err(error) => live.fail(Fault::Passing(anyhow!("publish: {error}"))),
+    /// Drains the outboxes within limits and leaves the broker; how many verdicts it has not acknowledged.
+    pub(super) fn leave(
+        self,
+        uplinks: Vec<(Origin, Uplink)>,
+        store: &StoreHandle,
+        fault: &FirstFault,
+    ) -> u64 {
+        for (_, uplink) in &uplinks {
+            let _ = uplink.shutdown.send(true); // a task that has ended is reported by what it returns
         }
-        self.runtime.block_on(live.store.backlog(&origin.station)).map_or(0, |backlog| backlog.depth)
+        self.runtime.block_on(async {
+            let mut unsent = 0;
+            for (origin, uplink) in uplinks {
+                match timeout(LEAVE_LIMIT, uplink.task).await {
+                    Ok(Ok(Ok(()))) => {}
+                    Ok(Ok(Err(error))) => fault.report(AgentError::while_running(error.into())),
+                    Ok(Err(error)) => fault.report(AgentError::Stopped(anyhow!("publish: {error}"))),
+                    Err(_) => fault.report(AgentError::Stopped(anyhow!(
+                        "publish: has not ended {} s after it was asked to, and is left behind",
+                        LEAVE_LIMIT.as_secs()
+                    ))),
+                }
+                // A log that does not answer leaves the number that was read last.
+                let backlog =
+                    timeout(STORE_LIMIT, store.backlog(&origin.station)).await.ok().and_then(Result::ok);
+                unsent += backlog.map_or(uplink.outbox.borrow().depth, |backlog| backlog.depth);
+            }
+            unsent
+        })
+    }
+}
+
+impl Uplink {
+    /// Tells whether the task has ended.
+    pub(super) fn abort_handle(&self) -> AbortHandle {
+        self.task.abort_handle()
     }
 }

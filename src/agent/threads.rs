@@ -1,62 +1,67 @@
-//! Starting a station's threads, and waiting for their ends.
+//! Starting threads, and waiting for their ends.
 //!
-//! Guarantees: however a thread ends, the agent hears of it and why; none is waited for for ever.
+//! Guarantees: however a thread ends, the agent hears of it and why; none is waited for without a limit.
 
-use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
-use super::live::Live;
-use super::{Stop, fault};
+use super::error::{AgentError, FirstFault};
 
 /// How long a stop waits for a thread that does not return.
 const JOIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// The threads of a station but the calling one.
-pub(super) struct Threads<'a> {
-    live: &'a Arc<Live>,
-    stop: &'a Stop,
-    started: Vec<(&'static str, JoinHandle<anyhow::Result<()>>)>,
+/// Threads that end together.
+pub(super) struct Threads {
+    fault: FirstFault,
+    started: Vec<(String, JoinHandle<anyhow::Result<()>>)>,
 }
 
-impl<'a> Threads<'a> {
-    pub(super) fn new(live: &'a Arc<Live>, stop: &'a Stop) -> Self {
-        Self { live, stop, started: Vec::new() }
+impl Threads {
+    pub(super) fn new(fault: FirstFault) -> Self {
+        Self { fault, started: Vec::new() }
     }
 
-    /// Starts a named thread. However it ends, the stages before it are told to stop, so that none waits for ever
-    /// for one that is gone.
+    /// Starts a named thread. However it ends, `at_end` is called, so that nobody waits forever for it.
     pub(super) fn start(
         &mut self,
-        name: &'static str,
-        work: impl FnOnce(&Live, &Stop) -> anyhow::Result<()> + Send + 'static,
+        name: &str,
+        at_end: impl FnOnce() + Send + 'static,
+        work: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        struct Ending(Arc<Live>, Stop);
-        impl Drop for Ending {
+        struct AtEnd<F: FnOnce()>(Option<F>);
+        impl<F: FnOnce()> Drop for AtEnd<F> {
             fn drop(&mut self) {
-                self.1.request();
-                self.0.handover.close();
+                if let Some(at_end) = self.0.take() {
+                    at_end();
+                }
             }
         }
-        let ending = Ending(Arc::clone(self.live), self.stop.clone());
+        let at_end = AtEnd(Some(at_end));
         let thread = Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&ending.0, &ending.1))
+            .spawn(move || {
+                let _at_end = at_end;
+                work()
+            })
             .with_context(|| format!("thread {name}: the system allows no more threads or memory"))?;
-        self.started.push((name, thread));
+        self.started.push((name.to_owned(), thread));
         Ok(())
     }
 
-    /// Waits for all of them, but not for ever: one that hangs is left to the end of the process. Whether all have
-    /// ended.
-    pub(super) fn join(self) -> bool {
+    /// Adds a thread that was started elsewhere.
+    pub(super) fn add(&mut self, name: &str, thread: JoinHandle<anyhow::Result<()>>) {
+        self.started.push((name.to_owned(), thread));
+    }
+
+    /// Waits for all of them, at most [`JOIN_LIMIT`]: one that hangs is left to the end of the process. `hangs` names those
+    /// that are known to hang and are not waited for. Whether all have ended.
+    pub(super) fn join(self, hangs: impl Fn(&str) -> bool) -> bool {
         let deadline = Instant::now() + JOIN_LIMIT;
         let mut all_ended = true;
         for (name, thread) in self.started {
-            let known_to_hang = name == "inference" && self.live.inference_hangs();
-            while !thread.is_finished() && !known_to_hang && Instant::now() < deadline {
+            while !thread.is_finished() && !hangs(&name) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }
             if !thread.is_finished() {
@@ -64,9 +69,9 @@ impl<'a> Threads<'a> {
                 all_ended = false;
                 continue;
             }
-            let ended = thread.join().unwrap_or_else(|_| Err(anyhow!("panicked; see the log")));
+            let ended = thread.join().unwrap_or_else(|_| Err(anyhow!("panicked; see the journal")));
             if let Err(error) = ended {
-                self.live.fail(fault(error.context(format!("thread {name}"))));
+                self.fault.report(AgentError::while_running(error.context(format!("thread {name}"))));
             }
         }
         all_ended

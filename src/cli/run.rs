@@ -10,7 +10,7 @@ use super::{Failure, or_dash, rounded_down};
 use crate::agent::{self, AgentError, Recorded, Stop, Summary};
 use crate::capture::FrameSource;
 use crate::config::Config;
-use crate::publish::wire::Delivery;
+use crate::status::DeliveryTime;
 
 /// Run a station: capture, inspect, log and publish until told to stop.
 ///
@@ -91,7 +91,7 @@ fn log(recorded: &Recorded<'_>) {
 pub(super) fn in_words(summary: &Summary) -> String {
     let Summary { normal, anomalous, abstained, dropped, unsent, delivery } = summary;
     let delivery = delivery
-        .map(|Delivery { verdicts, p50_ms, p99_ms }| {
+        .map(|DeliveryTime { verdicts, p50_ms, p99_ms }| {
             format!(
                 "; from frame to broker {p50_ms:.1} ms (p50), {p99_ms:.1} ms (p99) over {verdicts} verdicts"
             )

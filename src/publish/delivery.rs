@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::percentiles::Percentiles;
-use crate::publish::wire::Delivery;
+use crate::status::DeliveryTime;
 
 /// Of how many verdicts the figures tell.
 const NEWEST: usize = 1000;
@@ -33,10 +33,10 @@ impl DeliveryTimes {
     }
 
     /// `None` before the first.
-    pub fn figures(&self) -> Option<Delivery> {
+    pub fn figures(&self) -> Option<DeliveryTime> {
         let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Percentiles { p50, p99 } = Percentiles::of(times.iter())?;
-        Some(Delivery { verdicts: times.len(), p50_ms: p50, p99_ms: p99 })
+        Some(DeliveryTime { verdicts: times.len(), p50_ms: p50, p99_ms: p99 })
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
         for took in 1..=1000 {
             times.clone().acknowledged(at(7), at(7 + took));
         }
-        assert_eq!(times.figures(), Some(Delivery { verdicts: 1000, p50_ms: 500.0, p99_ms: 990.0 }));
+        assert_eq!(times.figures(), Some(DeliveryTime { verdicts: 1000, p50_ms: 500.0, p99_ms: 990.0 }));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Costs: one sync of the disk for each batch of acknowledgements; after a crash their messages are sent again.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,9 +19,10 @@ use super::link::{Class, Letter, Link, Report};
 use super::pace::Pace;
 use super::refusal::{Retry, Suspects};
 use super::session::{Broken, Session};
-use super::wire::{self, AgentState, Snapshot};
+use super::wire::{self, AgentState};
 use super::{BrokerError, BrokerSettings, Commands, Connection, DeliveryTimes, Fault, Topics};
-use crate::health::Pulse;
+use crate::pulse::Pulse;
+use crate::status::Status;
 use crate::store::{Backlog, Origin, RowId, StoreError, StoreHandle};
 
 /// How long a connection that begins or ends waits for the log.
@@ -70,7 +72,7 @@ pub struct Pump {
     pub origin: Origin,
     pub timing: Timing,
     pub store: StoreHandle,
-    pub snapshot: watch::Receiver<Snapshot>,
+    pub status: watch::Receiver<Arc<Status>>,
     pub connection: watch::Sender<Connection>,
     /// What waits for the broker, as it was read last.
     pub outbox: watch::Sender<Backlog>,
@@ -173,7 +175,7 @@ impl Pump {
                 state,
                 since,
                 Timestamp::now(),
-                &self.snapshot.borrow(),
+                &self.status.borrow(),
                 &self.outbox.borrow(),
             ),
             class: Class::Retained,

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Backlog, Committed, Forgotten, Holding, Kept, Message, Origin, RowId, Store, StoreError};
-use crate::health::Pulse;
 use crate::inspection::Inspection;
+use crate::pulse::Pulse;
 
 /// Requests that may wait; beyond it, callers wait.
 const QUEUE: usize = 64;

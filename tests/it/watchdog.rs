@@ -156,16 +156,16 @@ fn a_commit_that_hangs_ends_the_signs_of_life_and_is_on_status() {
     let hung = Instant::now();
     std::fs::write(&hang, []).unwrap();
     wait_within(Duration::from_secs(60), "the hanging stage is named", || {
-        agent.said().contains("watchdog: stage record has stood still")
+        agent.said().contains("watchdog: stage record has hung")
     });
     let seen = hung.elapsed();
     let beats = line.reader.heard("heartbeat").len();
     std::thread::sleep(2 * WATCHDOG);
     assert!(manager.longest_silence(hung) >= 2 * WATCHDOG, "fed while a commit hangs");
     assert!(line.reader.heard("heartbeat").len() > beats, "the line is not told any more");
-    assert!(!agent.said().contains("stage publish has stood still"), "{}", agent.said());
+    assert!(!agent.said().contains("stage publish has hung"), "{}", agent.said());
     std::fs::remove_file(&hang).unwrap();
-    wait_until("it turns again", || agent.said().contains("watchdog: stage record turns again"));
+    wait_until("it goes on", || agent.said().contains("watchdog: stage record goes on"));
     agent.stop();
     let committed = line.check_nothing_is_lost();
     report(

@@ -171,7 +171,7 @@ impl<'a> Session<'a> {
                     self.send_status()?;
                 }
                 // Once the sender is gone shutdown follows.
-                Ok(()) = self.pump.snapshot.changed() => self.send_status()?,
+                Ok(()) = self.pump.status.changed() => self.send_status()?,
                 () = asked(&mut self.pump.shutdown), if deadline.is_none() => {
                     self.leaving = Some(Instant::now() + self.pump.timing.drain_limit);
                     // Asked after the last commit, but perhaps heard before the news of it.

@@ -16,9 +16,7 @@ use uuid::Uuid;
 use crate::capture::trigger::Answer;
 use crate::inspection::Inspection;
 use crate::verdict::Verdict;
-pub use status::{
-    AgentState, Camera, Clock, Condition, Delivery, Provider, Snapshot, Source, SourceState, Stage, status,
-};
+pub use status::{AgentState, status};
 
 /// The JSON Schema (2020-12) of a `verdict` and a `last` message.
 pub const VERDICT_SCHEMA: &str = include_str!("../verdict.schema.json");

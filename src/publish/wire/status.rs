@@ -1,6 +1,6 @@
-//! What a station says of itself, field by field: `status`, and the [`Snapshot`] that it and the metrics are made of.
+//! The words of `status`, field by field: a [`Status`] as JSON.
 //!
-//! Leaves out: what is true of a station now (`agent::live` knows), and when it is said (`session`).
+//! Leaves out: how a station is (see `status`), and when it is sent (`session`).
 
 use std::collections::BTreeMap;
 
@@ -9,176 +9,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{V, json, time};
-use crate::capture::{self, TroubleKind};
-use crate::health::Pulse;
+use crate::capture::Camera;
+use crate::status::{Condition, ConditionState, DeliveryTime, SourceStatus, StageStatus, Status};
 use crate::store::Backlog;
-
-/// What the agent says of itself between verdicts: everything in `status` that is not about delivery.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Snapshot {
-    pub model: String,
-    pub model_sha256: String,
-    pub provider: Provider,
-    /// `ok`; `changed` or `unreadable`: its folder is no longer what was loaded, and what was loaded goes on.
-    pub bundle: Condition,
-    pub source: Source,
-    /// `ok`, or why nothing can be committed: the words of [`crate::store::Cause`], or `stuck`.
-    pub store: Condition,
-    /// `ok`; `paused`: the disk is low; `failing`: it could not be written. Verdicts go on without it.
-    pub evidence: Condition,
-    /// Does the clock follow a reference (NTP, PTP)? `None` where the system does not tell. Times in the messages
-    /// can be trusted so far; no verdict depends on them.
-    pub clock_synchronised: Option<bool>,
-    pub clock: Clock,
-    /// Room on the disk of the store; `None` where the system does not tell, as of memory.
-    pub disk_free_bytes: Option<u64>,
-    pub memory_bytes: Option<u64>,
-    /// How long a reader waits before a missing verdict counts as reject.
-    pub deadline_ms: Option<u64>,
-    /// Since the start.
-    pub verdicts: BTreeMap<&'static str, u64>,
-    /// What was not done for a frame, counted by cause.
-    pub drops: BTreeMap<&'static str, u64>,
-    /// `None` until the broker has a verdict that was sent as it came.
-    pub delivery: Option<Delivery>,
-    /// Answers to the line's triggers; `None` where it triggers nothing.
-    pub triggers: Option<BTreeMap<&'static str, u64>>,
-    /// What waits between two stages.
-    pub queues: BTreeMap<&'static str, u64>,
-    pub stages: BTreeMap<&'static str, Stage>,
-}
-
-/// A state with a name, and for a person why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Condition {
-    pub state: &'static str,
-    pub reason: Option<String>,
-}
-
-impl Condition {
-    pub fn ok() -> Self {
-        Self { state: "ok", reason: None }
-    }
-}
-
-/// Jumps of the wall clock since the agent started, and how far the last one went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Clock {
-    pub steps: u64,
-    pub last_step_ms: Option<i64>,
-}
-
-/// From the exposure of a frame to the broker's word that it has the verdict, over the newest `verdicts` of them.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Delivery {
-    pub verdicts: usize,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-}
-
-/// The pulse of one stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Stage {
-    /// Of its loop, idle ones too: a number that stands still is a stage that hangs.
-    pub turns: u64,
-    /// How long the present piece of work has taken; `None` for an idle stage.
-    pub working_ms: Option<u64>,
-    pub last_error: Option<String>,
-    #[serde(serialize_with = "optional_time")]
-    pub last_error_at: Option<Timestamp>,
-}
-
-impl From<&Pulse> for Stage {
-    fn from(pulse: &Pulse) -> Self {
-        let (last_error_at, last_error) = pulse.failure().map(|failure| (failure.at, failure.error)).unzip();
-        let working_ms = pulse.working_for().map(|time| time.as_millis() as u64);
-        Self { turns: pulse.turns(), working_ms, last_error, last_error_at }
-    }
-}
-
-/// Which execution provider was asked for, and which one computes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Provider {
-    pub requested: String,
-    pub active: String,
-    /// Why they differ; `None` when they do not.
-    pub fallback: Option<String>,
-}
-
-/// The state of the station's frame source.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Source {
-    pub state: SourceState,
-    pub reason: Option<String>,
-    #[serde(serialize_with = "optional_time")]
-    pub last_frame_at: Option<Timestamp>,
-    /// `None` for folders and simulators, and for a camera that was never opened.
-    pub camera: Option<Camera>,
-}
-
-/// The camera as it was negotiated.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Camera {
-    pub device: String,
-    pub path: String,
-    pub driver: String,
-    pub format: String,
-    pub width_px: u32,
-    pub height_px: u32,
-    pub frames_per_second: f64,
-    pub controls_drifted: Vec<String>,
-}
-
-impl From<&capture::Camera> for Camera {
-    fn from(camera: &capture::Camera) -> Self {
-        let camera = camera.clone();
-        Self {
-            device: camera.device,
-            path: camera.path,
-            driver: camera.driver,
-            format: camera.format,
-            width_px: camera.width,
-            height_px: camera.height,
-            frames_per_second: camera.frames_per_second,
-            controls_drifted: camera.controls_drifted,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceState {
-    Ok,
-    /// It gives no frames that may be inspected; `reason` says why.
-    Troubled(TroubleKind),
-    /// A folder that was read once, to its end.
-    Ended,
-}
-
-impl SourceState {
-    /// Every word there is.
-    pub const WORDS: [&str; 9] =
-        ["ok", "lost", "stalled", "frozen", "dark", "saturated", "broken", "refused", "ended"];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Troubled(TroubleKind::Lost) => "lost",
-            Self::Troubled(TroubleKind::Stalled) => "stalled",
-            Self::Troubled(TroubleKind::Frozen) => "frozen",
-            Self::Troubled(TroubleKind::Dark) => "dark",
-            Self::Troubled(TroubleKind::Saturated) => "saturated",
-            Self::Troubled(TroubleKind::Broken) => "broken",
-            Self::Troubled(TroubleKind::Refused) => "refused",
-            Self::Ended => "ended",
-        }
-    }
-}
-
-impl Serialize for SourceState {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.word().serialize(serializer)
-    }
-}
 
 /// What a station is doing, as far as the broker can know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -187,7 +20,7 @@ pub enum AgentState {
     Online,
     /// Ended as asked.
     Stopped,
-    /// Said by the broker in the agent's place (Last Will): the connection broke.
+    /// Sent by the broker (Last Will) when the connection broke.
     Offline,
 }
 
@@ -198,9 +31,129 @@ struct StatusMessage<'a> {
     boot_id: String,
     since: Option<String>,
     version: &'static str,
-    #[serde(flatten)]
-    snapshot: &'a Snapshot,
+    model: &'a str,
+    model_sha256: &'a str,
+    provider: ProviderMessage<'a>,
+    bundle: ConditionMessage<'a>,
+    source: SourceMessage<'a>,
+    store: ConditionMessage<'a>,
+    evidence: ConditionMessage<'a>,
+    clock_synchronised: Option<bool>,
+    clock: ClockMessage,
+    disk_free_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
+    deadline_ms: Option<u64>,
+    verdicts: BTreeMap<&'static str, u64>,
+    drops: BTreeMap<&'static str, u64>,
+    delivery: Option<DeliveryMessage>,
+    triggers: Option<&'a BTreeMap<&'static str, u64>>,
+    queues: BTreeMap<&'static str, u64>,
+    stages: BTreeMap<&'static str, StageMessage<'a>>,
     outbox: OutboxMessage<'a>,
+}
+
+#[derive(Serialize)]
+struct ProviderMessage<'a> {
+    requested: &'static str,
+    active: &'static str,
+    fallback: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ConditionMessage<'a> {
+    state: &'static str,
+    reason: Option<&'a str>,
+}
+
+impl<'a, S: ConditionState> From<&'a Condition<S>> for ConditionMessage<'a> {
+    fn from(condition: &'a Condition<S>) -> Self {
+        Self { state: condition.state.word(), reason: condition.reason.as_deref() }
+    }
+}
+
+#[derive(Serialize)]
+struct SourceMessage<'a> {
+    state: &'static str,
+    reason: Option<&'a str>,
+    last_frame_at: Option<String>,
+    camera: Option<CameraMessage<'a>>,
+}
+
+impl<'a> From<&'a SourceStatus> for SourceMessage<'a> {
+    fn from(source: &'a SourceStatus) -> Self {
+        Self {
+            state: source.state.word(),
+            reason: source.reason.as_deref(),
+            last_frame_at: source.last_frame_at.map(time),
+            camera: source.camera.as_deref().map(CameraMessage::from),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CameraMessage<'a> {
+    device: &'a str,
+    path: &'a str,
+    driver: &'a str,
+    format: &'a str,
+    width_px: u32,
+    height_px: u32,
+    frames_per_second: f64,
+    controls_drifted: &'a [String],
+}
+
+impl<'a> From<&'a Camera> for CameraMessage<'a> {
+    fn from(camera: &'a Camera) -> Self {
+        Self {
+            device: &camera.device,
+            path: &camera.path,
+            driver: &camera.driver,
+            format: &camera.format,
+            width_px: camera.width,
+            height_px: camera.height,
+            frames_per_second: camera.frames_per_second,
+            controls_drifted: &camera.controls_drifted,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ClockMessage {
+    steps: u64,
+    last_step_ms: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct DeliveryMessage {
+    verdicts: usize,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+impl From<DeliveryTime> for DeliveryMessage {
+    fn from(DeliveryTime { verdicts, p50_ms, p99_ms }: DeliveryTime) -> Self {
+        Self { verdicts, p50_ms, p99_ms }
+    }
+}
+
+#[derive(Serialize)]
+struct StageMessage<'a> {
+    turns: u64,
+    working_ms: Option<u64>,
+    last_error: Option<&'a str>,
+    last_error_at: Option<String>,
+}
+
+impl<'a> From<&'a StageStatus> for StageMessage<'a> {
+    fn from(stage: &'a StageStatus) -> Self {
+        let failure = stage.last_failure.as_ref();
+        Self {
+            turns: stage.turns,
+            working_ms: stage.working.map(|time| time.as_millis() as u64),
+            last_error: failure.map(|failure| failure.error.as_str()),
+            last_error_at: failure.map(|failure| time(failure.at)),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -218,7 +171,7 @@ pub fn status(
     state: AgentState,
     since: Option<Timestamp>,
     now: Timestamp,
-    snapshot: &Snapshot,
+    status: &Status,
     backlog: &Backlog,
 ) -> String {
     json(&StatusMessage {
@@ -227,7 +180,28 @@ pub fn status(
         boot_id: boot_id.to_string(),
         since: since.map(time),
         version: env!("CARGO_PKG_VERSION"),
-        snapshot,
+        model: &status.model.label,
+        model_sha256: &status.model.sha256,
+        provider: ProviderMessage {
+            requested: status.model.requested.word(),
+            active: status.model.active.word(),
+            fallback: status.model.fallback.as_deref(),
+        },
+        bundle: (&status.bundle).into(),
+        source: (&status.source).into(),
+        store: (&status.store).into(),
+        evidence: (&status.evidence).into(),
+        clock_synchronised: status.clock.synchronised,
+        clock: ClockMessage { steps: status.clock.steps, last_step_ms: status.clock.last_step_ms },
+        disk_free_bytes: status.machine.disk_free_bytes,
+        memory_bytes: status.machine.memory_bytes,
+        deadline_ms: status.deadline_ms,
+        verdicts: status.verdicts.by_word(),
+        drops: status.drops.by_word(),
+        delivery: status.delivery.map(DeliveryMessage::from),
+        triggers: status.triggers.as_ref(),
+        queues: status.queues.by_word(),
+        stages: status.stages.iter().map(|stage| (stage.stage.word(), stage.into())).collect(),
         outbox: OutboxMessage {
             depth: backlog.depth,
             oldest_captured_at: backlog.oldest.map(time),
@@ -238,6 +212,104 @@ pub fn status(
     })
 }
 
-fn optional_time<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    at.map(time).serialize(serializer)
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::capture::{Drops, TroubleKind};
+    use crate::diffusion::onnx::Provider;
+    use crate::pulse::StageFailure;
+    use crate::status::{
+        BundleState, ClockStatus, DropCounts, EvidenceState, MachineStatus, ModelStatus, QueueLengths,
+        SourceState, Stage, StoreState, VerdictCounts,
+    };
+    use crate::store::Cause;
+
+    /// Written by the version before the domain had a status of its own: readers see no difference.
+    const FULL: &str = r#"{"v":1,"state":"online","boot_id":"00000000-0000-0000-0000-000000000000","since":"2026-11-28T06:07:08.123456Z","version":"0.1.0","model":"demo-line@3","model_sha256":"ab12","provider":{"requested":"cuda","active":"cpu","fallback":"no device"},"bundle":{"state":"changed","reason":"sha256 is cd"},"source":{"state":"frozen","reason":"30 equal frames","last_frame_at":"2026-11-28T06:07:08.123456Z","camera":{"device":"/dev/v4l/by-id/x","path":"/dev/video0","driver":"uvcvideo","format":"MJPG","width_px":640,"height_px":480,"frames_per_second":29.97,"controls_drifted":["gain is 3, not 2"]}},"store":{"state":"read_only","reason":"why"},"evidence":{"state":"paused","reason":"low"},"clock_synchronised":false,"clock":{"steps":2,"last_step_ms":-5},"disk_free_bytes":7,"memory_bytes":8,"deadline_ms":900,"verdicts":{"abstain":3,"anomalous":2,"normal":1},"drops":{"broken":3,"driver":2,"evidence":5,"newer_frame":1,"stale":4},"delivery":{"verdicts":5,"p50_ms":1.5,"p99_ms":2.25},"triggers":{"accepted":1,"busy":2,"missed":3,"refused":4},"queues":{"frames":1,"record":2,"store":3},"stages":{"capture":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"inference":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"publish":{"turns":9,"working_ms":null,"last_error":"no broker","last_error_at":"2026-11-28T06:07:08.123456Z"},"record":{"turns":9,"working_ms":4,"last_error":null,"last_error_at":null},"retention":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"store":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null}},"outbox":{"depth":4,"oldest_captured_at":"2026-11-28T06:07:08.123456Z","age_secs":61,"refused":1,"refusal":"not authorized"}}"#;
+    const BARE: &str = r#"{"v":1,"state":"offline","boot_id":"00000000-0000-0000-0000-000000000000","since":null,"version":"0.1.0","model":"demo-line@3","model_sha256":"ab12","provider":{"requested":"cpu","active":"cpu","fallback":null},"bundle":{"state":"ok","reason":null},"source":{"state":"ok","reason":null,"last_frame_at":null,"camera":null},"store":{"state":"ok","reason":null},"evidence":{"state":"ok","reason":null},"clock_synchronised":null,"clock":{"steps":0,"last_step_ms":null},"disk_free_bytes":null,"memory_bytes":null,"deadline_ms":null,"verdicts":{"abstain":3,"anomalous":2,"normal":1},"drops":{"broken":3,"driver":2,"evidence":5,"newer_frame":1,"stale":4},"delivery":null,"triggers":null,"queues":{"frames":1,"record":2,"store":3},"stages":{"capture":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"inference":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"publish":{"turns":9,"working_ms":null,"last_error":"no broker","last_error_at":"2026-11-28T06:07:08.123456Z"},"record":{"turns":9,"working_ms":4,"last_error":null,"last_error_at":null},"retention":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"store":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null}},"outbox":{"depth":0,"oldest_captured_at":null,"age_secs":null,"refused":0,"refusal":null}}"#;
+
+    fn at() -> Timestamp {
+        "2026-11-28T06:07:08.123456Z".parse().unwrap()
+    }
+
+    fn full() -> Status {
+        let stage = |stage| StageStatus {
+            stage,
+            turns: 9,
+            working: (stage == Stage::Record).then_some(Duration::from_millis(4)),
+            last_failure: (stage == Stage::Publish)
+                .then(|| StageFailure { at: at(), error: "no broker".to_owned() }),
+        };
+        Status {
+            model: ModelStatus {
+                label: "demo-line@3".to_owned(),
+                sha256: "ab12".to_owned(),
+                requested: Provider::Cuda,
+                active: Provider::Cpu,
+                fallback: Some("no device".to_owned()),
+            },
+            bundle: Condition::bad(BundleState::Changed, "sha256 is cd"),
+            source: SourceStatus {
+                state: SourceState::Troubled(TroubleKind::Frozen),
+                reason: Some("30 equal frames".to_owned()),
+                last_frame_at: Some(at()),
+                camera: Some(Arc::new(Camera {
+                    device: "/dev/v4l/by-id/x".to_owned(),
+                    path: "/dev/video0".to_owned(),
+                    driver: "uvcvideo".to_owned(),
+                    format: "MJPG".to_owned(),
+                    width: 640,
+                    height: 480,
+                    frames_per_second: 29.97,
+                    controls_drifted: vec!["gain is 3, not 2".to_owned()],
+                })),
+            },
+            store: Condition::bad(StoreState::Refuses(Cause::ReadOnly), "why"),
+            evidence: Condition::bad(EvidenceState::Paused, "low"),
+            clock: ClockStatus { synchronised: Some(false), steps: 2, last_step_ms: Some(-5) },
+            machine: MachineStatus { disk_free_bytes: Some(7), memory_bytes: Some(8) },
+            deadline_ms: Some(900),
+            verdicts: VerdictCounts { normal: 1, anomalous: 2, abstain: 3 },
+            drops: DropCounts {
+                newer_frame: 1,
+                source: Drops { driver: 2, broken: 3, stale: 4 },
+                evidence: 5,
+            },
+            delivery: Some(DeliveryTime { verdicts: 5, p50_ms: 1.5, p99_ms: 2.25 }),
+            triggers: Some([("accepted", 1), ("busy", 2), ("missed", 3), ("refused", 4)].into()),
+            queues: QueueLengths { frames: 1, record: 2, store: 3 },
+            stages: Stage::ALL.map(stage),
+        }
+    }
+
+    #[test]
+    fn every_field_is_written_as_before() {
+        let backlog =
+            Backlog { depth: 4, oldest: Some(at()), refused: 1, refusal: Some("not authorized".to_owned()) };
+        let now = at() + SignedDuration::from_secs(61);
+        assert_eq!(status(Uuid::nil(), AgentState::Online, Some(at()), now, &full(), &backlog), FULL);
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let bare = Status {
+            model: ModelStatus { requested: Provider::Cpu, fallback: None, ..full().model },
+            bundle: Condition::ok(),
+            source: SourceStatus { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
+            store: Condition::ok(),
+            evidence: Condition::ok(),
+            clock: ClockStatus::default(),
+            machine: MachineStatus::default(),
+            deadline_ms: None,
+            delivery: None,
+            triggers: None,
+            ..full()
+        };
+        assert_eq!(status(Uuid::nil(), AgentState::Offline, None, at(), &bare, &Backlog::default()), BARE);
+    }
 }

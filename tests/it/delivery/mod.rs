@@ -5,6 +5,7 @@ mod links;
 mod refusals;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use certiscope::publish::{Connection, Fault, probe};
@@ -162,9 +163,9 @@ fn a_changed_status_is_said_again_and_the_heart_beats() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let reader = Subscriber::at(broker.port);
     let station = Station::start(folder.path(), broker_at(broker.port, None));
-    reader.wait_heard("status", "online is said", |heard| heard.message["drops"]["queue_full"] == 0);
-    station.snapshot.send_modify(|snapshot| *snapshot.drops.get_mut("queue_full").unwrap() = 7);
-    reader.wait_heard("status", "the change is said", |heard| heard.message["drops"]["queue_full"] == 7);
+    reader.wait_heard("status", "online is said", |heard| heard.message["drops"]["newer_frame"] == 0);
+    station.status.send_modify(|status| Arc::make_mut(status).drops.newer_frame = 7);
+    reader.wait_heard("status", "the change is said", |heard| heard.message["drops"]["newer_frame"] == 7);
     wait_until("the heart beats", || reader.heard("heartbeat").len() >= 3);
     let beats: Vec<_> =
         reader.heard("heartbeat").iter().map(|heard| heard.message["count"].as_u64().unwrap()).collect();

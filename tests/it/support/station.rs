@@ -1,15 +1,18 @@
 //! A station without camera and model: a real store, its thread and a pump, driven by the test.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certiscope::health::Pulse;
+use certiscope::diffusion::onnx::Provider;
 use certiscope::inspection::Parameters;
-use certiscope::publish::wire::{Clock, Condition, Delivery, Provider, Snapshot, Source, SourceState};
 use certiscope::publish::{
     BrokerSettings, Connection, Credentials, DeliveryTimes, Protocol, Pump, Timing, Topics,
+};
+use certiscope::pulse::Pulse;
+use certiscope::status::{
+    ClockStatus, Condition, DeliveryTime, DropCounts, MachineStatus, ModelStatus, QueueLengths, SourceState,
+    SourceStatus, Stage, StageStatus, Status, VerdictCounts,
 };
 use certiscope::store::{Backlog, Boot, Origin, Store, StoreError, StoreHandle, StoreThread};
 use tokio::runtime::Runtime;
@@ -23,7 +26,7 @@ use super::wait_until;
 
 pub(crate) struct Station {
     pub(crate) origin: Origin,
-    pub(crate) snapshot: watch::Sender<Snapshot>,
+    pub(crate) status: watch::Sender<Arc<Status>>,
     delivery: DeliveryTimes,
     parameters: Arc<Parameters>,
     runtime: Runtime,
@@ -72,30 +75,28 @@ pub(crate) fn timing() -> Timing {
     }
 }
 
-fn snapshot() -> Snapshot {
-    Snapshot {
-        model: "made-up@3".to_owned(),
-        model_sha256: "ab".repeat(32),
-        provider: Provider {
-            requested: "cuda".to_owned(),
-            active: "cpu".to_owned(),
+fn status() -> Status {
+    Status {
+        model: ModelStatus {
+            label: "made-up@3".to_owned(),
+            sha256: "ab".repeat(32),
+            requested: Provider::Cuda,
+            active: Provider::Cpu,
             fallback: Some("no GPU".to_owned()),
         },
-        source: Source { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
+        source: SourceStatus { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
         bundle: Condition::ok(),
         store: Condition::ok(),
         evidence: Condition::ok(),
-        clock_synchronised: None,
-        clock: Clock::default(),
-        disk_free_bytes: Some(1 << 30),
-        memory_bytes: None,
+        clock: ClockStatus::default(),
+        machine: MachineStatus { disk_free_bytes: Some(1 << 30), memory_bytes: None },
         deadline_ms: Some(250),
-        verdicts: BTreeMap::new(),
-        drops: BTreeMap::from([("queue_full", 0)]),
+        verdicts: VerdictCounts::default(),
+        drops: DropCounts::default(),
         delivery: None,
         triggers: None,
-        queues: BTreeMap::new(),
-        stages: BTreeMap::new(),
+        queues: QueueLengths::default(),
+        stages: Stage::ALL.map(|stage| StageStatus::of(stage, &Pulse::default())),
     }
 }
 
@@ -118,7 +119,7 @@ impl Station {
         };
         store.begin(&origin, &boot).unwrap();
         let (thread, store) = StoreThread::start(store).unwrap();
-        let (snapshot, snapshots) = watch::channel(snapshot());
+        let (status, statuses) = watch::channel(Arc::new(status()));
         let (connections, connection) = watch::channel(Connection::Starting);
         let (shutdown, asked) = watch::channel(false);
         let runtime =
@@ -130,7 +131,7 @@ impl Station {
             origin: origin.clone(),
             timing,
             store: store.clone(),
-            snapshot: snapshots,
+            status: statuses,
             connection: connections,
             commands: None,
             outbox: watch::channel(Backlog::default()).0,
@@ -141,7 +142,7 @@ impl Station {
         let pump = runtime.spawn(pump.run());
         Self {
             origin,
-            snapshot,
+            status,
             delivery,
             parameters,
             runtime,
@@ -198,7 +199,7 @@ impl Station {
     }
 
     /// The end that was asked for: drains, says `stopped`, closes the log. Returns how long the live verdicts took.
-    pub(crate) fn stop(self) -> Option<Delivery> {
+    pub(crate) fn stop(self) -> Option<DeliveryTime> {
         self.shutdown.send_replace(true);
         self.runtime.block_on(self.pump).unwrap().unwrap();
         drop(self.store);

@@ -1,25 +1,27 @@
-//! The record stage: evidence, then the one transaction that makes an inspection true.
+//! The record stage: evidence, then the one transaction that commits an inspection.
 //!
-//! Guarantees: every inspection is committed, in order, however long the disk refuses; evidence that cannot be
-//! kept is counted and delays no verdict. Leaves out: letting go of what was kept (see `retention`).
+//! Guarantees: every inspection is committed, in order, however long the disk refuses; evidence that cannot be kept is
+//! counted and delays no verdict. Leaves out: deleting what was kept (see `retention`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use tokio::sync::watch;
 
-use super::live::{Live, PAUSED};
-use super::{Recorded, Stop, Summary, WAIT, short};
+use super::record_queue::RecordReceiver;
+use super::reports::RecordReporter;
+use super::timing::WAIT;
 use crate::capture::Frame;
 use crate::evidence::{self, Keep};
 use crate::inspection::{Evidence, Inspection};
 use crate::inspector::Inspected;
-use crate::publish::wire::Condition;
-use crate::store::{Committed, Origin};
-use crate::verdict::Verdict;
+use crate::pulse::Pulse;
+use crate::status::{Condition, EvidenceState, StoreState};
+use crate::stop::Stop;
+use crate::store::{Committed, Origin, StoreHandle};
 
 /// How long a stop waits for a disk that refuses.
 const COMMIT_LIMIT: Duration = Duration::from_secs(5);
@@ -27,9 +29,17 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// An inspection that is on the disk, for those who watch the agent.
+pub(super) struct RecordedFrame {
+    pub seq: u64,
+    pub frame: Arc<Frame>,
+    pub inspection: Arc<Inspection>,
+}
+
 /// What the record stage writes where.
-pub(super) struct Recorder {
-    pub live: Arc<Live>,
+pub(super) struct RecordStage {
+    pub queue: RecordReceiver,
+    pub store: StoreHandle,
     pub origin: Origin,
     pub stop: Stop,
     /// The station's own.
@@ -37,54 +47,37 @@ pub(super) struct Recorder {
     pub keep: Keep,
     /// With less room than this on the disk no evidence is made.
     pub min_free_bytes: u64,
+    /// Room on the disk, as it was measured last.
+    pub disk_free_bytes: watch::Receiver<Option<u64>>,
+    pub report: RecordReporter,
+    pub pulse: Pulse,
+    /// Takes every inspection once it is committed.
+    pub recorded: SyncSender<RecordedFrame>,
 }
 
-impl Recorder {
-    /// Records until inference has ended, or has left its last inspection behind.
-    pub(super) fn run(
-        &self,
-        inspected: Receiver<(Arc<Frame>, Inspected)>,
-        mut observe: impl FnMut(&Recorded<'_>),
-    ) -> anyhow::Result<Summary> {
-        let mut summary = Summary::default();
+impl RecordStage {
+    /// Records until inference has ended.
+    pub(super) fn run(self) -> anyhow::Result<()> {
         loop {
-            let pulse = &self.live.pulses.record;
-            match inspected.recv_timeout(WAIT) {
+            match self.queue.receive(WAIT) {
                 Ok((frame, inspected)) => {
-                    self.live.to_record.fetch_sub(1, Ordering::Relaxed);
-                    pulse.at_work();
-                    self.record(&frame, inspected, &mut summary, &mut observe)?;
-                    pulse.idle();
+                    self.pulse.at_work();
+                    self.record(frame, inspected)?;
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    pulse.idle();
-                    if let Some((frame, inspected)) = self.live.abandoned() {
-                        self.record(&frame, inspected, &mut summary, &mut observe)?;
-                        return Ok(summary);
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return Ok(summary),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
+            self.pulse.idle();
         }
     }
 
-    fn record(
-        &self,
-        frame: &Frame,
-        mut inspected: Inspected,
-        summary: &mut Summary,
-        observe: &mut impl FnMut(&Recorded<'_>),
-    ) -> anyhow::Result<()> {
-        inspected.inspection.evidence = self.keep_evidence(frame, &inspected);
+    fn record(&self, frame: Arc<Frame>, mut inspected: Inspected) -> anyhow::Result<()> {
+        inspected.inspection.evidence = self.keep_evidence(&frame, &inspected);
         let inspection = Arc::new(inspected.inspection);
         let committed = self.commit(&inspection)?;
-        self.live.committed(inspection.verdict);
-        match inspection.verdict {
-            Verdict::Normal => summary.normal += 1,
-            Verdict::Anomalous => summary.anomalous += 1,
-            Verdict::Abstain(_) => summary.abstained += 1,
-        }
-        observe(&Recorded { seq: committed.seq, frame, inspection: &inspection });
+        self.report.committed(inspection.verdict);
+        // Nobody watches any more only when the agent is ending on a fault.
+        let _ = self.recorded.send(RecordedFrame { seq: committed.seq, frame, inspection });
         Ok(())
     }
 
@@ -93,29 +86,29 @@ impl Recorder {
         if !self.keep.wants(inspection.verdict, inspection.seed) {
             return None;
         }
-        let free = self.live.disk_free_bytes();
-        let (state, reason) = if free.is_some_and(|free| free < self.min_free_bytes) {
+        let free = *self.disk_free_bytes.borrow();
+        let condition = if free.is_some_and(|free| free < self.min_free_bytes) {
             let mb = |bytes: u64| bytes / 1_000_000;
             let reason = format!(
                 "{} MB are free on the disk, evidence.min_free_mb = {}: no evidence until there is room",
                 mb(free.unwrap_or_default()),
                 mb(self.min_free_bytes)
             );
-            (PAUSED, reason)
+            Condition::bad(EvidenceState::Paused, reason)
         } else {
             let name = folder_name(&self.origin, inspection);
             match evidence::keep(&self.evidence_folder, &name, frame, inspected) {
                 Ok(kept) => {
-                    self.live.set_evidence(Condition::ok());
+                    self.report.set_evidence(Condition::ok());
                     return Some(kept);
                 }
-                Err(error) => ("failing", error.to_string()),
+                Err(error) => Condition::bad(EvidenceState::Failing, error),
             }
         };
         // Evidence stops before verdicts do.
-        self.live.evidence_lost();
-        self.live.pulses.record.failed(&reason);
-        self.live.set_evidence(Condition { state, reason: Some(reason) });
+        self.report.evidence_lost();
+        self.pulse.failed(condition.reason.as_deref().unwrap_or_default());
+        self.report.set_evidence(condition);
         None
     }
 
@@ -124,20 +117,20 @@ impl Recorder {
         let mut wait = FIRST_WAIT;
         let mut stopping: Option<Instant> = None;
         loop {
-            let error = match self.live.store.commit(&self.origin, Arc::clone(inspection)) {
+            let error = match self.store.commit(&self.origin, Arc::clone(inspection)) {
                 Ok(committed) => {
-                    self.live.set_store(Condition::ok());
+                    self.report.set_store(Condition::ok());
                     return Ok(committed);
                 }
                 Err(error) => error,
             };
-            self.live.pulses.record.failed(&error);
+            self.pulse.failed(&error);
             let part = inspection.part_id.as_deref().unwrap_or("without a name");
             let lost = format!("the inspection of part {part} and those after it could not be written");
             let Some(cause) = error.passing() else {
                 return Err(error).context(lost);
             };
-            self.live.set_store(Condition { state: cause.word(), reason: Some(error.to_string()) });
+            self.report.set_store(Condition::bad(StoreState::Refuses(cause), &error));
             if self.stop.wait(wait) {
                 if stopping.get_or_insert_with(Instant::now).elapsed() > COMMIT_LIMIT {
                     return Err(error).context(lost);
@@ -145,7 +138,7 @@ impl Recorder {
                 std::thread::sleep(wait); // `stop` does not wait any more
             }
             wait = (2 * wait).min(LONGEST_WAIT);
-            self.live.pulses.record.at_work(); // trying again is a turn
+            self.pulse.at_work(); // each try is progress
         }
     }
 }
@@ -154,8 +147,13 @@ fn folder_name(origin: &Origin, inspection: &Inspection) -> String {
     format!(
         "{}-{}-{}-{}",
         inspection.captured_at.strftime("%Y%m%dT%H%M%S"),
-        short(origin),
+        short_boot(origin),
         inspection.source_seq,
         inspection.verdict.word()
     )
+}
+
+/// A boot in the names of its evidence.
+pub(super) fn short_boot(origin: &Origin) -> String {
+    origin.boot_id.simple().to_string().chars().take(8).collect()
 }

@@ -1,14 +1,16 @@
-//! The pulse of a stage: does its loop still turn, is it at work, what failed last.
+//! The pulse of a stage: does its loop still run, is it at work, what failed last.
 //!
-//! Guarantees: taking a pulse never waits for the stage; waiting idly counts as turning, so a pulse that stands
-//! still is a stage that hangs. Costs: an uncontended lock a turn.
+//! Guarantees: reading a pulse never waits for the stage. A stage that only waits beats too, so a pulse that does not
+//! change belongs to a stage that hangs. Costs: an uncontended lock for each beat.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// Shared by a stage, which beats it, and by whoever watches.
+use crate::sync::lock;
+
+/// Shared by a stage, which beats, and by those who watch it.
 #[derive(Debug, Clone)]
 pub struct Pulse(Arc<Mutex<Beat>>);
 
@@ -17,12 +19,12 @@ struct Beat {
     turns: u64,
     last: Instant,
     at_work: bool,
-    failure: Option<Failure>,
+    failure: Option<StageFailure>,
 }
 
 /// What failed last. It stays to be read after the stage has recovered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct StageFailure {
     pub at: Timestamp,
     pub error: String,
 }
@@ -40,7 +42,7 @@ impl Pulse {
         self.beat(true);
     }
 
-    /// The stage has done it, or waited in vain for something to do.
+    /// The stage is done with it, or found nothing to do.
     pub fn idle(&self) {
         self.beat(false);
     }
@@ -53,14 +55,14 @@ impl Pulse {
     }
 
     pub fn failed(&self, error: impl ToString) {
-        self.lock().failure = Some(Failure { at: Timestamp::now(), error: error.to_string() });
+        self.lock().failure = Some(StageFailure { at: Timestamp::now(), error: error.to_string() });
     }
 
     pub fn turns(&self) -> u64 {
         self.lock().turns
     }
 
-    /// How long ago the last turn was.
+    /// How long ago the last beat was.
     pub fn still_for(&self) -> Duration {
         self.lock().last.elapsed()
     }
@@ -71,12 +73,12 @@ impl Pulse {
         beat.at_work.then(|| beat.last.elapsed())
     }
 
-    pub fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self) -> Option<StageFailure> {
         self.lock().failure.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Beat> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

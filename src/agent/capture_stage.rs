@@ -1,0 +1,60 @@
+//! The capture stage: frames of the source into the hand-over.
+//!
+//! Guarantees: a source that fails is tried again, and its state is visible; waiting for room, for a frame or for a trigger
+//! counts as alive.
+
+use std::sync::Arc;
+
+use super::handover::{Handover, Put};
+use super::reports::CaptureReporter;
+use super::timing::WAIT;
+use crate::capture::gate::Gate;
+use crate::capture::{Frame, Next, Trouble, TroubleKind};
+use crate::pulse::Pulse;
+use crate::stop::Stop;
+
+pub(super) struct CaptureStage {
+    pub gate: Gate,
+    pub handover: Arc<Handover>,
+    pub report: CaptureReporter,
+    pub pulse: Pulse,
+    pub stop: Stop,
+}
+
+impl CaptureStage {
+    /// Hands over the wanted frames until the source ends or a stop is asked for.
+    pub(super) fn run(mut self) {
+        while !self.stop.requested() {
+            self.pulse.idle();
+            self.report.set_camera(self.gate.source().camera(), self.gate.source().drops());
+            match self.gate.next(WAIT) {
+                Ok(Next::Frame(frame)) => {
+                    self.report.frame_at(frame.captured_at.wall);
+                    if self.hand_over(*frame) {
+                        self.gate.handed_over();
+                    }
+                }
+                Ok(Next::Passed(stamp)) => self.report.frame_at(stamp.wall),
+                Ok(Next::NotYet) => {}
+                Ok(Next::Trouble(trouble)) => self.report.troubled(trouble),
+                Ok(Next::End) => return self.report.ended(),
+                Err(error) => {
+                    self.report.troubled(Trouble { kind: TroubleKind::Lost, reason: error.to_string() });
+                    self.stop.wait(WAIT);
+                }
+            }
+        }
+    }
+
+    /// Waits for room however long it takes; false when nobody takes frames any more.
+    fn hand_over(&self, mut frame: Frame) -> bool {
+        loop {
+            self.pulse.idle();
+            match self.handover.put(frame, WAIT) {
+                Put::Taken => return true,
+                Put::Full(back) => frame = back,
+                Put::Closed => return false,
+            }
+        }
+    }
+}

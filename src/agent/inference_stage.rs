@@ -1,0 +1,103 @@
+//! The inference stage: has each frame of the hand-over inspected by the model's thread, and hands the inspection to the
+//! record stage.
+//!
+//! Guarantees: every frame handed over gets its inspection. A model call that does not return within its limit makes the
+//! frame abstain and ends the station, because only the end of the process frees the model's thread.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+
+use super::error::{AgentError, FirstFault};
+use super::handover::{Handover, Queued, Taken};
+use super::record_queue::RecordSender;
+use super::timing::WAIT;
+use crate::capture::Frame;
+use crate::diffusion::noise::fresh_seed;
+use crate::inference::{ModelHandle, Waited};
+use crate::inspection::{FrameSeed, Inspection, Latency, Parameters};
+use crate::inspector::Inspected;
+use crate::pulse::Pulse;
+use crate::verdict::Reason;
+
+pub(super) struct InferenceStage {
+    pub handover: Arc<Handover>,
+    pub model: ModelHandle,
+    pub parameters: Arc<Parameters>,
+    /// A model call that takes longer does not return any more.
+    pub call_limit: Duration,
+    pub record: RecordSender,
+    pub pulse: Pulse,
+    pub fault: FirstFault,
+}
+
+impl InferenceStage {
+    /// Runs until the hand-over is closed and empty, nobody records any more, or the model hangs.
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        loop {
+            self.pulse.idle();
+            let Queued { frame, at } = match self.handover.take(WAIT) {
+                Taken::Frame(queued) => queued,
+                Taken::NotYet => continue,
+                Taken::Closed => return Ok(()),
+            };
+            let seed = fresh_seed().context("entropy of the operating system")?;
+            let frame = Arc::new(frame);
+            let inspected = self.inspect(&frame, seed, at)?;
+            let hangs = inspected.is_none();
+            let inspected = inspected.unwrap_or_else(|| self.abandon(&frame, seed, at));
+            self.pulse.idle();
+            if let Some(fault) = &inspected.inspection.fault {
+                self.pulse.failed(fault);
+            }
+            let recorded = self.record.send((frame, inspected), WAIT / 10, || self.pulse.idle());
+            if hangs || !recorded {
+                return Ok(()); // the fault is reported; a record stage that has ended says why itself
+            }
+        }
+    }
+
+    /// `None` when a model call has not returned within its limit.
+    fn inspect(
+        &self,
+        frame: &Arc<Frame>,
+        seed: FrameSeed,
+        queued: Instant,
+    ) -> anyhow::Result<Option<Inspected>> {
+        let ended = || anyhow!("the model's thread has ended; the reason is earlier in the journal");
+        let reply = self.model.inspect(Arc::clone(frame), seed, queued).ok_or_else(ended)?;
+        let mut calls = None;
+        loop {
+            // This stage is alive as long as the model makes progress, be it on another station's frame.
+            let now = self.model.pulse().turns();
+            if calls.replace(now) != Some(now) {
+                self.pulse.at_work();
+            }
+            match reply.wait(WAIT) {
+                Waited::Done(inspected) => return Ok(Some(*inspected)),
+                Waited::Ended => return Err(ended()),
+                Waited::NotYet => {}
+            }
+            if self.model.pulse().working_for().is_some_and(|time| time > self.call_limit) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The inspection of a frame whose model call does not return: it abstains, and the station ends.
+    fn abandon(&self, frame: &Arc<Frame>, seed: FrameSeed, queued: Instant) -> Inspected {
+        let fault = format!(
+            "model: a call has not returned for {} s (station.model.call_limit_ms = {})",
+            self.call_limit.as_secs_f64(),
+            self.call_limit.as_millis()
+        );
+        self.fault.report(AgentError::Stopped(anyhow!(
+            "{fault}; its frame abstains, and the agent ends to be started again"
+        )));
+        let mut inspection = Inspection::abstained(frame, seed, Reason::ModelFault, &self.parameters);
+        inspection.fault = Some(fault);
+        inspection.latency = Latency::until_now(frame, queued, queued);
+        Inspected { inspection, input: None, heat: None }
+    }
+}

@@ -1,0 +1,310 @@
+//! The process: what there is once for all stations, started in order and stopped in order.
+//!
+//! Guarantees: nothing is published that is not committed. A stop ends the stages in the order the data flows, so what was
+//! captured is inspected, committed and, within limits, delivered; what the broker has not acknowledged stays in the outbox
+//! for the next start. Every wait at the end has a limit. A station that ends stops no other station; the process ends
+//! with the last one.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use super::error::{AgentError, FirstFault};
+use super::network::Network;
+use super::probe::DiskProbe;
+use super::probe::Probe;
+use super::record_stage::RecordedFrame;
+use super::retention_thread::RetentionThread;
+use super::source::open_source;
+use super::station::{RunningStation, Stages, Station, Surroundings};
+use super::supervisor::{HasEnded, ProcessView, Supervisor};
+use super::threads::Threads;
+use super::timing::WAIT;
+use super::wall_clock::WallClock;
+use crate::bundle::Bundle;
+use crate::capture::{CaptureError, Frame, FrameSource};
+use crate::config::Config;
+use crate::diffusion::onnx::Runtime;
+use crate::inspection::Inspection;
+use crate::machine;
+use crate::publish::DeliveryTimes;
+use crate::pulse::Pulse;
+use crate::retention::Retention;
+use crate::state_folder::{database, evidence_folder};
+use crate::status::{DeliveryTime, VerdictCounts};
+use crate::stop::Stop;
+use crate::store::{Store, StoreHandle, StoreThread};
+
+/// How long a stop waits for a write that does not return.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// One inspection that is on the disk.
+pub struct Recorded<'a> {
+    pub seq: u64,
+    pub frame: &'a Frame,
+    pub inspection: &'a Inspection,
+}
+
+/// What a run did, from its start to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Summary {
+    pub normal: u64,
+    pub anomalous: u64,
+    pub abstained: u64,
+    /// Frames that gave way to newer ones.
+    pub dropped: u64,
+    /// Verdicts that the broker has not acknowledged; the next start sends them.
+    pub unsent: u64,
+    /// `None` when no verdict was acknowledged that was sent live.
+    pub delivery: Option<DeliveryTime>,
+}
+
+impl Summary {
+    pub fn inspected(&self) -> u64 {
+        self.normal + self.anomalous + self.abstained
+    }
+}
+
+/// Runs the agent until its source ends or a stop is asked for. `observe` sees every inspection once it is committed.
+pub fn run(config: &Config, stop: &Stop, observe: impl FnMut(&Recorded<'_>)) -> Result<Summary, AgentError> {
+    let source = |bundle: &Bundle| open_source(&config.station.source, bundle.camera());
+    run_with(config, source, Arc::new(machine::disk_free_bytes), stop, observe)
+}
+
+/// Runs the agent on a source of the caller's instead of the configured one.
+pub fn run_on(
+    config: &Config,
+    source: Box<dyn FrameSource>,
+    stop: &Stop,
+    observe: impl FnMut(&Recorded<'_>),
+) -> Result<Summary, AgentError> {
+    run_with(config, |_| Ok(source), Arc::new(machine::disk_free_bytes), stop, observe)
+}
+
+/// The same with a probe of the disk of the caller's too: it is asked for the room on the disk of a path, and may hang.
+pub fn run_with(
+    config: &Config,
+    source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,
+    disk: DiskProbe,
+    stop: &Stop,
+    observe: impl FnMut(&Recorded<'_>),
+) -> Result<Summary, AgentError> {
+    let opened = Opened::new(config, source).map_err(AgentError::at_start)?;
+    opened.run(config, disk, stop, observe)
+}
+
+/// Everything opened and checked, nothing running.
+struct Opened {
+    store: Store,
+    stations: Vec<Station>,
+}
+
+impl Opened {
+    fn new(
+        config: &Config,
+        source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,
+    ) -> anyhow::Result<Self> {
+        let runtime = Runtime::load(config.onnxruntime_library.as_deref())?;
+        let evidence_folder = evidence_folder(&config.state_folder);
+        let station = Station::open(&config.station, &runtime, &evidence_folder, source)?;
+        let mut store = Store::open(&database(&config.state_folder))?;
+        station.begin(&mut store, &config.text)?;
+        Ok(Self { store, stations: vec![station] })
+    }
+
+    fn run(
+        self,
+        config: &Config,
+        disk: DiskProbe,
+        stop: &Stop,
+        observe: impl FnMut(&Recorded<'_>),
+    ) -> Result<Summary, AgentError> {
+        let (store_thread, store) =
+            StoreThread::start(self.store).map_err(|error| AgentError::Refused(error.into()))?;
+        let process =
+            Process::start(config, self.stations, store, disk, stop).map_err(AgentError::Refused)?;
+        let (summary, fault, store_is_free) = process.run_to_the_end(observe);
+        if store_is_free {
+            store_thread.join().map_err(|error| AgentError::Stopped(error.into()))?;
+        }
+        match fault {
+            None => Ok(summary),
+            Some(fault) => Err(fault),
+        }
+    }
+}
+
+/// What runs.
+struct Process {
+    store: StoreHandle,
+    network: Network,
+    stations: Vec<RunningStation>,
+    threads: Threads,
+    recorded: Receiver<RecordedFrame>,
+    /// Dropped when everything else has ended: lets the supervisor end.
+    supervising: Sender<()>,
+    stop: Stop,
+    fault: FirstFault,
+}
+
+impl Process {
+    /// Starts all threads, those that take frames last.
+    fn start(
+        config: &Config,
+        stations: Vec<Station>,
+        store: StoreHandle,
+        disk: DiskProbe,
+        stop: &Stop,
+    ) -> anyhow::Result<Self> {
+        let fault = FirstFault::default();
+        let network = Network::start()?;
+        let (clock, retention) = (WallClock::new(), Pulse::default());
+        let asked = (Arc::clone(&disk), config.state_folder.clone());
+        let view = ProcessView {
+            store: store.clone(),
+            retention: retention.clone(),
+            disk: Probe::start("disk", None, WAIT, move || asked.0(&asked.1))?,
+            clock: clock.clone(),
+        };
+        let origins = stations.iter().map(|station| station.origin.clone()).collect();
+        let (observed, recorded) = sync_channel(0);
+        let surroundings = Surroundings {
+            config,
+            process: &view,
+            store: &store,
+            network: &network,
+            stop,
+            fault: &fault,
+            recorded: observed,
+        };
+        let prepared = stations
+            .into_iter()
+            .map(|station| station.prepare(&surroundings))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        drop(surroundings); // from now on only record stages hold `observed`: when the last one ends, so does the run
+        let (mut running, mut stages, mut supervised, mut metrics) = (vec![], vec![], vec![], vec![]);
+        for station in prepared {
+            running.push(station.running);
+            stages.push(station.stages);
+            supervised.push(station.supervised);
+            metrics.push(station.metrics);
+        }
+        let mut tasks: Vec<(&'static str, HasEnded)> = Vec::new();
+        if let Some(address) = config.metrics_listen {
+            let serving = network.serve_metrics(address, metrics)?;
+            tasks.push(("metrics", Box::new(move || serving.is_finished())));
+        }
+        let supervisor = Supervisor {
+            process: view,
+            stations: supervised,
+            stop: stop.clone(),
+            fault: fault.clone(),
+            tasks,
+        };
+        let retention = RetentionThread {
+            retention: Retention::new(store.clone(), evidence_folder(&config.state_folder), config.limits),
+            database: database(&config.state_folder),
+            state_folder: config.state_folder.clone(),
+            origins,
+            disk,
+            clock,
+            pulse: retention,
+            stop: stop.clone(),
+            fault: fault.clone(),
+        };
+        let (supervising, done) = channel::<()>();
+        let mut process = Self {
+            store,
+            network,
+            stations: running,
+            threads: Threads::new(fault.clone()),
+            recorded,
+            supervising,
+            stop: stop.clone(),
+            fault,
+        };
+        // From here on there is something to stop in order, so an error is a fault that ends the run.
+        if let Err(error) = process.start_threads(supervisor, done, retention, stages) {
+            process.fault.report(AgentError::while_running(error));
+            process.stop.request();
+        }
+        Ok(process)
+    }
+
+    fn start_threads(
+        &mut self,
+        supervisor: Supervisor,
+        done: Receiver<()>,
+        retention: RetentionThread,
+        stages: Vec<Stages>,
+    ) -> anyhow::Result<()> {
+        let at_end = || {
+            let stop = self.stop.clone();
+            move || stop.request()
+        };
+        self.threads.start("supervisor", at_end(), move || {
+            supervisor.run(&done);
+            Ok(())
+        })?;
+        self.threads.start("retention", at_end(), move || {
+            retention.run();
+            Ok(())
+        })?;
+        for (station, stages) in self.stations.iter_mut().zip(stages) {
+            station.start(stages)?;
+        }
+        Ok(())
+    }
+
+    /// Shows `observe` every inspection until the last station has ended, then stops everything in order. Returns what was
+    /// done, the fault that ended it, and whether the store's thread can be waited for.
+    fn run_to_the_end(self, observe: impl FnMut(&Recorded<'_>)) -> (Summary, Option<AgentError>, bool) {
+        let verdicts = self.observe(observe);
+        let Self { store, network, stations, threads, supervising, stop, fault, .. } = self;
+        stop.request();
+        stations.iter().for_each(RunningStation::close);
+        let (ended, all_ended): (Vec<_>, Vec<bool>) = stations.into_iter().map(RunningStation::join).unzip();
+        drop(supervising);
+        let threads_ended = threads.join(|_| false);
+        let mut summary = Summary {
+            normal: verdicts.normal,
+            anomalous: verdicts.anomalous,
+            abstained: verdicts.abstain,
+            dropped: ended.iter().map(|station| station.handover.dropped()).sum(),
+            ..Summary::default()
+        };
+        let delivery = ended.iter().map(|station| station.delivery.clone()).collect::<Vec<_>>();
+        let uplinks = ended.into_iter().map(|station| (station.origin, station.uplink)).collect();
+        summary.unsent = network.leave(uplinks, &store, &fault);
+        summary.delivery = delivery.iter().find_map(DeliveryTimes::figures);
+        (summary, fault.take(), threads_ended && all_ended.into_iter().all(|ended| ended))
+    }
+
+    /// Returns when every record stage has ended, or hangs at the end.
+    fn observe(&self, mut observe: impl FnMut(&Recorded<'_>)) -> VerdictCounts {
+        let mut verdicts = VerdictCounts::default();
+        loop {
+            match self.recorded.recv_timeout(WAIT) {
+                Ok(RecordedFrame { seq, frame, inspection }) => {
+                    verdicts.count(inspection.verdict);
+                    observe(&Recorded { seq, frame: &frame, inspection: &inspection });
+                }
+                Err(RecvTimeoutError::Disconnected) => return verdicts,
+                Err(RecvTimeoutError::Timeout) => {
+                    let hangs = |station: &RunningStation| station.record_hangs_at_the_end(END_LIMIT);
+                    if let Some(station) = self.stations.iter().find(|station| hangs(station)) {
+                        self.fault.report(AgentError::Stopped(anyhow!(
+                            "station {}: a write has not returned for {} s after the stop; the inspections that wait for it \
+                             are lost: look at the disk, or at the network it is on",
+                            station.origin.station,
+                            END_LIMIT.as_secs()
+                        )));
+                        return verdicts;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The retention thread: checks the log once, removes what a crash left behind, then keeps log and evidence within
+//! their bounds until a stop.
+//!
+//! Guarantees: nothing is deleted by age right after the clock has jumped; nothing here delays a verdict by more than one
+//! small step of the store.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::{AgentError, FirstFault};
+use super::probe::DiskProbe;
+use super::record_stage::short_boot;
+use super::wall_clock::WallClock;
+use crate::pulse::Pulse;
+use crate::retention::{Moment, Retention};
+use crate::stop::Stop;
+use crate::store::{self, Origin, StoreError};
+
+/// Between two steps; a small part of it while there is more to delete.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) struct RetentionThread {
+    pub retention: Retention,
+    pub database: PathBuf,
+    pub state_folder: PathBuf,
+    /// Of every station.
+    pub origins: Vec<Origin>,
+    pub disk: DiskProbe,
+    pub clock: WallClock,
+    pub pulse: Pulse,
+    pub stop: Stop,
+    pub fault: FirstFault,
+}
+
+impl RetentionThread {
+    pub(super) fn run(mut self) {
+        let pulse = self.pulse.clone();
+        match store::check(&self.database, move || pulse.at_work()) {
+            Err(error @ StoreError::Corrupt { .. }) => {
+                return self.fault.report(AgentError::while_running(error.into()));
+            }
+            Err(error) => self.pulse.failed(error),
+            Ok(()) => {}
+        }
+        for origin in &self.origins {
+            match self.retention.sweep(&origin.station, &short_boot(origin), || self.pulse.at_work()) {
+                Ok(0) => {}
+                Ok(swept) => {
+                    tracing::info!("evidence: {swept} folders without a row removed, left by a crash");
+                }
+                Err(error) => self.pulse.failed(error),
+            }
+        }
+        let mut pause = Duration::ZERO;
+        while !self.stop.wait(pause) {
+            self.pulse.at_work();
+            let look = self.clock.look();
+            // Measured anew before each step: an old number would delete more than is needed.
+            let free_bytes = (self.disk)(&self.state_folder);
+            let moment = Moment { now: look.now, days_count: look.ages_count, free_bytes };
+            pause = match self.retention.step(&moment) {
+                Ok(step) if step.did_something() => PAUSE / 20,
+                Ok(_) => PAUSE,
+                Err(error) => {
+                    self.pulse.failed(error);
+                    PAUSE
+                }
+            };
+            self.pulse.idle();
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Opening the source that a station is configured with.
+
+use crate::bundle::manifest::CameraFormat;
+use crate::capture::camera::{CameraSettings, CameraSource};
+use crate::capture::folder::FolderSource;
+use crate::capture::simulator::Simulator;
+use crate::capture::{CaptureError, FrameSource};
+use crate::config::{SourceConfig, SourceKind};
+
+/// Opens the configured source. A camera must give what the detector was `calibrated` with, if that is known.
+pub fn open_source(
+    config: &SourceConfig,
+    calibrated: Option<&CameraFormat>,
+) -> Result<Box<dyn FrameSource>, CaptureError> {
+    Ok(match &config.kind {
+        SourceKind::Folder(settings) => Box::new(FolderSource::open(settings.clone())?),
+        SourceKind::Simulator(settings) => Box::new(Simulator::new(settings.clone())?),
+        SourceKind::Camera(settings) => {
+            if settings.device_may_move() {
+                tracing::warn!(
+                    "source.device = {}: the number moves when another camera is plugged in; give a by-id or by-path name that `certiscope cameras` lists",
+                    settings.device.display()
+                );
+            }
+            let calibrated = calibrated.map(ToString::to_string);
+            Box::new(CameraSource::new(CameraSettings { calibrated, ..settings.clone() }))
+        }
+    })
+}

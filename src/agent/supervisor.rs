@@ -1,0 +1,324 @@
+//! The thread that watches the others: measures the machine, publishes the status of each station, keeps the service
+//! manager up to date, and notices what no stage can say of itself.
+//!
+//! Guarantees: a task or thread that has ended, a disk that does not answer, a bundle replaced on the disk and a clock that
+//! jumped are each noticed within seconds; what ends a station is a fault with its reason. Whatever may hang is asked
+//! on a thread of its own ([`Probe`]), and no lock is held while the system is asked or the journal written.
+//! Leaves out: ending a thread that hangs, which only the end of the process can.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use tokio::sync::watch;
+
+use super::error::{AgentError, FirstFault};
+use super::handover::Handover;
+use super::probe::Probe;
+use super::record_queue::QueueLength;
+use super::reports::{CaptureReport, RecordReport};
+use super::service_manager::{ServiceManager, StationInSentence};
+use super::timing::WAIT;
+use super::wall_clock::WallClock;
+use super::watchdog::{Watchdog, WatchedStage};
+use crate::capture::trigger::Triggers;
+use crate::machine;
+use crate::publish::{Connection, DeliveryTimes};
+use crate::pulse::Pulse;
+use crate::status::{
+    BundleState, ClockStatus, Condition, ConditionState, DropCounts, EvidenceState, MachineStatus,
+    ModelStatus, QueueLengths, Stage, StageStatus, Status, StoreState,
+};
+use crate::stop::Stop;
+use crate::store::{Backlog, StoreHandle};
+
+/// How often the broker is sent a status in which nothing but counters changed.
+const REFRESH: Duration = Duration::from_secs(10);
+/// How often the store is given something to do, so that its pulse shows whether it still works.
+const PING: Duration = Duration::from_secs(1);
+/// A call to the disk that takes longer is reported as store state `stuck`.
+const STUCK: Duration = Duration::from_secs(8);
+
+/// Asks a thread or task whether it has ended.
+pub(super) type HasEnded = Box<dyn Fn() -> bool + Send>;
+
+/// What the process has once, as the supervisor sees it.
+pub(super) struct ProcessView {
+    pub store: StoreHandle,
+    pub retention: Pulse,
+    /// Room on the disk of the state folder.
+    pub disk: Probe<Option<u64>>,
+    pub clock: WallClock,
+}
+
+/// The process at one moment, the same for all stations.
+pub(super) struct ProcessReading {
+    machine: MachineStatus,
+    clock: ClockStatus,
+    store: StageStatus,
+    retention: StageStatus,
+    store_queue: u64,
+    /// A call to the disk that has not returned for long: what was asked, and for how long.
+    hanging: Option<(&'static str, Duration)>,
+}
+
+impl ProcessView {
+    pub(super) fn read(&self) -> ProcessReading {
+        let hanging = [
+            ("log: a write has not returned", self.store.pulse().working_for()),
+            ("disk: the question how much room it has was not answered", self.disk.open_for()),
+        ];
+        ProcessReading {
+            machine: MachineStatus {
+                disk_free_bytes: self.disk.newest(),
+                memory_bytes: machine::resident_bytes(),
+            },
+            clock: self.clock.look().status,
+            store: StageStatus::of(Stage::Store, self.store.pulse()),
+            retention: StageStatus::of(Stage::Retention, &self.retention),
+            store_queue: self.store.queued() as u64,
+            hanging: longest(hanging),
+        }
+    }
+}
+
+/// The call that has taken longest.
+fn longest(
+    calls: impl IntoIterator<Item = (&'static str, Option<Duration>)>,
+) -> Option<(&'static str, Duration)> {
+    calls.into_iter().filter_map(|(what, time)| Some((what, time?))).max_by_key(|(_, time)| *time)
+}
+
+/// The pulses of a station's own stages.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StationPulses {
+    pub capture: Pulse,
+    pub inference: Pulse,
+    pub record: Pulse,
+    pub publish: Pulse,
+}
+
+/// A station, as the supervisor sees it.
+pub(super) struct StationView {
+    pub name: Arc<str>,
+    pub model: ModelStatus,
+    pub deadline_ms: Option<u64>,
+    pub call_limit: Duration,
+    /// With at least this room on the disk, evidence that was paused goes on.
+    pub min_free_bytes: u64,
+    pub capture: watch::Receiver<CaptureReport>,
+    pub record: watch::Receiver<RecordReport>,
+    pub bundle: Probe<Condition<BundleState>>,
+    pub handover: Arc<Handover>,
+    pub to_record: QueueLength,
+    pub triggers: Option<Triggers>,
+    pub delivery: DeliveryTimes,
+    pub pulses: StationPulses,
+}
+
+impl StationView {
+    /// The station as it is now.
+    pub(super) fn status(&self, process: &ProcessReading) -> Status {
+        let capture = self.capture.borrow().clone();
+        let record = self.record.borrow().clone();
+        let pulses = &self.pulses;
+        Status {
+            model: self.model.clone(),
+            bundle: self.bundle.newest(),
+            source: capture.source,
+            store: self.store(record.store, process),
+            evidence: self.evidence(record.evidence, process),
+            clock: process.clock,
+            machine: process.machine,
+            deadline_ms: self.deadline_ms,
+            verdicts: record.verdicts,
+            drops: DropCounts {
+                newer_frame: self.handover.dropped(),
+                source: capture.drops,
+                evidence: record.evidence_lost,
+            },
+            delivery: self.delivery.figures(),
+            triggers: self.triggers.as_ref().map(Triggers::counts),
+            queues: QueueLengths {
+                frames: self.handover.waiting() as u64,
+                record: self.to_record.read(),
+                store: process.store_queue,
+            },
+            stages: [
+                StageStatus::of(Stage::Capture, &pulses.capture),
+                StageStatus::of(Stage::Inference, &pulses.inference),
+                StageStatus::of(Stage::Record, &pulses.record),
+                process.store.clone(),
+                StageStatus::of(Stage::Publish, &pulses.publish),
+                process.retention.clone(),
+            ],
+        }
+    }
+
+    /// A call to the disk that does not return has a name, whatever the record stage has said before it.
+    fn store(&self, reported: Condition<StoreState>, process: &ProcessReading) -> Condition<StoreState> {
+        let record = ("evidence or commit: a write has not returned", self.pulses.record.working_for());
+        let process = process.hanging.map(|(what, time)| (what, Some(time)));
+        match longest(process.into_iter().chain([record])) {
+            Some((what, time)) if time > STUCK => Condition::bad(
+                StoreState::Stuck,
+                format!("{what} for {} s; look at the disk, or at the network it is on", time.as_secs()),
+            ),
+            _ => reported,
+        }
+    }
+
+    /// Paused evidence goes on as soon as there is room, not only when the next evidence is wanted.
+    fn evidence(
+        &self,
+        reported: Condition<EvidenceState>,
+        process: &ProcessReading,
+    ) -> Condition<EvidenceState> {
+        let has_room = process.machine.disk_free_bytes.is_none_or(|free| free >= self.min_free_bytes);
+        if reported.state == EvidenceState::Paused && has_room { Condition::ok() } else { reported }
+    }
+}
+
+/// A station with those who read its status.
+pub(super) struct SupervisedStation {
+    pub view: StationView,
+    /// Read at any time: metrics.
+    pub current: watch::Sender<Arc<Status>>,
+    /// Sent to the broker when it changes.
+    pub announced: watch::Sender<Arc<Status>>,
+    pub connection: watch::Receiver<Connection>,
+    pub outbox: watch::Receiver<Backlog>,
+    pub stop: Stop,
+    /// Tasks that must not end before they are asked to.
+    pub tasks: Vec<(&'static str, HasEnded)>,
+    pub refreshed: Instant,
+}
+
+pub(super) struct Supervisor {
+    pub process: ProcessView,
+    pub stations: Vec<SupervisedStation>,
+    pub stop: Stop,
+    pub fault: FirstFault,
+    /// Tasks of the process that must not end at all.
+    pub tasks: Vec<(&'static str, HasEnded)>,
+}
+
+impl Supervisor {
+    /// Watches until the sender of `done` is dropped; then announces how things are at the end.
+    pub(super) fn run(mut self, done: &Receiver<()>) {
+        let mut manager = ServiceManager::ready();
+        let mut watchdog = Watchdog::new();
+        let mut pinged = Instant::now();
+        loop {
+            let is_done = done.recv_timeout(WAIT) != Err(RecvTimeoutError::Timeout);
+            self.watch_tasks();
+            if pinged.elapsed() >= PING {
+                pinged = Instant::now();
+                self.process.store.ping();
+            }
+            let reading = self.process.read();
+            for station in &mut self.stations {
+                station.publish(station.view.status(&reading), is_done);
+            }
+            if is_done || self.stop.requested() {
+                manager.stopping();
+            }
+            if is_done {
+                return;
+            }
+            self.report(&mut manager);
+            watchdog.feed(&self.watched(&reading), &manager);
+        }
+    }
+
+    fn watch_tasks(&self) {
+        let ended = |tasks: &[(&'static str, HasEnded)]| {
+            tasks.iter().find(|(_, has_ended)| has_ended()).map(|(name, _)| *name)
+        };
+        let of_process = ended(&self.tasks).map(|name| (name, &self.stop));
+        let of_stations =
+            self.stations.iter().filter_map(|station| Some((ended(&station.tasks)?, &station.stop)));
+        for (name, stop) in of_process.into_iter().chain(of_stations) {
+            if !stop.requested() {
+                self.fault.report(AgentError::Stopped(anyhow!("{name} has ended before it was asked to")));
+                stop.request();
+            }
+        }
+    }
+
+    fn report(&self, manager: &mut ServiceManager) {
+        let seen: Vec<_> = self
+            .stations
+            .iter()
+            .map(|station| {
+                let (current, connection) =
+                    (station.current.borrow().clone(), station.connection.borrow().clone());
+                (&*station.view.name, current, connection, station.outbox.borrow().depth)
+            })
+            .collect();
+        let stations: Vec<_> = seen
+            .iter()
+            .map(|(name, status, connection, outbox)| StationInSentence {
+                name,
+                status,
+                connection,
+                outbox: *outbox,
+            })
+            .collect();
+        manager.report(&stations);
+    }
+
+    fn watched(&self, process: &ProcessReading) -> Vec<WatchedStage> {
+        let several = self.stations.len() > 1;
+        let of_process =
+            [(Stage::Store, self.process.store.pulse()), (Stage::Retention, &self.process.retention)];
+        let _ = process;
+        let mut watched: Vec<_> = of_process
+            .into_iter()
+            .map(|(stage, pulse)| {
+                WatchedStage::new(stage.word().to_owned(), stage, pulse.still_for(), Duration::ZERO)
+            })
+            .collect();
+        for StationView { name, pulses, call_limit, .. } in self.stations.iter().map(|station| &station.view)
+        {
+            let of_station = [
+                (Stage::Capture, &pulses.capture),
+                (Stage::Inference, &pulses.inference),
+                (Stage::Record, &pulses.record),
+                (Stage::Publish, &pulses.publish),
+            ];
+            watched.extend(of_station.into_iter().map(|(stage, pulse)| {
+                let name = if several { format!("{name}/{}", stage.word()) } else { stage.word().to_owned() };
+                WatchedStage::new(name, stage, pulse.still_for(), *call_limit)
+            }));
+        }
+        watched
+    }
+}
+
+impl SupervisedStation {
+    fn publish(&mut self, status: Status, is_last: bool) {
+        let status = Arc::new(status);
+        let before = self.current.send_replace(Arc::clone(&status));
+        log_what_only_we_see(&before, &status);
+        if is_last
+            || self.refreshed.elapsed() >= REFRESH
+            || status.conditions_differ(&self.announced.borrow())
+        {
+            self.refreshed = Instant::now();
+            self.announced.send_replace(status);
+        }
+    }
+}
+
+/// The stages log what they report themselves.
+fn log_what_only_we_see(before: &Status, now: &Status) {
+    now.bundle.log_change("bundle", before.bundle.state);
+    if [before.store.state, now.store.state].contains(&StoreState::Stuck) {
+        now.store.log_change("store", before.store.state);
+    }
+    if before.evidence.state == EvidenceState::Paused && now.evidence.state == EvidenceState::OK {
+        now.evidence.log_change("evidence", before.evidence.state);
+    }
+}

@@ -1,0 +1,88 @@
+//! The thread that owns the model, and the handle by which a station has a frame inspected.
+//!
+//! Guarantees: the model is called from one thread only; commands run one after another, each gets one reply; whoever waits
+//! for a reply waits as long as it chooses, so a call that never returns hangs this thread and no other.
+//! The pulse is at work during each model call and idle between commands.
+//! Leaves out: what to do about a call that does not return (see `agent::inference_stage`).
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::capture::Frame;
+use crate::inspection::FrameSeed;
+use crate::inspector::{Inspected, Inspector};
+use crate::pulse::Pulse;
+
+/// Commands that may wait; a station has at most one.
+const QUEUE: usize = 16;
+
+/// Have a frame inspected.
+struct InspectCommand {
+    frame: Arc<Frame>,
+    seed: FrameSeed,
+    queued: Instant,
+    reply: SyncSender<Inspected>,
+}
+
+/// The way to the model from any thread. The thread ends when the last handle is dropped.
+#[derive(Debug, Clone)]
+pub struct ModelHandle {
+    commands: SyncSender<InspectCommand>,
+    pulse: Pulse,
+}
+
+/// The inspection that was asked for.
+pub struct Reply(Receiver<Inspected>);
+
+/// What waiting for a reply gave.
+pub enum Waited {
+    Done(Box<Inspected>),
+    NotYet,
+    /// The model's thread has ended: there will be no reply.
+    Ended,
+}
+
+/// Starts the thread `model`.
+pub fn start(mut inspector: Inspector) -> std::io::Result<(JoinHandle<anyhow::Result<()>>, ModelHandle)> {
+    let (commands, queue) = sync_channel::<InspectCommand>(QUEUE);
+    let pulse = inspector.pulse().clone();
+    let beat = pulse.clone();
+    let thread = std::thread::Builder::new().name("model".to_owned()).spawn(move || {
+        while let Ok(command) = queue.recv() {
+            let inspected = inspector.inspect(&command.frame, command.seed, command.queued);
+            beat.idle();
+            // A station that has given up waiting needs no reply.
+            let _ = command.reply.send(inspected);
+        }
+        Ok(())
+    })?;
+    Ok((thread, ModelHandle { commands, pulse }))
+}
+
+impl ModelHandle {
+    /// Has `frame` inspected with the noise of `seed`; `queued` is when it was handed over. `None` when the thread has
+    /// ended. Waits only while more stations ask than [`QUEUE`].
+    pub fn inspect(&self, frame: Arc<Frame>, seed: FrameSeed, queued: Instant) -> Option<Reply> {
+        let (reply, receiver) = sync_channel(1);
+        self.commands.send(InspectCommand { frame, seed, queued, reply }).ok()?;
+        Some(Reply(receiver))
+    }
+
+    /// The model's calls.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+}
+
+impl Reply {
+    /// Waits for the inspection, at most `limit`.
+    pub fn wait(&self, limit: Duration) -> Waited {
+        match self.0.recv_timeout(limit) {
+            Ok(inspected) => Waited::Done(Box::new(inspected)),
+            Err(RecvTimeoutError::Timeout) => Waited::NotYet,
+            Err(RecvTimeoutError::Disconnected) => Waited::Ended,
+        }
+    }
+}

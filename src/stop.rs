@@ -1,0 +1,100 @@
+//! A request to stop, from a signal or from one of the agent's own threads.
+//!
+//! Guarantees: a request reaches everybody who waits at once and is never taken back. A station has a child of the
+//! process's request: stopping the process stops every station, stopping a station stops nothing else.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::sync::lock;
+
+/// Shared by everybody who may ask for a stop and everybody who must obey.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    request: Mutex<Request>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Request {
+    made: bool,
+    children: Vec<Weak<Shared>>,
+}
+
+impl Stop {
+    /// A request of a part of this one's: made with it, and possibly before it.
+    pub fn child(&self) -> Self {
+        let mut request = lock(&self.0.request);
+        let child = Arc::new(Shared {
+            request: Mutex::new(Request { made: request.made, children: Vec::new() }),
+            changed: Condvar::new(),
+        });
+        request.children.push(Arc::downgrade(&child));
+        Self(child)
+    }
+
+    /// Asks for a stop; asking again changes nothing.
+    pub fn request(&self) {
+        self.0.make();
+    }
+
+    pub fn requested(&self) -> bool {
+        lock(&self.0.request).made
+    }
+
+    /// Waits for a stop, at most `limit`; whether there is one.
+    pub fn wait(&self, limit: Duration) -> bool {
+        let waits = |request: &mut Request| !request.made;
+        let (request, _) = self
+            .0
+            .changed
+            .wait_timeout_while(lock(&self.0.request), limit, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        request.made
+    }
+}
+
+impl Shared {
+    fn make(&self) {
+        let children = {
+            let mut request = lock(&self.request);
+            request.made = true;
+            std::mem::take(&mut request.children)
+        };
+        self.changed.notify_all();
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.make();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_station_stops_with_its_process_and_not_the_other_way_round() {
+        let process = Stop::default();
+        let (first, second) = (process.child(), process.child());
+        first.request();
+        assert!(first.wait(AT_ONCE) && !second.wait(AT_ONCE) && !process.requested());
+        process.request();
+        assert!(second.wait(AT_ONCE) && process.child().requested());
+    }
+
+    #[test]
+    fn whoever_waits_hears_of_it_at_once() {
+        let process = Stop::default();
+        let station = process.child();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| station.wait(Duration::from_secs(60)));
+            process.request();
+            assert!(waiting.join().unwrap());
+        });
+    }
+}
