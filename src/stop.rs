@@ -14,12 +14,12 @@ pub struct Stop(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    request: Mutex<Request>,
+    request: Mutex<RequestState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Request {
+struct RequestState {
     made: bool,
     children: Vec<Weak<Shared>>,
 }
@@ -29,7 +29,7 @@ impl Stop {
     pub fn child(&self) -> Self {
         let mut request = lock(&self.0.request);
         let child = Arc::new(Shared {
-            request: Mutex::new(Request { made: request.made, children: Vec::new() }),
+            request: Mutex::new(RequestState { made: request.made, children: Vec::new() }),
             changed: Condvar::new(),
         });
         request.children.push(Arc::downgrade(&child));
@@ -47,7 +47,7 @@ impl Stop {
 
     /// Waits for a stop, at most `limit`; whether there is one.
     pub fn wait(&self, limit: Duration) -> bool {
-        let waits = |request: &mut Request| !request.made;
+        let waits = |request: &mut RequestState| !request.made;
         let (request, _) = self
             .0
             .changed

@@ -29,6 +29,16 @@ pub(super) struct Network {
     runtime: Runtime,
 }
 
+/// What a station publishes, and where.
+pub(super) struct Publisher<'a> {
+    pub station: &'a StationConfig,
+    pub origin: &'a Origin,
+    pub store: &'a StoreHandle,
+    pub delivery: DeliveryTimes,
+    pub commands: Option<Commands>,
+    pub pulse: Pulse,
+}
+
 /// A station's way to the broker, as the rest of the agent sees it.
 pub(super) struct Uplink {
     task: JoinHandle<Result<(), StoreError>>,
@@ -59,34 +69,25 @@ impl Network {
         self.runtime.block_on(metrics::start(address, stations)).map(|task| task.abort_handle())
     }
 
-    /// Starts to publish what `origin` commits.
-    pub(super) fn publish(
-        &self,
-        station: &StationConfig,
-        origin: &Origin,
-        store: &StoreHandle,
-        status: Arc<Status>,
-        delivery: DeliveryTimes,
-        commands: Option<Commands>,
-        pulse: Pulse,
-    ) -> Uplink {
+    /// Starts to publish what a station commits.
+    pub(super) fn publish(&self, publisher: Publisher<'_>, status: Arc<Status>) -> Uplink {
         let (status, statuses) = watch::channel(status);
         let (shutdown, asked) = watch::channel(false);
         let (connections, connection) = watch::channel(Connection::Starting);
         let (backlogs, outbox) = watch::channel(Backlog::default());
         let pump = Pump {
-            broker: station.broker.clone(),
-            topics: station.topics.clone(),
-            origin: origin.clone(),
+            broker: publisher.station.broker.clone(),
+            topics: publisher.station.topics.clone(),
+            origin: publisher.origin.clone(),
             timing: Timing::default(),
-            store: store.clone(),
+            store: publisher.store.clone(),
             status: statuses,
             connection: connections,
             outbox: backlogs,
-            delivery,
-            commands,
+            delivery: publisher.delivery,
+            commands: publisher.commands,
             shutdown: asked,
-            pulse,
+            pulse: publisher.pulse,
         };
         let task = self.runtime.spawn(pump.run());
         Uplink { task, status, connection, outbox, shutdown }

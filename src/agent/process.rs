@@ -91,17 +91,17 @@ pub fn run_with(
     stop: &Stop,
     observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, AgentError> {
-    let opened = Opened::new(config, source).map_err(AgentError::at_start)?;
+    let opened = OpenedAgent::new(config, source).map_err(AgentError::at_start)?;
     opened.run(config, disk, stop, observe)
 }
 
 /// Everything opened and checked, nothing running.
-struct Opened {
+struct OpenedAgent {
     store: Store,
     stations: Vec<Station>,
 }
 
-impl Opened {
+impl OpenedAgent {
     fn new(
         config: &Config,
         source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,

@@ -55,18 +55,10 @@ impl ServiceManager {
 
     /// Sends `STATUS=` when something but a counter changed, and from time to time.
     pub(super) fn report(&mut self, stations: &[StationInSentence<'_>]) {
-        let several = stations.len() > 1;
-        let named = |station: &StationInSentence<'_>, words: String| match several {
-            true => format!("{}: {words}", station.name),
-            false => words,
-        };
-        let states: Vec<String> = stations.iter().map(|station| named(station, state(station))).collect();
-        let states = states.join(" | ");
+        let states = of_all(stations, state);
         let is_known = self.sent.as_ref().is_some_and(|(sent, at)| *sent == states && at.elapsed() < REPEAT);
         if !is_known && !self.stopping {
-            let sentences: Vec<String> =
-                stations.iter().map(|station| named(station, sentence(station))).collect();
-            notify(&[NotifyState::Status(&one_line(&sentences.join(" | ")))]);
+            notify(&[NotifyState::Status(&of_all(stations, sentence))]);
             self.sent = Some((states, Instant::now()));
         }
     }
@@ -87,6 +79,15 @@ fn notify(what: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(what) {
         tracing::warn!("service manager: {error}");
     }
+}
+
+/// The words of all stations, each after its name where there are several.
+fn of_all(stations: &[StationInSentence<'_>], words: impl Fn(&StationInSentence<'_>) -> String) -> String {
+    let named = |station| match stations.len() {
+        1 => words(station),
+        _ => format!("{}: {}", station.name, words(station)),
+    };
+    one_line(&stations.iter().map(named).collect::<Vec<_>>().join(" | "))
 }
 
 /// The state of a station, without numbers.

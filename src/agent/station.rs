@@ -18,7 +18,7 @@ use super::capture_stage::CaptureStage;
 use super::error::FirstFault;
 use super::handover::Handover;
 use super::inference_stage::InferenceStage;
-use super::network::{Network, Uplink};
+use super::network::{Network, Publisher, Uplink};
 use super::probe::Probe;
 use super::record_queue::record_queue;
 use super::record_stage::{RecordStage, RecordedFrame};
@@ -214,15 +214,15 @@ impl Station {
             pulses: pulses.clone(),
         };
         let status = Arc::new(view.status(&process.read()));
-        let uplink = network.publish(
-            &self.config,
-            &self.origin,
+        let publisher = Publisher {
+            station: &self.config,
+            origin: &self.origin,
             store,
-            Arc::clone(&status),
-            delivery.clone(),
+            delivery: delivery.clone(),
             commands,
-            pulses.publish.clone(),
-        );
+            pulse: pulses.publish.clone(),
+        };
+        let uplink = network.publish(publisher, Arc::clone(&status));
         let (current, readers) = watch::channel(status);
         let publishing = uplink.abort_handle();
         let supervised = SupervisedStation {

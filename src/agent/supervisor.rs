@@ -127,8 +127,12 @@ impl StationView {
             model: self.model.clone(),
             bundle: self.bundle.newest(),
             source: capture.source,
-            store: self.store(record.store, process),
-            evidence: self.evidence(record.evidence, process),
+            store: store_condition(record.store, pulses.record.working_for(), process.hanging),
+            evidence: evidence_condition(
+                record.evidence,
+                process.machine.disk_free_bytes,
+                self.min_free_bytes,
+            ),
             clock: process.clock,
             machine: process.machine,
             deadline_ms: self.deadline_ms,
@@ -155,29 +159,33 @@ impl StationView {
             ],
         }
     }
+}
 
-    /// A call to the disk that does not return has a name, whatever the record stage has said before it.
-    fn store(&self, reported: Condition<StoreState>, process: &ProcessReading) -> Condition<StoreState> {
-        let record = ("evidence or commit: a write has not returned", self.pulses.record.working_for());
-        let process = process.hanging.map(|(what, time)| (what, Some(time)));
-        match longest(process.into_iter().chain([record])) {
-            Some((what, time)) if time > STUCK => Condition::bad(
-                StoreState::Stuck,
-                format!("{what} for {} s; look at the disk, or at the network it is on", time.as_secs()),
-            ),
-            _ => reported,
-        }
+/// A call to the disk that does not return has a name, whatever the record stage has reported before it.
+fn store_condition(
+    reported: Condition<StoreState>,
+    record: Option<Duration>,
+    process: Option<(&'static str, Duration)>,
+) -> Condition<StoreState> {
+    let record = ("evidence or commit: a write has not returned", record);
+    let process = process.map(|(what, time)| (what, Some(time)));
+    match longest(process.into_iter().chain([record])) {
+        Some((what, time)) if time > STUCK => Condition::bad(
+            StoreState::Stuck,
+            format!("{what} for {} s; look at the disk, or at the network it is on", time.as_secs()),
+        ),
+        _ => reported,
     }
+}
 
-    /// Paused evidence goes on as soon as there is room, not only when the next evidence is wanted.
-    fn evidence(
-        &self,
-        reported: Condition<EvidenceState>,
-        process: &ProcessReading,
-    ) -> Condition<EvidenceState> {
-        let has_room = process.machine.disk_free_bytes.is_none_or(|free| free >= self.min_free_bytes);
-        if reported.state == EvidenceState::Paused && has_room { Condition::ok() } else { reported }
-    }
+/// Paused evidence goes on as soon as there is room, not only when the next evidence is wanted.
+fn evidence_condition(
+    reported: Condition<EvidenceState>,
+    free_bytes: Option<u64>,
+    min_free_bytes: u64,
+) -> Condition<EvidenceState> {
+    let has_room = free_bytes.is_none_or(|free| free >= min_free_bytes);
+    if reported.state == EvidenceState::Paused && has_room { Condition::ok() } else { reported }
 }
 
 /// A station with those who read its status.
@@ -228,22 +236,14 @@ impl Supervisor {
                 return;
             }
             self.report(&mut manager);
-            watchdog.feed(&self.watched(&reading), &manager);
+            watchdog.feed(&self.watched(), &manager);
         }
     }
 
     fn watch_tasks(&self) {
-        let ended = |tasks: &[(&'static str, HasEnded)]| {
-            tasks.iter().find(|(_, has_ended)| has_ended()).map(|(name, _)| *name)
-        };
-        let of_process = ended(&self.tasks).map(|name| (name, &self.stop));
-        let of_stations =
-            self.stations.iter().filter_map(|station| Some((ended(&station.tasks)?, &station.stop)));
-        for (name, stop) in of_process.into_iter().chain(of_stations) {
-            if !stop.requested() {
-                self.fault.report(AgentError::Stopped(anyhow!("{name} has ended before it was asked to")));
-                stop.request();
-            }
+        watch_tasks(&self.tasks, &self.stop, &self.fault);
+        for station in &self.stations {
+            watch_tasks(&station.tasks, &station.stop, &self.fault);
         }
     }
 
@@ -269,11 +269,10 @@ impl Supervisor {
         manager.report(&stations);
     }
 
-    fn watched(&self, process: &ProcessReading) -> Vec<WatchedStage> {
+    fn watched(&self) -> Vec<WatchedStage> {
         let several = self.stations.len() > 1;
         let of_process =
             [(Stage::Store, self.process.store.pulse()), (Stage::Retention, &self.process.retention)];
-        let _ = process;
         let mut watched: Vec<_> = of_process
             .into_iter()
             .map(|(stage, pulse)| {
@@ -294,6 +293,16 @@ impl Supervisor {
             }));
         }
         watched
+    }
+}
+
+/// Stops what `tasks` belong to when one of them has ended that was not asked to.
+fn watch_tasks(tasks: &[(&'static str, HasEnded)], stop: &Stop, fault: &FirstFault) {
+    for (name, _) in tasks.iter().filter(|(_, has_ended)| has_ended()) {
+        if !stop.requested() {
+            fault.report(AgentError::Stopped(anyhow!("{name} has ended before it was asked to")));
+            stop.request();
+        }
     }
 }
 
@@ -320,5 +329,54 @@ fn log_what_only_we_see(before: &Status, now: &Status) {
     }
     if before.evidence.state == EvidenceState::Paused && now.evidence.state == EvidenceState::OK {
         now.evidence.log_change("evidence", before.evidence.state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Cause;
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(9));
+    const SHORT: Option<Duration> = Some(Duration::from_secs(8));
+
+    #[test]
+    fn a_call_to_the_disk_that_does_not_return_is_stuck_until_it_does() {
+        let reported = || Condition::bad(StoreState::Refuses(Cause::Full), "full");
+        assert_eq!(store_condition(reported(), None, None), reported());
+        assert_eq!(store_condition(reported(), SHORT, None), reported());
+        let stuck = store_condition(reported(), LONG, None);
+        assert_eq!(stuck.state, StoreState::Stuck);
+        assert!(stuck.reason.unwrap().contains("evidence or commit: a write has not returned for 9 s"));
+        let disk =
+            store_condition(Condition::ok(), SHORT, Some(("disk: no answer", Duration::from_secs(10))));
+        assert!(disk.reason.unwrap().starts_with("disk: no answer for 10 s"), "the longest one is named");
+    }
+
+    #[test]
+    fn paused_evidence_goes_on_when_there_is_room_and_failing_evidence_stays_failing() {
+        let paused = || Condition::bad(EvidenceState::Paused, "low");
+        assert_eq!(evidence_condition(paused(), Some(9), 10), paused());
+        assert!(evidence_condition(paused(), Some(10), 10).is_ok());
+        let failing = || Condition::bad(EvidenceState::Failing, "no rights");
+        assert_eq!(evidence_condition(failing(), Some(10), 10), failing());
+    }
+
+    #[test]
+    fn a_task_that_ends_unasked_stops_what_it_belongs_to_and_nothing_else() {
+        let (process, fault) = (Stop::default(), FirstFault::default());
+        let (first, second) = (process.child(), process.child());
+        let tasks = |has_ended: bool| -> Vec<(&'static str, HasEnded)> {
+            vec![("publish", Box::new(move || has_ended))]
+        };
+        watch_tasks(&tasks(false), &first, &fault);
+        assert!(!first.requested() && fault.take().is_none());
+        watch_tasks(&tasks(true), &first, &fault);
+        assert!(first.requested() && !second.requested() && !process.requested());
+        let Some(AgentError::Stopped(reason)) = fault.take() else { panic!("no fault, or one that stays") };
+        assert_eq!(reason.to_string(), "publish has ended before it was asked to");
+        second.request();
+        watch_tasks(&tasks(true), &second, &fault);
+        assert!(fault.take().is_none(), "it was asked to");
     }
 }
