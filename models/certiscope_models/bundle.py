@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import Refused, schedule
 from .onnx_graph import denoiser, round_to_fp16, session, to_onnx, verify
 from .preprocess import load_inputs, picture_files
-from .score import certified, draw, empirical
+from .score_numpy import certified, draw, empirical
 
 FORMAT = 1
 GOLDEN_INPUTS, GOLDEN_DRAWS = 3, 2
@@ -88,7 +88,7 @@ def raw_scores(denoise, inputs, detector, draws, seed=0):
 
 
 def torch_denoiser(model):
-    """The `denoise` function of score.py over a PyTorch model."""
+    """The `denoise` function of `score_numpy` for a PyTorch model."""
 
     def denoise(x_k, k):
         with torch.no_grad():

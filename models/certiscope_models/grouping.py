@@ -1,10 +1,10 @@
 """Find pictures of the same part and hold back whole groups of them.
 
-One part photographed several times gives near-identical pictures; if some are trained on and others held back, every
-held-back figure is too good. So two pictures whose fine structure correlates above LIMIT belong to one group, groups
-are closed under that relation, and a group goes to one side as a whole.
-Guarantees: no pair above LIMIT is separated; the same folder and seed give the same split.
-Costs: one correlation of all pairs: 600 pictures under 2 s with decoding, memory N^2 floats.
+One part photographed several times gives near-identical pictures. If some of them are trained on and others held back,
+every held-back figure is too good. So two pictures whose fine structure correlates above LIMIT belong to one group,
+also through a third picture, and a group goes to one side as a whole.
+Guarantees: no pair above LIMIT is separated; the same folder and seed give the same split; a refused split writes nothing.
+Costs: one correlation of all pairs: 600 pictures take under 2 s with decoding, and N^2 floats of memory.
 """
 
 import json
@@ -19,14 +19,14 @@ from .preprocess import load_input, picture_files
 
 LIMIT = 0.85
 THUMBNAIL = 64
-BLUR = 9  # pixels of the box blur taken off: slow brightness changes must not decide
+BLUR = 9  # px of the box blur that is subtracted, so that slow changes of brightness do not decide
 NO_STRUCTURE = 3e-5  # norm below which fine structure is rounding
 
 
 def fingerprint(path):
     """A unit vector [64*64] of the fine structure of one picture: high-passed grey thumbnail, mean 0, norm 1.
 
-    Pictures without structure share one, constant and so at right angles to all others: together they are one part.
+    Pictures without structure all get the same constant vector. It correlates with no other, so they form one group.
     """
     thumbnail = load_input(path, 1, THUMBNAIL, THUMBNAIL)[0]
     padded = np.pad(thumbnail, BLUR // 2, mode="reflect")
@@ -56,9 +56,9 @@ def groups_of(fingerprints):
 
 
 def split(source, out, held_back, seed):
-    """Link the pictures of `source` into out/fit and out/held-back by group and write out/split.json; returns it.
+    """Link the pictures of `source` into out/fit and out/held-back by group, write out/split.json and return its content.
 
-    `held_back` is the wanted share of the pictures, reached to within one group.
+    `held_back` is the wanted share of the pictures; whole groups are added as long as they fit in it.
     """
     if not 0.0 < held_back < 1.0:
         raise Refused(f"split.held_back = {held_back}: not a share; more than 0 and less than 1")
@@ -72,14 +72,14 @@ def split(source, out, held_back, seed):
     behind = set(order[np.cumsum(sizes) <= held_back * len(files)].tolist())
     sides = {"fit": [], "held-back": []}
     for file, group in zip(files, groups):
-        side = "held-back" if group in behind else "fit"
-        name = str(file.relative_to(source))
-        sides[side].append({"file": name, "group": group})
-        link = out / side / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(file.resolve(), link.parent.resolve()))
+        sides["held-back" if group in behind else "fit"].append({"file": str(file.relative_to(source)), "group": group})
     if not all(sides.values()):
         raise Refused(f"split: {len(files)} pictures in {max(groups) + 1} groups: one side is empty; more pictures")
+    for side, rows in sides.items():
+        for row in rows:
+            link = out / side / row["file"]
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath((Path(source) / row["file"]).resolve(), link.parent.resolve()))
     record = {"limit": LIMIT, "seed": seed, **sides}
     (out / "split.json").write_text(json.dumps(record, indent=1) + "\n")
     return record

@@ -140,7 +140,7 @@ def session(source, threads=0):
 
 
 def denoiser(running):
-    """The `denoise` function of score.py over an ONNX Runtime session."""
+    """The `denoise` function of `score_numpy` for an ONNX Runtime session."""
 
     def denoise(x_k, k):
         eps_hat, *defect_logit = running.run(None, {"x_k": x_k, "k": np.full(len(x_k), k, np.int64)})

@@ -1,8 +1,10 @@
-"""From a picture file to the model input: decode, to [0,1] in float32, colour, resize. No step rounds to 8 bits.
+"""From a picture file to the model input: decode, scale to [0,1] in float32, colour, resize. No step rounds to 8 bits.
 
-Guarantees: a linear map of the decoded picture, given as two explicit weight matrices (`resize_weights`), so its
-operator norm is known. The Rust module `preprocess` uses the same weights; tests/fixtures/resize.json ties the two.
-Leaves out: cropping and keeping the aspect ratio; a picture is squashed to the input size.
+Guarantees: a PNG, JPEG or BMP file gives the input that the station computes from it (`capture::decode` and
+`preprocess` in Rust); tests/fixtures/resize.json and tests/golden/bmp.json compare the two. As there, the content of a
+file decides its format, never its name. The map from the decoded picture to the input is linear, with explicit weights
+(`resize_weights`), so its operator norm is known.
+Leaves out: cropping, and keeping the aspect ratio: a picture is squashed to the input size.
 Costs: two matrix products a picture, about 3 ms at 640x400.
 """
 
@@ -14,7 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from . import Refused
 
 BT601 = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-SUFFIXES = {".png", ".jpg", ".jpeg"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}  # in any case of letters; as in src/capture/folder.rs
+FORMATS = ("PNG", "JPEG", "BMP")
 
 
 def resize_weights(size_in, size_out):
@@ -51,7 +54,7 @@ def decode(path):
     """The picture at `path` as [C, H, W] float32 in [0,1], C = 1 or 3. Refuses what is empty, broken or unusual."""
     path = Path(path)
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             file.load()
             deep = file.mode.startswith("I;16")
             if not deep and file.mode not in ("L", "RGB"):
@@ -59,7 +62,7 @@ def decode(path):
             pixels = np.asarray(file)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         size = path.stat().st_size if path.exists() else "missing"
-        raise Refused(f"picture: {path} ({size} bytes): cannot be read: {error}; PNG or JPEG is allowed") from None
+        raise Refused(f"picture: {path} ({size} bytes): cannot be read: {error}; a PNG, JPEG or BMP picture is needed") from None
     picture = pixels.astype(np.float32) / np.float32(65535 if deep else 255)
     return picture[None] if picture.ndim == 2 else np.ascontiguousarray(picture.transpose(2, 0, 1))
 
@@ -79,10 +82,10 @@ def load_input(path, channels, height, width):
 
 
 def picture_files(folder):
-    """Every PNG or JPEG below `folder`, sorted by path; refuses a folder without any."""
+    """Every PNG, JPEG or BMP below `folder`, sorted by path; refuses a folder without any."""
     files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
     if not files:
-        raise Refused(f"pictures: {folder}: no PNG or JPEG in it; a folder of normal pictures is needed")
+        raise Refused(f"pictures: {folder}: no PNG, JPEG or BMP in it; a folder of pictures is needed")
     return files
 
 

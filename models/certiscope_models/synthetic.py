@@ -1,12 +1,12 @@
 """Synthetic defects: shapes x appearances, to teach the defect head what a change of the surface can look like.
 
-The idea is DRAEM's (Zavrtanik et al. 2021) and DiffusionAD's (Zhang et al. 2023): no real defect is needed to train,
-only changes of normal pictures whose place is known. The catalogue is meant to be wide, not like any product.
-Lines and spots mostly differ in brightness, areas mostly in surface (CATALOGUE).
-Guarantees: outside the mask the picture is the one given; the mask holds only what really changed by more than
-VISIBLE; everything random comes from the one generator given. Picture i gets row i mod 8 of the catalogue and that
-row's appearance (i div 8) mod 8, counted from a random start: a batch of 64 holds every combination, a small one any
-of them, and the tensors keep one size.
+The idea is that of DRAEM (Zavrtanik et al. 2021) and DiffusionAD (Zhang et al. 2023): training needs no real defect,
+only changes of normal pictures whose place is known. The catalogue is wide on purpose and imitates no product. Lines
+and spots mostly change the brightness, areas mostly the surface (CATALOGUE).
+Guarantees: away from the mask every pixel is the one given; only at a soft edge, just outside the mask, a faint change
+can remain. The mask holds only what really changed, by more than VISIBLE. Everything random comes from the one generator
+given. Picture i gets row i mod 8 of the catalogue and that row's appearance (i div 8) mod 8, counted from a random
+start: so a batch of 64 holds every combination, a small batch any of them, and the tensors keep one size.
 Costs: about 2 ms a picture of 128x128 on one core.
 Pictures are float32 [B, C, S, S] in [0,1], masks [B, 1, S, S].
 """
@@ -25,8 +25,8 @@ def with_defects(x, others, generator):
     """(changed, mask): each of `x` with one synthetic defect; `others` are normal pictures to borrow surface from."""
     rows = len(CATALOGUE)
     first = int(torch.randint(rows * 8, (), generator=generator, device=generator.device))
-    turned = [CATALOGUE[(n + first) % rows] for n in range(rows)]
-    shapes = [shape(len(x[n::rows]), x, generator) for n, (shape, _) in enumerate(turned)]
+    in_turn = [CATALOGUE[(n + first) % rows] for n in range(rows)]
+    shapes = [shape(len(x[n::rows]), x, generator) for n, (shape, _) in enumerate(in_turn)]
     coverage = interleave(shapes, len(x))
     changed = x
     for appear in dict.fromkeys(appear for _, row in CATALOGUE for appear in row):
@@ -68,7 +68,7 @@ def smooth_noise(count, size, cells, generator, stretch=1.0):
 
 
 def rough_edge(count, size, generator):
-    """Two octaves of noise for edges that are not drawn with a ruler, about [-1,1]."""
+    """Two octaves of noise for uneven edges, about [-1,1]."""
     cells = log_between(4.0, 24.0, count, generator)
     return 0.6 * (smooth_noise(count, size, cells, generator) + 0.5 * smooth_noise(count, size, 2 * cells, generator))
 
@@ -109,7 +109,7 @@ def region(count, x, generator):
 
 
 def crack(count, x, generator):
-    """A thin line that wanders: cracks and scratches."""
+    """A thin line that changes its direction: cracks and scratches."""
     size, px, across, down = pixels(x)
     at_x, at_y = anywhere(count, size, generator)
     heading = between(0.0, 2 * torch.pi, count, generator)
@@ -164,7 +164,7 @@ def patch(count, x, generator):
 
 
 def band(count, x, generator):
-    """A stripe across the picture, up to half of it, with straight or uneven edges: unevenly machined surface."""
+    """A stripe across the picture, up to half of it, with straight or uneven edges: an unevenly machined surface."""
     size, px, across, down = pixels(x)
     angle = between(0.0, torch.pi, count, generator)
     # every second one lies along an axis, as machining marks do
@@ -256,7 +256,7 @@ def shading(x, coverage, others, generator):
 
 
 def streaks(x, coverage, others, generator):
-    """Long marks in one direction, as of a tool."""
+    """Long marks in one direction, as a tool leaves them."""
     count, size = len(x), x.shape[-1]
     cells, stretch = log_between(8.0, 60.0, count, generator), log_between(6.0, 40.0, count, generator)
     marks = smooth_noise(count, size, cells, generator, stretch)
@@ -264,7 +264,7 @@ def streaks(x, coverage, others, generator):
 
 
 def relief(x, coverage, others, generator):
-    """Lit from one side like a dent, a hole or a burr: bright where the edge faces the lamp, dark where it turns away."""
+    """Lit from one side like a dent, a hole or a burr: bright where the edge faces the lamp, dark on the other side."""
     count = len(x)
     smooth = F.avg_pool2d(F.pad(coverage, (2,) * 4, mode="replicate"), 5, 1)
     slope_x = smooth.roll(-1, 3) - smooth.roll(1, 3)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from certiscope_models.bundle import FORMAT, sha256
 from certiscope_models.onnx_graph import denoiser, session
-from certiscope_models.score import Detector, certified, draw, empirical
+from certiscope_models.score_numpy import Detector, certified, draw, empirical
 
 BUNDLES = sorted(p.parent for p in (Path(__file__).parents[1] / "bundles").glob("*/bundle.toml"))
 

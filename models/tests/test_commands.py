@@ -1,12 +1,20 @@
 """The commands as a person types them, from pictures to a bundle."""
 
+import json
+import os
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from certiscope_models.__main__ import main
+from certiscope_models.__main__ import main, parser
+
+MODELS = Path(__file__).parents[1]
+OPTIONS = Path(__file__).parent / "fixtures" / "options.json"
 
 
 @pytest.fixture
@@ -46,21 +54,86 @@ def test_split_train_search_export(pictures, tmp_path, monkeypatch, capsys):
     assert (found["data"], found["steps"], found["images"], found["groups"]) == ("noise", 2, 5, 5)
 
 
-@pytest.mark.parametrize(
-    "line, words",
-    [
-        ("train --data nowhere --out run --steps 1", "no PNG or JPEG"),
-        ("train --data good --out run --steps 1 --size 20", "architecture.size = 20"),
-        ("train --data good --out run --steps 1 --resume", "not there"),
-        ("split --data good --out split --held-back 1.5", "split.held_back = 1.5"),
-        (
-            "export --run run --held-back good --name a --k 10 --sigma 0.1 --trained-on b --out c",
-            "detector.sigma = 0.1",
-        ),
-    ],
-)
-def test_refusals_are_one_line_and_a_failure(pictures, tmp_path, monkeypatch, line, words):
+REFUSED = [
+    ("train --data nowhere --out run --steps 1", "no PNG, JPEG or BMP"),
+    ("train --data good --out run --steps 1 --size 20", "architecture.size = 20"),
+    ("train --data good --out run --steps 1 --resume", "not there"),
+    ("train --data good --held-back nowhere --out run --steps 1 --size 16", "no PNG, JPEG or BMP"),
+    ("train --data good --out run --steps 1 --begin-with nowhere", "not there"),
+    ("split --data good --out split --held-back 1.5", "split.held_back = 1.5"),
+    ("split --data good --out split --held-back 0.01", "one side is empty"),
+    ("search --run nowhere --held-back good", "not there"),
+    ("export --run run --held-back good --name a --k 10 --sigma 0.1 --trained-on b --out c", "detector.sigma = 0.1"),
+    ("export --run run --held-back good --name a --k 10 --sigma 0.01 --trained-on b --out c", "not there"),
+    ("ablate --table nowhere.toml --fit good --held-back good --test good --out runs", "cannot be read"),
+]
+
+
+def everything_below(folder):
+    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("line, words", REFUSED)
+def test_a_refusal_is_one_line_and_writes_nothing(pictures, tmp_path, monkeypatch, capsys, line, words):
     monkeypatch.chdir(tmp_path)
+    before = everything_below(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, line)
-    assert words in str(stopped.value.code) and "\n" not in str(stopped.value.code)
+    # Python prints an exit code that is a text on stderr, and ends with status 1.
+    assert isinstance(stopped.value.code, str) and words in stopped.value.code and "\n" not in stopped.value.code
+    assert capsys.readouterr().out == ""
+    assert everything_below(tmp_path) == before
+
+
+def test_a_refusal_ends_the_process_with_status_1(pictures, tmp_path):
+    line, words = REFUSED[5]
+    ended = subprocess.run(
+        [sys.executable, "-m", "certiscope_models", *line.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(MODELS)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert words in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_a_run_that_is_there_is_refused_and_left_as_it_is(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = "train --data good --out run --steps 1 --batch 2 --size 16 --base 8 --multipliers 1,2 --no-attention --threads 1"
+    run(monkeypatch, line)
+    before = everything_below(tmp_path)
+    with pytest.raises(SystemExit, match="holds a checkpoint"):
+        run(monkeypatch, line)
+    assert everything_below(tmp_path) == before
+
+
+def test_the_options_and_their_defaults_are_those_that_scripts_rely_on():
+    """tests/fixtures/options.json holds every option of the commands that had been released when it was written."""
+    (commands,) = (action.choices for action in parser()._actions if hasattr(action, "choices") and action.choices)
+    for name, wanted in json.loads(OPTIONS.read_text()).items():
+        command = commands[name]
+        found = {}
+        for action in command._actions:
+            if action.dest == "help":
+                continue
+            choices, default = (list(v) if isinstance(v, tuple) else v for v in (action.choices, action.default))
+            found[action.dest] = {
+                "flags": action.option_strings,
+                "default": default,
+                "required": action.required,
+                "nargs": action.nargs,
+                "choices": choices,
+                "type": getattr(action.type, "__name__", None),
+                "action": type(action).__name__.strip("_"),
+            }
+        assert found == wanted["flags"], name
+        groups = command._mutually_exclusive_groups
+        assert [[action.dest for action in group._group_actions] for group in groups] == wanted["exclusive"]
+
+
+def test_there_are_these_commands_and_each_has_help():
+    (commands,) = (action.choices for action in parser()._actions if hasattr(action, "choices") and action.choices)
+    assert set(commands) == {"split", "train", "search", "export", "ablate"}
+    for name, command in commands.items():
+        assert "--" in command.format_help() and name in command.format_usage()

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from certiscope_models import Refused, bundle, onnx_graph
-from certiscope_models.score import Detector, certified, draw
+from certiscope_models.score_numpy import Detector, certified, draw
 from certiscope_models.unet import Architecture, build
 
 DETECTOR = Detector(k=50, sigma=0.03, filter_px=3, head_weight=0.5)

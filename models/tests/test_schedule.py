@@ -1,4 +1,4 @@
-"""The table of noise levels, and diffusers' opinion of it."""
+"""The table of noise levels, also compared with that of diffusers."""
 
 import numpy as np
 import pytest
@@ -20,6 +20,11 @@ def test_sigma_of_k(k, sigma):
 def test_first_k_that_covers_sigma(sigma, k):
     assert schedule.first_k(sigma) == k
     assert schedule.sigma_k(k) >= sigma > schedule.sigma_k(k - 1)
+
+
+def test_a_sigma_that_is_exactly_that_of_a_timestep_is_covered_by_it():
+    for k in (0, 1, 25, 58, 259, 998, 999):
+        assert schedule.first_k(float(schedule.sigma_k(k))) == k
 
 
 def test_first_k_of_an_unreachable_sigma():

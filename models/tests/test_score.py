@@ -1,10 +1,12 @@
-"""The score against a case computed by hand, and the property every certificate stands on."""
+"""The score against cases computed by hand, and the property that every certificate needs."""
 
 import numpy as np
 import pytest
+import torch
 
 from certiscope_models import Refused, schedule
-from certiscope_models.score import Detector, certified, draw, empirical, mean_filter, reconstruct, residual_map, score
+from certiscope_models.score import Detector, filtered, mean_filter, pooled, residual_map
+from certiscope_models.score_numpy import certified, draw, empirical, reconstruct
 
 DETECTOR = Detector(k=50, sigma=0.03, filter_px=1)
 
@@ -13,30 +15,36 @@ def noise_free(x_k, k):
     return np.zeros_like(x_k), None
 
 
+def score(residual, defect, detector, training_maps):
+    """The score of one picture's maps [H, W]."""
+    one = [None if values is None else torch.as_tensor(values, dtype=torch.float64)[None] for values in (residual, defect)]
+    maps = {name: torch.as_tensor(values) for name, values in training_maps.items()}
+    return pooled(*filtered(*one, detector), detector, maps)[0].item()
+
+
 def test_residual_map_of_one_wrong_pixel():
     """A difference of 1 in one pixel of an 8x8 picture: 1 at scale 1, (1/4)^2, (1/16)^2, (1/64)^2 at the others."""
-    a = np.zeros((1, 8, 8), np.float32)
-    b = a.copy()
-    b[0, 2, 5] = 1.0
-    error = residual_map(a, b, DETECTOR)
+    a, b = torch.zeros(2, 1, 1, 8, 8)
+    b[0, 0, 2, 5] = 1.0
+    error = residual_map(a, b, DETECTOR.scales)[0]
     scale = [1.0, 4.0**-2, 16.0**-2, 64.0**-2]
-    assert error[2, 5] == pytest.approx(sum(scale) / 4)
-    assert error[3, 4] == pytest.approx(sum(scale[1:]) / 4)  # same 2x2 block
-    assert error[0, 7] == pytest.approx(sum(scale[2:]) / 4)  # same 4x4 block
-    assert error[7, 0] == pytest.approx(scale[3] / 4)
+    assert error[2, 5].item() == pytest.approx(sum(scale) / 4)
+    assert error[3, 4].item() == pytest.approx(sum(scale[1:]) / 4)  # same 2x2 block
+    assert error[0, 7].item() == pytest.approx(sum(scale[2:]) / 4)  # same 4x4 block
+    assert error[7, 0].item() == pytest.approx(scale[3] / 4)
     assert score(error, None, DETECTOR, {}) == pytest.approx(sum(scale) / 4)
 
 
 def test_channels_are_averaged():
-    a, b = np.zeros((3, 8, 8), np.float32), np.zeros((3, 8, 8), np.float32)
-    b[1] = 0.6
-    np.testing.assert_allclose(residual_map(a, b, DETECTOR), 0.36 / 3, rtol=1e-6)
+    a, b = torch.zeros(2, 1, 3, 8, 8)
+    b[:, 1] = 0.6
+    np.testing.assert_allclose(residual_map(a, b, DETECTOR.scales), 0.36 / 3, rtol=1e-6)
 
 
 def test_mean_filter_counts_only_what_is_inside():
-    maps = np.zeros((4, 4))
-    maps[0, 0] = 9.0
-    filtered = mean_filter(maps, 3)
+    maps = torch.zeros(1, 4, 4)
+    maps[0, 0, 0] = 9.0
+    filtered = mean_filter(maps, 3)[0].numpy()
     assert filtered[0, 0] == pytest.approx(9 / 4)
     assert filtered[0, 1] == filtered[1, 0] == pytest.approx(9 / 6)
     assert filtered[1, 1] == pytest.approx(1.0)
@@ -44,15 +52,15 @@ def test_mean_filter_counts_only_what_is_inside():
 
 
 def test_calibrated_score_and_pooling():
-    error = np.array([[1.0, 4.0], [2.0, 0.0]])
-    maps = {"mean": np.array([[1.0, 1.0], [3.0, 4.0]]), "std": np.array([[1.0, 2.0], [0.5, 1.0]])}
+    error = [[1.0, 4.0], [2.0, 0.0]]
+    maps = {"mean": [[1.0, 1.0], [3.0, 4.0]], "std": [[1.0, 2.0], [0.5, 1.0]]}
     assert score(error, None, DETECTOR, maps) == 4.0  # |0-4|/1, before 1.5, 2, 0
     top2 = Detector(k=50, sigma=0.03, filter_px=1, top_pixels=2)
     assert score(error, None, top2, maps) == 3.0
 
 
 def test_the_defect_map_counts_upwards_and_by_its_weight():
-    residual, defect = np.array([[0.5, 2.0]]), np.array([[-6.0, 0.0]])
+    residual, defect = [[0.5, 2.0]], [[-6.0, 0.0]]
     maps = {"mean": 1.0, "std": 0.5, "defect_mean": -4.0, "defect_std": 2.0}
 
     def mixed(head_weight, top_pixels):

@@ -10,7 +10,10 @@ from PIL import Image
 from certiscope_models import Refused
 from certiscope_models.augment import Line
 from certiscope_models.objective import Weights
-from certiscope_models.train import Recipe, Training, train
+from certiscope_models.provenance import provenance
+from certiscope_models.recipe import Recipe
+from certiscope_models.train import train
+from certiscope_models.training import Training
 from certiscope_models.unet import Architecture
 
 RECIPE = Recipe(
@@ -53,7 +56,7 @@ def test_a_run_leaves_a_log_sample_sheets_and_its_provenance(pictures, tmp_path,
     with Image.open(tmp_path / "run" / "samples" / "000006.png") as sheet:
         assert sheet.size == (4 * 16, 8 * 16)  # input | x_k | x0_hat | defect map, eight rows
     training = Training.load(tmp_path / "run" / "checkpoint.pt")
-    found = training.provenance(training.ema_model())
+    found = provenance(training, training.ema_model())
     assert (found["steps"], found["images"], found["groups"], found["seed"]) == (6, 7, 7, 4)
     assert "--size 16" in found["command"] and found["command"].endswith("--flips")
     assert found["trained_on"] == "CPU" and found["minutes"] >= 0
@@ -82,9 +85,9 @@ def test_a_run_begins_with_the_averaged_weights_of_another_one(pictures, tmp_pat
     for name, weight in earlier.ema.items():
         torch.testing.assert_close(weight, later.ema[name], msg=name)
     read = Training.load(tmp_path / "later" / "checkpoint.pt")
-    found = read.provenance(read.ema_model())
-    assert found["begun_with"] == earlier.provenance(earlier.ema_model())["command"]
-    assert "begun_with" not in earlier.provenance(earlier.ema_model())
+    found = provenance(read, read.ema_model())
+    assert found["begun_with"] == provenance(earlier, earlier.ema_model())["command"]
+    assert "begun_with" not in provenance(earlier, earlier.ema_model())
 
 
 def test_the_command_in_the_provenance_trains_the_same_model(pictures, tmp_path, tiny, monkeypatch):
@@ -93,7 +96,7 @@ def test_the_command_in_the_provenance_trains_the_same_model(pictures, tmp_path,
 
     torch.set_num_threads(1)  # as the command below: sums over several threads come in another order
     first = train(pictures, pictures, tmp_path / "run", tiny, RECIPE, every=3)
-    words = first.provenance(first.ema_model())["command"].split()[3:]
+    words = provenance(first, first.ema_model())["command"].split()[3:]
     places = ["--data", str(pictures), "--held-back", str(pictures), "--out", str(tmp_path / "again"), "--threads", "1"]
     monkeypatch.setattr("sys.argv", ["certiscope_models", "train", *words[1:], *places])
     main()

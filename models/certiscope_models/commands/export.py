@@ -1,0 +1,63 @@
+"""`certiscope-models export`."""
+
+import json
+from pathlib import Path
+
+from .. import bundle
+from ..foreign import from_diffusers, from_improved_diffusion
+from ..provenance import provenance
+from ..score import Detector
+from ..training import Training
+
+HELP = "write a bundle from a training run or from someone else's checkpoint"
+
+
+def add_arguments(parser):
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", help="folder of a training run")
+    source.add_argument("--diffusers", help="folder of a diffusers pipeline or UNet2DModel")
+    source.add_argument("--improved-diffusion", help="OpenAI improved-diffusion checkpoint, .pt")
+    add = parser.add_argument
+    add("--improved-config", help="JSON file: the flags the checkpoint was trained with")
+    add("--schedule-is-linear", action="store_true", help="state that a bare diffusers U-Net was trained on the linear one")
+    add("--trained-on", required=True, help="the pictures in words, with their licence or source")
+    add("--name", required=True)
+    add("--k", type=int, required=True, help="0-based timestep of the reconstruction")
+    add("--sigma", type=float, required=True, help="certification noise in [0,1] units")
+    add("--draws", type=int, default=64, help="draws a frame in calibration and evaluation")
+    add("--filter-px", type=int, default=5)
+    add("--top-pixels", type=int, default=1)
+    add("--head-weight", type=float, default=0.0, help="share of the defect map in the score, 0 to 1")
+    add("--held-back", required=True, help="folder of normal pictures the model was not trained on")
+    add("--max-mib", type=float, default=6.0)
+    add("--version", type=int, default=1, help="of the bundle; `calibrate` writes the next one")
+    add("--out", required=True, help="bundle folder")
+
+
+def subject(arguments):
+    """The model to export, from the source that was named."""
+    a = arguments
+    if a.run:
+        training = Training.load(Path(a.run) / "checkpoint.pt")
+        model, size = training.ema_model(), training.architecture.size
+        table = {"data": a.trained_on, **provenance(training, model)}
+        return bundle.Subject(model, training.architecture.channels, size, size, table)
+    if a.diffusers:
+        loaded = from_diffusers(a.diffusers, a.schedule_is_linear)
+        origin = f"diffusers UNet2DModel {Path(a.diffusers).name}"
+    else:
+        config = json.loads(Path(a.improved_config).read_text()) if a.improved_config else {}
+        loaded = from_improved_diffusion(a.improved_diffusion, config)
+        origin = f"improved-diffusion {Path(a.improved_diffusion).name}"
+    return bundle.Subject(*loaded, {"data": a.trained_on, "architecture": origin, "exported_at": bundle.today()})
+
+
+def run(arguments):
+    a = arguments
+    detector = Detector(a.k, a.sigma, a.filter_px, top_pixels=a.top_pixels, head_weight=a.head_weight)
+    found = bundle.write(subject(a), a.name, detector, a.draws, a.held_back, a.out, a.max_mib, a.version)
+    print(
+        f"{a.out}: {found['mib']:.2f} MiB, {found['nodes']} nodes, differs from PyTorch by {found['difference']:.1e}, "
+        f"in the scores of {found['compared']} pictures by {found['scores_differ']:.1e} of their spread "
+        f"({found['raw_spread']:.3e}); now `certiscope calibrate`"
+    )
