@@ -12,6 +12,7 @@ mod evaluate;
 mod explain;
 mod faulty_model;
 mod injected;
+mod layers;
 mod method;
 mod preprocess;
 mod service;
