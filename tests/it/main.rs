@@ -15,7 +15,7 @@ mod injected;
 mod layers;
 mod method;
 mod preprocess;
-mod service;
+mod packaging;
 mod simulator;
 mod source;
 mod status;
