@@ -23,5 +23,5 @@ mod store;
 mod storm;
 mod support;
 mod trigger;
-mod watchdog;
+mod service;
 mod year;

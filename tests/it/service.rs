@@ -94,7 +94,7 @@ fn a_station_whose_camera_is_gone_is_ready_and_stays_alive() {
     let line = Line::new();
     let manager = manager(&line);
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--ignored", "--exact", "watchdog::child_whose_camera_is_gone"]);
+    child.args(["--ignored", "--exact", "service::child_whose_camera_is_gone"]);
     child.env("CERTISCOPE_TEST_CONFIG", line.configure()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = manager.watch(&mut child, WATCHDOG).spawn().unwrap();
     stays_alive(&manager, "source lost (camera: /dev/video9: no such device); broker connected");
