@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::broker::{Broker, PASSWORD, USER};
 use crate::support::subscriber::{Subscriber, key};
-use crate::support::{say, wait_until};
+use crate::support::{skip, wait_until};
 
 /// A station in a temporary folder.
 struct Line {
@@ -153,7 +153,7 @@ fn every_file_gives_exactly_one_verdict() {
 #[test]
 fn real_photographs_are_inspected() {
     let Some(data) = std::env::var_os("CERTISCOPE_SHARED_DATA") else {
-        say("!!! SKIPPED: no photographs: CERTISCOPE_SHARED_DATA is not set");
+        skip("photographs", "CERTISCOPE_SHARED_DATA is not set");
         return;
     };
     let line = Line { folder: tempfile::tempdir().unwrap() };

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::bundles::{contents, demo_line};
 use crate::support::program::{certiscope, run};
-use crate::support::say;
+use crate::support::{say, skip};
 
 /// At most this, on systemd's scale from 0 (locked in) to 10 (exposed), in tenths.
 const EXPOSURE: &str = "--threshold=15";
@@ -55,7 +55,7 @@ impl Units {
                 .env("SYSTEMD_PAGER", "cat")
                 .env("SYSTEMD_LOG_LEVEL", "warning")
                 .output()
-                .map_err(|error| say(&format!("!!! SKIPPED: systemd-analyze: {error}")))
+                .map_err(|error| skip("systemd-analyze", &error.to_string()))
                 .ok()?;
             let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
             Some((output.status.success(), text))

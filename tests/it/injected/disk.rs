@@ -12,7 +12,7 @@ use crate::support::line::{Line, report};
 use crate::support::metrics::{get, metric};
 use crate::support::noise::part;
 use crate::support::program::{certiscope, run};
-use crate::support::wait_until;
+use crate::support::{skip, wait_until};
 
 /// A small disk mounted on a folder.
 struct Disk {
@@ -24,10 +24,7 @@ impl Disk {
     fn mount(on: &Path, arguments: &[&str]) -> Option<Self> {
         let mounted = Command::new("mount").args(arguments).arg(on).output().expect("mount is installed");
         if !mounted.status.success() {
-            report(
-                "!!! SKIPPED",
-                &format!("no right to mount: {}", String::from_utf8_lossy(&mounted.stderr).trim()),
-            );
+            skip("mount", String::from_utf8_lossy(&mounted.stderr).trim());
             return None;
         }
         Some(Self { on: on.to_owned() })

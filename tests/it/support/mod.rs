@@ -39,3 +39,16 @@ pub(crate) fn wait_within(limit: Duration, what: &str, mut state: impl FnMut() -
 pub(crate) fn say(line: &str) {
     std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
+
+/// Leaves the rest of a test out, loudly, because this machine lacks `thing`. Under `CERTISCOPE_REQUIRE_ALL=1`, as in CI,
+/// it fails the test instead, unless `CERTISCOPE_CANNOT` (names with spaces between) says that this machine cannot.
+pub(crate) fn skip(thing: &str, why: &str) {
+    let required = std::env::var("CERTISCOPE_REQUIRE_ALL").is_ok_and(|all| all == "1");
+    let cannot = std::env::var("CERTISCOPE_CANNOT").unwrap_or_default();
+    let line = format!("!!! SKIPPED for want of {thing}: {why}");
+    assert!(
+        !required || cannot.split_whitespace().any(|name| name == thing),
+        "{line}; CERTISCOPE_REQUIRE_ALL=1 makes that a failure: provide it, or set CERTISCOPE_CANNOT={thing}"
+    );
+    say(&line);
+}
