@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::bundles::{contents, demo_line};
 use crate::support::program::{certiscope, run};
+use crate::support::station_config::StationConfig;
 use crate::support::{say, skip};
 
 /// At most this, on systemd's scale from 0 (locked in) to 10 (exposed), in tenths.
@@ -136,27 +137,14 @@ fn the_example_is_a_whole_configuration_for_the_service() {
 fn a_password_comes_from_systemd_under_the_name_of_its_file() {
     let folder = TempDir::new().unwrap();
     let credentials = TempDir::new().unwrap();
-    let config = folder.path().join("station.toml");
-    let text = format!(
-        r#"
-[store]
-folder = "state"
-[broker]
-host = "127.0.0.1"
-port = 1
-username = "station1"
-password_file = "credentials/broker"
-[[station]]
-name = "station1"
-bundle = "{}"
-[station.source]
-kind = "simulator"
-[station.smoothing]
-target_radius = 0.024
-"#,
-        demo_line().display()
-    );
-    std::fs::write(&config, text).unwrap();
+    let usual = StationConfig::new(&demo_line(), 1, "kind = \"simulator\"");
+    let password = "username = \"station1\"\npassword_file = \"credentials/broker\"";
+    let config = StationConfig {
+        broker: format!("{}\n{password}", usual.broker),
+        smoothing: "target_radius = 0.024".to_owned(),
+        ..usual
+    };
+    let config = config.write(folder.path());
     let check = |credentials: &Path| {
         run(certiscope("check").arg("--config").arg(&config).env("CREDENTIALS_DIRECTORY", credentials))
     };

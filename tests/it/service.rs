@@ -1,6 +1,5 @@
 //! The station as a service: what a service manager hears, and when it hears nothing any more.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,14 +37,6 @@ fn manager(line: &Line) -> ServiceManager {
     })
 }
 
-/// A line whose station answers `/metrics`, and the port.
-fn line_with_metrics() -> (Line, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut line = Line::new();
-    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
-    (line, port)
-}
-
 /// How often each stage's loop has gone round.
 fn turns(port: u16) -> [f64; 6] {
     let answer = get(port, "/metrics");
@@ -74,7 +65,8 @@ fn stays_alive(manager: &ServiceManager, port: u16, words: &str) {
 
 #[test]
 fn a_station_that_waits_for_triggers_is_ready_and_stays_alive() {
-    let (mut line, port) = line_with_metrics();
+    let mut line = Line::new();
+    let port = line.serve_metrics();
     line.source = "trigger = \"triggered\"".to_owned();
     let manager = manager(&line);
     let agent = line.spawn(manager.watch(&mut program(), WATCHDOG));
@@ -94,7 +86,8 @@ fn a_station_that_waits_for_triggers_is_ready_and_stays_alive() {
 
 #[test]
 fn a_station_without_a_broker_is_ready_and_stays_alive() {
-    let (mut line, port) = line_with_metrics();
+    let mut line = Line::new();
+    let port = line.serve_metrics();
     line.broker = Broker::absent();
     let manager = manager(&line);
     let agent = line.spawn(manager.watch(&mut program(), WATCHDOG));
@@ -117,7 +110,8 @@ fn child_whose_camera_is_gone() {
 
 #[test]
 fn a_station_whose_camera_is_gone_is_ready_and_stays_alive() {
-    let (line, port) = line_with_metrics();
+    let mut line = Line::new();
+    let port = line.serve_metrics();
     let manager = manager(&line);
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--ignored", "--exact", "service::child_whose_camera_is_gone"]);

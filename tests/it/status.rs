@@ -14,9 +14,8 @@ use crate::support::wait_until;
 
 #[test]
 fn status_and_metrics_say_the_same() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut line = Line::new();
-    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let port = line.serve_metrics();
     let agent = line.start();
     let status = line.wait_status("some verdicts", |status| status["verdicts"]["normal"].as_u64() > Some(5));
     let schema: Value = serde_json::from_str(STATUS_SCHEMA).unwrap();
@@ -71,9 +70,8 @@ fn status_and_metrics_say_the_same() {
 
 #[test]
 fn how_long_verdicts_took_to_the_broker_is_told_as_their_readers_saw_it() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut line = Line::new();
-    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let port = line.serve_metrics();
     let agent = line.start();
     let told = |status: &Value| status["delivery"]["verdicts"].as_u64().is_some_and(|verdicts| verdicts > 20);
     let delivery = line.wait_status("how long verdicts took", told)["delivery"].clone();

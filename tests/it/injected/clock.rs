@@ -1,6 +1,5 @@
 //! A wall clock that steps forth and back under the running agent (libfaketime stands between it and the system).
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,9 +11,8 @@ const RETENTION_TURNS: &str = r#"certiscope_stage_turns_total{station="station1"
 
 #[test]
 fn a_clock_that_steps_changes_no_verdict_and_deletes_nothing() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut line = Line::new();
-    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let port = line.serve_metrics();
     line.evidence = "keep = \"all\"\nmin_free_mb = 0\ndays = 1".to_owned();
     let shown = line.path().join("clock");
     std::fs::write(&shown, "+0").unwrap();

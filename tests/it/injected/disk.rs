@@ -1,6 +1,5 @@
 //! Disks that are full, refuse, or hold a log that is not sound. On disks of their own, which needs root.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -188,9 +187,8 @@ fn a_disk_that_refuses_for_a_while_delays_verdicts() {
 
 #[test]
 fn a_disk_that_hangs_is_a_state_with_a_name() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut line = Line::new();
-    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let port = line.serve_metrics();
     let Some(disk) = Disk::ext4(&line.state, &line.path().join("image")) else { return };
     let agent = line.start();
     let freeze = Frozen::new(&disk.on);

@@ -16,7 +16,9 @@ use tempfile::TempDir;
 
 use super::witnesses::{self, Findings};
 use crate::support::broker::Broker;
+use crate::support::bundles::demo_line;
 use crate::support::proxy::{Mode, Proxy};
+use crate::support::station_config::StationConfig;
 use crate::support::subscriber::Subscriber;
 use crate::support::{wait_until, wait_within};
 
@@ -223,35 +225,19 @@ fn configure(folder: &Path, protocol: &str, port: u16) {
     for n in 0..40 {
         std::fs::write(folder.join(format!("pictures/test/good/empty-{n}.png")), []).unwrap();
     }
-    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/demo-line");
-    let text = format!(
-        r#"
-        [store]
-        folder = "state"
-        [broker]
-        host = "127.0.0.1"
-        port = {port}
-        protocol = "{protocol}"
-        keep_alive_secs = 5
-        backlog_per_second = 1000
-        [[station]]
-        name = "storm"
-        bundle = {bundle:?}
-        [station.source]
-        kind = "folder"
-        path = "pictures/test/good"
-        repeat = true
-        frames_per_second = 60.0
-        [station.smoothing]
-        alpha = 0.1
-        target_radius = 0.0
-        max_draws = 8
-        batch = 8
-        [station.model]
-        threads = 1
-        "#
-    );
-    std::fs::write(folder.join("station.toml"), text).unwrap();
+    let source = "kind = \"folder\"\npath = \"pictures/test/good\"\nrepeat = true\nframes_per_second = 60.0";
+    let usual = StationConfig::new(&demo_line(), port, source);
+    let config = StationConfig {
+        broker: format!(
+            "{}\nprotocol = {protocol:?}\nkeep_alive_secs = 5\nbacklog_per_second = 1000",
+            usual.broker
+        ),
+        name: "storm".to_owned(),
+        smoothing: "alpha = 0.1\ntarget_radius = 0.0\nmax_draws = 8\nbatch = 8".to_owned(),
+        model: "threads = 1".to_owned(),
+        ..usual
+    };
+    config.write(folder);
 }
 
 /// Beside the agent, as a person with `sqlite3`.

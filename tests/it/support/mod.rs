@@ -13,6 +13,7 @@ pub(crate) mod proxy;
 pub(crate) mod scripted;
 pub(crate) mod service_manager;
 pub(crate) mod station;
+pub(crate) mod station_config;
 pub(crate) mod subscriber;
 
 use std::io::Write;
