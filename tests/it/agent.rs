@@ -69,7 +69,7 @@ impl FolderStation {
         self.database().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }
 
-    /// Rows so far, while another process still makes the table.
+    /// Rows so far; 0 while the agent has not made the table yet.
     fn count_or_zero(&self, table: &str) -> i64 {
         if !self.path("state/certiscope.db").is_file() {
             return 0;
@@ -82,7 +82,7 @@ impl FolderStation {
 const FOLDER: &str = "kind = \"folder\"\npath = \"pictures/test\"";
 const BELT: &str = "kind = \"simulator\"\nframes_per_second = 50.0\nwidth_px = 96\nheight_px = 96";
 
-/// What a program that ended by itself said, and how it ended.
+/// Waits for the end of a program: its exit code, and what it wrote to stdout and stderr.
 fn end(mut child: Child) -> (Option<i32>, String, String) {
     let read = |pipe: Option<&mut dyn Read>| {
         let mut text = String::new();
@@ -100,7 +100,7 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
-/// Pictures, broken ones among them: each file gives one verdict, heard once, committed, explained.
+/// Pictures, some of them broken: each file gives one verdict, which is committed, and heard once.
 #[test]
 fn every_file_gives_exactly_one_verdict() {
     let station = FolderStation::with_pictures(2);
@@ -182,8 +182,8 @@ fn real_photographs_are_inspected() {
     }
 }
 
-/// What a technician finds: for every part that is not normal the bytes as captured, the input, a heat map;
-/// and a row with seed and scores.
+/// For every part that is not normal a technician finds the bytes as captured, the input and a heat map, and in the
+/// inspection log the seed and the scores.
 #[test]
 fn flagged_parts_keep_their_evidence() {
     let station = FolderStation::with_pictures(1);
@@ -222,7 +222,7 @@ fn flagged_parts_keep_their_evidence() {
     assert!(flagged >= 1, "the empty file at the least");
 }
 
-/// The broker is not there at first: inspection goes on, and what was said meanwhile comes later, so marked.
+/// The broker is not there at first: inspection goes on, and the verdicts of that time come later, marked as historical.
 #[test]
 fn inspection_goes_on_without_a_broker() {
     let station = FolderStation::with_pictures(1);
@@ -234,7 +234,7 @@ fn inspection_goes_on_without_a_broker() {
     });
     broker.come_up();
     let subscriber = Subscriber::at(broker.port);
-    subscriber.wait_heard("verdict", "a verdict from before comes, so marked", |heard| {
+    subscriber.wait_heard("verdict", "a verdict from before comes, marked as historical", |heard| {
         heard.message["historical"] == true
     });
     subscriber
@@ -247,7 +247,7 @@ fn inspection_goes_on_without_a_broker() {
     assert_eq!(station.count("outbox"), 0);
 }
 
-/// A broker that lets nobody in stops no inspection either; the rows wait in the outbox.
+/// A broker that refuses the agent does not stop inspection either; the rows wait in the outbox.
 #[test]
 fn a_broker_that_refuses_stops_nothing() {
     let station = FolderStation::with_pictures(1);
@@ -270,7 +270,7 @@ fn a_broker_that_refuses_stops_nothing() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let station = FolderStation::with_pictures(1);
-    // Nobody answers there, so an ordered stop takes as long as it waits for the broker to appear.
+    // There is no broker: an ordered stop waits for one, so that there is time for the second signal.
     let config = station.configure(&format!("port = {}", Broker::absent().port), BELT);
     let mut agent = station.run(&config);
     wait_until("the agent inspects", || station.count_or_zero("inspection") >= 1);
@@ -281,5 +281,5 @@ fn a_second_signal_ends_at_once() {
     let committed = station.count("inspection");
     let highest: i64 =
         station.database().query_row("SELECT max(seq) FROM inspection", [], |row| row.get(0)).unwrap();
-    assert_eq!(committed, highest, "whatever was committed is whole");
+    assert_eq!(committed, highest, "the committed rows have no gap");
 }

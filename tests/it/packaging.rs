@@ -20,7 +20,7 @@ fn shipped(file: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
-/// The units in a folder of their own, with the program where this build has it.
+/// A copy of the units that starts the program of this build.
 struct Units {
     folder: TempDir,
 }
@@ -46,8 +46,7 @@ impl Units {
         }
     }
 
-    /// What systemd-analyze says of each unit, and whether it succeeded. `None` where there is no systemd: then the
-    /// test says so and ends.
+    /// What systemd-analyze says of each unit, and whether it succeeded. `None` without systemd: the test is skipped.
     fn analyze(&self, arguments: &[&str]) -> Option<Vec<(bool, String)>> {
         let analyze = |unit: &str| {
             let output = Command::new("systemd-analyze")
@@ -64,7 +63,7 @@ impl Units {
         ["certiscope.service", "certiscope@line1.service"].into_iter().map(analyze).collect()
     }
 
-    /// systemd-analyze succeeds for a misspelt key too: whatever it says is wrong.
+    /// systemd-analyze succeeds even if it warns, for instance of a misspelt key: any output is a failure.
     fn verify(&self) -> Option<Vec<(bool, String)>> {
         // The man page is not installed where tests run.
         self.analyze(&["verify", "--man=no"])
@@ -72,7 +71,7 @@ impl Units {
 }
 
 #[test]
-fn systemd_has_nothing_to_say_against_the_units() {
+fn systemd_accepts_the_units_without_a_warning() {
     let units = Units::new();
     let Some(said) = units.verify() else { return };
     assert_eq!(said, [(true, String::new()), (true, String::new())]);
@@ -85,7 +84,7 @@ fn systemd_has_nothing_to_say_against_the_units() {
 }
 
 #[test]
-fn the_service_is_locked_in() {
+fn the_service_is_hardened() {
     let Some(said) = Units::new().analyze(&["security", "--offline=true", "--no-pager", EXPOSURE]) else {
         return;
     };
@@ -96,7 +95,7 @@ fn the_service_is_locked_in() {
     }
 }
 
-/// The directives of a unit, its comments and names aside.
+/// The directives of a unit, without comments and instance names.
 fn directives(unit: &str) -> Vec<String> {
     let lines = unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| line.replace(" %i", "").replace("%i", "station")).collect()
@@ -107,7 +106,7 @@ fn the_template_is_the_service_under_another_name() {
     let [service, template] =
         ["systemd/certiscope.service", "systemd/certiscope@.service"].map(|file| directives(&shipped(file)));
     assert_eq!(service, template);
-    // Both kinds of stations keep apart what they write.
+    // A station of the template and the single service write to different folders.
     assert!(service.contains(&"StateDirectory=certiscope/station".to_owned()), "{service:?}");
 }
 
@@ -119,7 +118,7 @@ fn the_example_is_a_whole_configuration_for_the_service() {
     assert_eq!(config.state_folder, Path::new("/var/lib/certiscope/station"));
     assert!(config.station.call_limit.as_secs() < 60, "the watchdog would come first");
 
-    // What it offers in comments is right, too.
+    // The keys that it shows in comments are right, too.
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("credentials")).unwrap();
     std::fs::write(folder.path().join("credentials/broker"), "secret").unwrap();
@@ -154,7 +153,7 @@ fn a_password_comes_from_systemd_under_the_name_of_its_file() {
     std::fs::write(credentials.path().join("credentials_broker"), "secret\n").unwrap();
     let loaded = check(credentials.path());
     assert_eq!(loaded.code, 75, "only the broker is not there: {}", loaded.stdout);
-    // Without systemd the file itself, as a person reads it who may.
+    // Without systemd the file is read.
     std::fs::create_dir(file.parent().unwrap()).unwrap();
     std::fs::write(&file, "secret\n").unwrap();
     let read = run(certiscope("check").arg("--config").arg(&config).env_remove("CREDENTIALS_DIRECTORY"));

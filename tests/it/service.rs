@@ -1,4 +1,4 @@
-//! The station as a service: what a service manager hears, and when it hears nothing any more.
+//! The station as a systemd service: what it reports to the service manager, and when the watchdog is no longer fed.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,7 +27,7 @@ fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_certiscope"))
 }
 
-/// A manager of this line's station, which must have begun its log when it says that it is ready.
+/// A service manager of this line's station. When the station says that it is ready, its log must have begun.
 fn manager(line: &Line) -> ServiceManager {
     let log = line.state.join("certiscope.db");
     ServiceManager::new(line.path(), move || {
@@ -45,8 +45,8 @@ fn turns(port: u16) -> [f64; 6] {
     })
 }
 
-/// Nothing to do is no reason to restart anything: the signs of life come, and the loop of every stage goes on, which
-/// shows in seconds what the watchdog would see after many more.
+/// A station that only waits is not restarted: it feeds the watchdog, and the loop of every stage goes on. The loops are
+/// looked at because a stage that stopped would show at the watchdog only after `SLOW`.
 fn stays_alive(manager: &ServiceManager, port: u16, words: &str) {
     let ready = manager.wait_ready();
     manager.wait(words, |said| said.starts_with("STATUS=") && said.contains(words));
@@ -79,7 +79,7 @@ fn a_station_that_waits_for_triggers_is_ready_and_stays_alive() {
     let stopping = manager.wait("it stops", |said| said == "STOPPING=1");
     assert!(
         manager.heard("WATCHDOG=1").into_iter().all(|sign| sign < stopping),
-        "the stop has limits of its own"
+        "fed after the stop was asked for"
     );
     assert_eq!(manager.heard("STOPPING=1").len(), 1);
 }
@@ -96,7 +96,7 @@ fn a_station_without_a_broker_is_ready_and_stays_alive() {
     agent.stop();
 }
 
-/// A station whose camera is gone, in a process of its own: run by the test below.
+/// A station whose camera is gone. The test below runs it as another process.
 #[test]
 #[ignore = "runs until it is killed"]
 fn child_whose_camera_is_gone() {
@@ -144,7 +144,7 @@ fn a_model_call_that_hangs_ends_the_signs_of_life() {
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("model: a call has not returned for 3 s"), "{said}");
     let last = manager.heard("WATCHDOG=1").pop().unwrap();
-    assert!(last >= hung, "a call that is merely slow ends nothing");
+    assert!(last >= hung, "a call within its limit ends the feeding");
     assert!(last < manager.wait("it stops", |said| said == "STOPPING=1"));
     report("model call hangs", &format!("last sign of life {:.1?} after it, limit 3 s", last - hung));
 }
@@ -162,12 +162,12 @@ fn a_commit_that_hangs_ends_the_signs_of_life_and_is_on_status() {
     command.env("LD_PRELOAD", &library).env("CERTISCOPE_TEST_HANG", &hang);
     let agent = line.start_as(manager.watch(&mut command, WATCHDOG));
 
-    // A disk that is slow has a name and ends nothing.
+    // A slow disk is reported, and the watchdog is still fed.
     let slow = Instant::now();
     std::fs::write(&hang, []).unwrap();
     let status = line.wait_status("the store is stuck", |status| status["store"]["state"] == "stuck");
     assert!(status["store"]["reason"].as_str().unwrap().contains("a write has not returned"), "{status}");
-    manager.wait("the sentence says it", |said| said.starts_with("STATUS=source ok; store stuck ("));
+    manager.wait("the status line says it", |said| said.starts_with("STATUS=source ok; store stuck ("));
     std::fs::remove_file(&hang).unwrap();
     line.wait_verdict("a verdict comes again", |verdict| verdict["verdict"] == "normal");
     let (took, silence) = (slow.elapsed(), manager.longest_silence(slow));
@@ -186,7 +186,7 @@ fn a_commit_that_hangs_ends_the_signs_of_life_and_is_on_status() {
     assert_eq!(manager.heard("WATCHDOG=1").into_iter().filter(|sign| *sign > hung + seen).count(), 0);
     assert!(!agent.said().contains("stage publish has stood still"), "{}", agent.said());
     std::fs::remove_file(&hang).unwrap();
-    wait_until("it turns again", || agent.said().contains("watchdog: stage record turns again"));
+    wait_until("the stage goes on", || agent.said().contains("watchdog: stage record turns again"));
     agent.stop();
     let committed = line.check_nothing_is_lost();
     report(

@@ -1,4 +1,4 @@
-//! What a station says of itself: `status` and metrics, against each other and against what happened.
+//! What a station reports: `status` and metrics agree with each other and with what happened.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -51,7 +51,7 @@ fn status_and_metrics_say_the_same() {
     }
     let turns =
         |answer: &str| metric(answer, r#"certiscope_stage_turns_total{station="station1",stage="capture"}"#);
-    wait_until("the stages turn", || turns(&get(port, "/metrics")) > turns(&answer));
+    wait_until("the loops of the stages go on", || turns(&get(port, "/metrics")) > turns(&answer));
     assert!(get(port, "/").starts_with("HTTP/1.1 404"));
     agent.stop();
     let stopped: Value = line.wait_status("stopped", |status| status["state"] == "stopped");
@@ -69,12 +69,13 @@ fn status_and_metrics_say_the_same() {
 }
 
 #[test]
-fn how_long_verdicts_took_to_the_broker_is_told_as_their_readers_saw_it() {
+fn delivery_times_agree_with_what_a_reader_measures() {
     let mut line = Line::new();
     let port = line.serve_metrics();
     let agent = line.start();
-    let told = |status: &Value| status["delivery"]["verdicts"].as_u64().is_some_and(|verdicts| verdicts > 20);
-    let delivery = line.wait_status("how long verdicts took", told)["delivery"].clone();
+    let known =
+        |status: &Value| status["delivery"]["verdicts"].as_u64().is_some_and(|verdicts| verdicts > 20);
+    let delivery = line.wait_status("how long verdicts took", known)["delivery"].clone();
     let answer = get(port, "/metrics");
     agent.stop();
 
@@ -89,7 +90,7 @@ fn how_long_verdicts_took_to_the_broker_is_told_as_their_readers_saw_it() {
     let (p50, p99) = (delivery["p50_ms"].as_f64().unwrap(), delivery["p99_ms"].as_f64().unwrap());
     let (least, longest) =
         (inspected.into_iter().fold(f64::MAX, f64::min), heard.into_iter().fold(0.0, f64::max));
-    // The broker may answer us a little after it has told the reader.
+    // The broker may acknowledge a verdict a little after it has passed it to the reader.
     assert!(least < p50 && p50 <= p99 && p99 < longest + 500.0, "{least} < {delivery} < {longest}");
     for (quantile, ms) in [("0.5", p50), ("0.99", p99)] {
         let name = format!("certiscope_delivery_seconds{{station=\"station1\",quantile=\"{quantile}\"}}");

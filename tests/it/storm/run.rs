@@ -1,4 +1,4 @@
-//! One run: what will happen, by the seed, and making it happen.
+//! One run: the seed decides what happens, and this carries it out.
 
 use std::fmt;
 use std::fs::File;
@@ -30,7 +30,7 @@ const CALM: Duration = Duration::from_secs(150);
 pub(super) enum Blow {
     KillAgent,
     KillBroker,
-    /// The same while the reader is away, so that the broker holds what it acknowledged and nobody has heard.
+    /// The same while the reader is away, so that the broker holds messages that it acknowledged and nobody has heard.
     KillLadenBroker,
     Cut,
     Stall,
@@ -80,7 +80,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Both protocols and both kinds of broker take turns; each blow falls at least once, in any order.
+    /// Seeds alternate between both protocols and both kinds of broker; each blow happens at least once, in any order.
     pub(super) fn new(seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut blows = Blow::ALL.to_vec();
@@ -113,7 +113,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Everything that is running.
+/// Everything that runs.
 struct Storm {
     agent: Agent,
     reader: Subscriber,
@@ -149,7 +149,7 @@ pub(super) fn run(plan: &Plan) -> Findings {
 }
 
 impl Storm {
-    /// Afterwards everything is up again and nothing holds it back.
+    /// Afterwards everything is up again.
     fn strike(&mut self, step: &Step) {
         match step.blow {
             Blow::KillAgent => {
@@ -181,8 +181,8 @@ impl Storm {
         self.proxy.set(Mode::Open);
     }
 
-    /// The agent may come back only after the reader has subscribed again: else nobody could hear what the broker
-    /// acknowledges first, which is no fault of the agent.
+    /// The agent may connect only after the reader has subscribed again. Else the broker could acknowledge messages that
+    /// nobody hears, and that would not be the agent's fault.
     fn kill_broker(&mut self, lasts: Duration) {
         let subscribed = self.reader.subscribed();
         self.broker.kill();
@@ -202,8 +202,8 @@ impl Storm {
             .unwrap()
     }
 
-    /// Nothing happens any more: what waited gets through and something new after it, so that the agent is seen to be
-    /// connected when it is stopped in order.
+    /// No more blows. What waited is delivered, and something new after it, so that the agent is certainly connected when
+    /// it is stopped.
     fn calm(&mut self) {
         let database = database(self.folder.path());
         let newest: i64 = database.query_row("SELECT max(id) FROM inspection", [], |row| row.get(0)).unwrap();
@@ -218,7 +218,7 @@ impl Storm {
     }
 }
 
-/// One picture and many files that are none: verdicts come as fast as the rate says.
+/// One picture and many empty files, which need no model: verdicts come as fast as the frames.
 fn configure(folder: &Path, protocol: &str, port: u16) {
     let settings = SimulatorSettings { width: 64, height: 64, ..SimulatorSettings::default() };
     simulate(&folder.join("pictures"), settings, 1, 1, &mut |_, _| {}).unwrap();
@@ -266,7 +266,7 @@ impl Agent {
     }
 
     fn assert_running(&mut self) {
-        assert_eq!(self.0.try_wait().unwrap(), None, "the agent ended by itself");
+        assert_eq!(self.0.try_wait().unwrap(), None, "the agent ended before it was killed");
     }
 
     fn kill(&mut self) {
@@ -291,7 +291,7 @@ impl Drop for Agent {
     }
 }
 
-/// A folder that stays where its run failed.
+/// The folder of a run, which is kept when the run fails.
 struct Kept {
     seed: u64,
     folder: Option<TempDir>,

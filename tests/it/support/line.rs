@@ -17,7 +17,7 @@ use super::station_config::StationConfig;
 use super::subscriber::{Key, Subscriber, key};
 use super::{say, wait_until};
 
-/// A station on the faulty bundle: it looks again and again at one picture, which the test exchanges at will.
+/// A station with the faulty bundle. It inspects one picture again and again; the test may exchange the picture.
 pub(crate) struct Line {
     folder: TempDir,
     pub(crate) broker: Broker,

@@ -1,4 +1,4 @@
-//! Shared by the integration tests: finding things, waiting on state.
+//! Shared by the integration tests: brokers, stations, bundles and pictures to test with, and waiting for a state.
 
 pub(crate) mod broker;
 pub(crate) mod bundles;
@@ -19,10 +19,10 @@ pub(crate) mod subscriber;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Far beyond what any state below needs, also on a busy machine.
+/// Far longer than any state takes to come, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `state` holds; a state that never comes fails the test by its name.
+/// Waits until `state` holds. The test fails with `what` when it does not in time.
 pub(crate) fn wait_until(what: &str, state: impl FnMut() -> bool) {
     wait_within(PATIENCE, what, state);
 }
@@ -31,12 +31,12 @@ pub(crate) fn wait_until(what: &str, state: impl FnMut() -> bool) {
 pub(crate) fn wait_within(limit: Duration, what: &str, mut state: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !state() {
-        assert!(Instant::now() < deadline, "waited {limit:?} in vain until {what}");
+        assert!(Instant::now() < deadline, "after {limit:?} it is still not true that {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A line to the terminal: the test runner keeps what `println` says to itself.
+/// Writes a line to the terminal, which the test runner does for `println` only when a test fails.
 pub(crate) fn say(line: &str) {
     std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
