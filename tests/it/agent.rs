@@ -10,21 +10,22 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::broker::{Broker, PASSWORD, USER};
+use crate::support::station_config::StationConfig;
 use crate::support::subscriber::{Subscriber, key};
-use crate::support::{say, wait_until};
+use crate::support::{skip, wait_until};
 
-/// A station in a temporary folder.
-struct Line {
+/// A station in a temporary folder, with the pictures that it inspects.
+struct FolderStation {
     folder: tempfile::TempDir,
 }
 
-impl Line {
+impl FolderStation {
     /// With pictures of simulated parts: `per_kind` good ones and as many of each kind of defect.
     fn with_pictures(per_kind: u64) -> Self {
-        let line = Self { folder: tempfile::tempdir().unwrap() };
+        let station = Self { folder: tempfile::tempdir().unwrap() };
         let settings = SimulatorSettings { width: 96, height: 96, ..SimulatorSettings::default() };
-        simulate(&line.path("pictures"), settings, 1, per_kind, &mut |_, _| {}).unwrap();
-        line
+        simulate(&station.path("pictures"), settings, 1, per_kind, &mut |_, _| {}).unwrap();
+        station
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -38,31 +39,15 @@ impl Line {
 
     fn configure_with(&self, bundle: &str, broker: &str, source: &str) -> PathBuf {
         let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles").join(bundle);
-        let text = format!(
-            r#"
-            [store]
-            folder = "state"
-            [evidence]
-            keep = "flagged"
-            [broker]
-            host = "127.0.0.1"
-            {broker}
-            [topics]
-            line = "test"
-            [[station]]
-            name = "station1"
-            bundle = {bundle:?}
-            recipe = "flange"
-            [station.source]
-            {source}
-            [station.smoothing]
-            target_radius = 0.01
-            max_draws = 48
-            "#
-        );
-        let file = self.path("station.toml");
-        std::fs::write(&file, text).unwrap();
-        file
+        let config = StationConfig {
+            evidence: "keep = \"flagged\"".to_owned(),
+            broker: broker.to_owned(),
+            sections: "[topics]\nline = \"test\"".to_owned(),
+            station: "recipe = \"flange\"".to_owned(),
+            smoothing: "target_radius = 0.01\nmax_draws = 48".to_owned(),
+            ..StationConfig::new(&bundle, 0, source)
+        };
+        config.write(self.folder.path())
     }
 
     fn run(&self, config: &Path) -> Child {
@@ -83,12 +68,21 @@ impl Line {
     fn count(&self, table: &str) -> i64 {
         self.database().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }
+
+    /// Rows so far; 0 while the agent has not made the table yet.
+    fn count_or_zero(&self, table: &str) -> i64 {
+        if !self.path("state/certiscope.db").is_file() {
+            return 0;
+        }
+        let database = self.database();
+        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap_or(0)
+    }
 }
 
 const FOLDER: &str = "kind = \"folder\"\npath = \"pictures/test\"";
 const BELT: &str = "kind = \"simulator\"\nframes_per_second = 50.0\nwidth_px = 96\nheight_px = 96";
 
-/// What a program that ended by itself said, and how it ended.
+/// Waits for the end of a program: its exit code, and what it wrote to stdout and stderr.
 fn end(mut child: Child) -> (Option<i32>, String, String) {
     let read = |pipe: Option<&mut dyn Read>| {
         let mut text = String::new();
@@ -106,20 +100,20 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
-/// Pictures, broken ones among them: each file gives one verdict, heard once, committed, explained.
+/// Pictures, some of them broken: each file gives one verdict, which is committed, and heard once.
 #[test]
 fn every_file_gives_exactly_one_verdict() {
-    let line = Line::with_pictures(2);
-    let whole = std::fs::read(line.path("pictures/test/good/0000.png")).unwrap();
+    let station = FolderStation::with_pictures(2);
+    let whole = std::fs::read(station.path("pictures/test/good/0000.png")).unwrap();
     for (name, bytes) in
         [("empty.png", &[][..]), ("cut.png", &whole[..whole.len() / 3]), ("text.png", b"no picture")]
     {
-        std::fs::write(line.path("pictures/test/good").join(name), bytes).unwrap();
+        std::fs::write(station.path("pictures/test/good").join(name), bytes).unwrap();
     }
     let broker = Broker::start();
     let subscriber = Subscriber::at(broker.port);
-    let config = line.configure(&format!("port = {}", broker.port), FOLDER);
-    let (code, out, err) = end(line.run(&config));
+    let config = station.configure(&format!("port = {}", broker.port), FOLDER);
+    let (code, out, err) = end(station.run(&config));
     assert_eq!(code, Some(0), "{out}{err}");
 
     let files = 2 * 7 + 3;
@@ -131,7 +125,7 @@ fn every_file_gives_exactly_one_verdict() {
     let boot = verdicts[0]["boot_id"].clone();
     let expected: Vec<_> = (1..=files as u64).map(|seq| (boot.as_str().unwrap().to_owned(), seq)).collect();
     assert_eq!(verdicts.iter().map(key).collect::<Vec<_>>(), expected, "in order, without a gap");
-    assert_eq!((line.count("inspection"), line.count("outbox")), (files as i64, 0));
+    assert_eq!((station.count("inspection"), station.count("outbox")), (files as i64, 0));
 
     for verdict in &verdicts {
         let part = verdict["part_id"].as_str().unwrap();
@@ -153,26 +147,26 @@ fn every_file_gives_exactly_one_verdict() {
 #[test]
 fn real_photographs_are_inspected() {
     let Some(data) = std::env::var_os("CERTISCOPE_SHARED_DATA") else {
-        say("!!! SKIPPED: no photographs: CERTISCOPE_SHARED_DATA is not set");
+        skip("photographs", "CERTISCOPE_SHARED_DATA is not set");
         return;
     };
-    let line = Line { folder: tempfile::tempdir().unwrap() };
+    let station = FolderStation { folder: tempfile::tempdir().unwrap() };
     let kinds = ["good", "blowhole", "break", "crack", "fray", "uneven"];
     for kind in kinds {
         let folder = Path::new(&data).join("magnetic-tile/test").join(kind);
         let mut files: Vec<PathBuf> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        std::fs::create_dir_all(line.path("pictures/test").join(kind)).unwrap();
+        std::fs::create_dir_all(station.path("pictures/test").join(kind)).unwrap();
         for file in &files[..2] {
-            std::fs::copy(file, line.path("pictures/test").join(kind).join(file.file_name().unwrap()))
+            std::fs::copy(file, station.path("pictures/test").join(kind).join(file.file_name().unwrap()))
                 .unwrap();
         }
     }
     let broker = Broker::start();
     let subscriber = Subscriber::at(broker.port);
-    let config = line.configure_with("magnetic-tile", &format!("port = {}", broker.port), FOLDER);
-    let (code, out, err) = end(line.run(&config));
+    let config = station.configure_with("magnetic-tile", &format!("port = {}", broker.port), FOLDER);
+    let (code, out, err) = end(station.run(&config));
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(subscriber.verdicts().values().all(|&times| times == 1));
     let verdicts: Vec<Value> = subscriber.heard("verdict").into_iter().map(|heard| heard.message).collect();
@@ -188,18 +182,18 @@ fn real_photographs_are_inspected() {
     }
 }
 
-/// What a technician finds: for every part that is not normal the bytes as captured, the input, a heat map;
-/// and a row with seed and scores.
+/// For every part that is not normal a technician finds the bytes as captured, the input and a heat map, and in the
+/// inspection log the seed and the scores.
 #[test]
 fn flagged_parts_keep_their_evidence() {
-    let line = Line::with_pictures(1);
-    std::fs::write(line.path("pictures/test/good/empty.png"), []).unwrap();
+    let station = FolderStation::with_pictures(1);
+    std::fs::write(station.path("pictures/test/good/empty.png"), []).unwrap();
     let broker = Broker::start();
-    let config = line.configure(&format!("port = {}", broker.port), FOLDER);
-    let (code, out, err) = end(line.run(&config));
+    let config = station.configure(&format!("port = {}", broker.port), FOLDER);
+    let (code, out, err) = end(station.run(&config));
     assert_eq!(code, Some(0), "{out}{err}");
 
-    let database = line.database();
+    let database = station.database();
     let mut rows = database
         .prepare("SELECT verdict, part_id, evidence, length(seed), draws, length(scores) FROM inspection")
         .unwrap();
@@ -214,8 +208,8 @@ fn flagged_parts_keep_their_evidence() {
         assert_eq!(bytes, 4 * draws.unwrap_or(0), "one f32 for each draw");
         let Some(evidence) = evidence else { continue };
         flagged += 1;
-        let folder = line.path("state/evidence/station1").join(evidence);
-        let captured = std::fs::read(line.path("pictures/test").join(&part)).unwrap();
+        let folder = station.path("state/evidence/station1").join(evidence);
+        let captured = std::fs::read(station.path("pictures/test").join(&part)).unwrap();
         let kept = ["frame.png", "frame.bin"].iter().find_map(|name| std::fs::read(folder.join(name)).ok());
         assert_eq!(kept.unwrap(), captured, "{part}: the bytes as captured");
         let read_picture = !part.ends_with("empty.png");
@@ -228,19 +222,19 @@ fn flagged_parts_keep_their_evidence() {
     assert!(flagged >= 1, "the empty file at the least");
 }
 
-/// The broker is not there at first: inspection goes on, and what was said meanwhile comes later, so marked.
+/// The broker is not there at first: inspection goes on, and the verdicts of that time come later, marked as historical.
 #[test]
 fn inspection_goes_on_without_a_broker() {
-    let line = Line::with_pictures(1);
+    let station = FolderStation::with_pictures(1);
     let mut broker = Broker::absent();
-    let config = line.configure(&format!("port = {}", broker.port), BELT);
-    let agent = line.run(&config);
+    let config = station.configure(&format!("port = {}", broker.port), BELT);
+    let agent = station.run(&config);
     wait_until("the agent inspects without a broker", || {
-        line.path("state/certiscope.db").is_file() && line.count_or_zero("inspection") >= 5
+        station.path("state/certiscope.db").is_file() && station.count_or_zero("inspection") >= 5
     });
     broker.come_up();
     let subscriber = Subscriber::at(broker.port);
-    subscriber.wait_heard("verdict", "a verdict from before comes, so marked", |heard| {
+    subscriber.wait_heard("verdict", "a verdict from before comes, marked as historical", |heard| {
         heard.message["historical"] == true
     });
     subscriber
@@ -249,54 +243,50 @@ fn inspection_goes_on_without_a_broker() {
     let (code, out, err) = end(agent);
     assert_eq!(code, Some(0), "{out}{err}");
     // The broker has acknowledged the last one; the reader may hear it a moment later.
-    wait_until("every row is heard", || subscriber.verdicts().len() as i64 == line.count("inspection"));
-    assert_eq!(line.count("outbox"), 0);
+    wait_until("every row is heard", || subscriber.verdicts().len() as i64 == station.count("inspection"));
+    assert_eq!(station.count("outbox"), 0);
 }
 
-/// A broker that lets nobody in stops no inspection either; the rows wait in the outbox.
+/// A broker that refuses the agent does not stop inspection either; the rows wait in the outbox.
 #[test]
 fn a_broker_that_refuses_stops_nothing() {
-    let line = Line::with_pictures(1);
+    let station = FolderStation::with_pictures(1);
     let broker = Broker::with_password();
-    std::fs::write(line.path("password"), "wrong\n").unwrap();
+    std::fs::write(station.path("password"), "wrong\n").unwrap();
     let refused = format!("port = {}\nusername = \"{USER}\"\npassword_file = \"password\"", broker.port);
-    let (code, out, err) = end(line.run(&line.configure(&refused, FOLDER)));
+    let (code, out, err) = end(station.run(&station.configure(&refused, FOLDER)));
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(err.contains("refused"), "{err}");
-    assert_eq!((line.count("inspection"), line.count("outbox")), (7, 7));
+    assert_eq!((station.count("inspection"), station.count("outbox")), (7, 7));
 
     // The next start, with the right password, delivers what waited.
-    std::fs::write(line.path("password"), PASSWORD).unwrap();
-    let (code, out, err) = end(line.run(&line.configure(&refused, FOLDER)));
+    std::fs::write(station.path("password"), PASSWORD).unwrap();
+    let (code, out, err) = end(station.run(&station.configure(&refused, FOLDER)));
     assert_eq!(code, Some(0), "{out}{err}");
-    assert_eq!((line.count("inspection"), line.count("outbox")), (14, 0));
+    assert_eq!((station.count("inspection"), station.count("outbox")), (14, 0));
 }
 
 /// The first signal ends in order, the second at once.
 #[test]
 fn a_second_signal_ends_at_once() {
-    let line = Line::with_pictures(1);
-    // Nobody answers there, so an ordered stop takes as long as it waits for the broker to appear.
-    let config = line.configure(&format!("port = {}", Broker::absent().port), BELT);
-    let mut agent = line.run(&config);
-    wait_until("the agent inspects", || line.count_or_zero("inspection") >= 1);
+    let station = FolderStation::with_pictures(1);
+    // There is no broker: an ordered stop waits five seconds for one.
+    let config = station.configure(&format!("port = {}", Broker::absent().port), BELT);
+    let mut agent = station.run(&config);
+    wait_until("the agent inspects", || station.count_or_zero("inspection") >= 1);
     signal(&agent, "INT");
-    signal(&agent, "INT");
-    let code = agent.wait().unwrap().code();
-    assert!(matches!(code, Some(130 | 0)), "{code:?}");
-    let committed = line.count("inspection");
-    let highest: i64 =
-        line.database().query_row("SELECT max(seq) FROM inspection", [], |row| row.get(0)).unwrap();
-    assert_eq!(committed, highest, "whatever was committed is whole");
-}
-
-impl Line {
-    /// Rows so far, while another process still makes the table.
-    fn count_or_zero(&self, table: &str) -> i64 {
-        if !self.path("state/certiscope.db").is_file() {
-            return 0;
+    let mut ended = None;
+    wait_until("the agent ends", || {
+        // Again and again: one that comes before the first was taken counts for nothing.
+        ended = agent.try_wait().unwrap();
+        ended.is_some() || {
+            signal(&agent, "INT");
+            false
         }
-        let database = self.database();
-        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap_or(0)
-    }
+    });
+    assert_eq!(ended.and_then(|status| status.code()), Some(130), "an ordered stop would be 0");
+    let committed = station.count("inspection");
+    let highest: i64 =
+        station.database().query_row("SELECT max(seq) FROM inspection", [], |row| row.get(0)).unwrap();
+    assert_eq!(committed, highest, "the committed rows have no gap");
 }

@@ -1,4 +1,30 @@
 //! The one integration test crate, so that the libraries link once.
+//!
+//! A name here says what is tested; a test's name is a sentence that holds. Where does a new test go?
+//!
+//! | what it shows | where |
+//! |---|---|
+//! | how one function computes | not here: `mod tests` in its source file |
+//! | the statistics of the certificate | not here: `src/smoothing/soundness/`; the whole method: `method.rs` |
+//! | a picture becomes an input | `preprocess.rs` |
+//! | folders, the simulator, a camera in trouble, triggers | `capture.rs`, `simulator.rs`, `source.rs`, `trigger.rs` |
+//! | the model goes wrong, in this process | `faulty_model.rs` |
+//! | the inspection log, and a year of it | `store.rs`, `year.rs` |
+//! | what reaches the broker, with a real one | `delivery/` |
+//! | the whole agent as its users run it | `agent.rs` |
+//! | what the agent reports: `status`, metrics | `status.rs` |
+//! | what systemd hears, and the watchdog | `service.rs` |
+//! | a fault while the agent runs: disk, model, clock, process | `injected/` |
+//! | many faults at random, compared by witnesses | `storm/` |
+//! | bad pictures, bundles, libraries and settings | `bad_input/` |
+//! | a command: what it prints, writes and exits with | `commands/`; the long ones: `collect.rs`, `calibrate.rs`, `evaluate.rs`, `bench.rs` |
+//! | a stored verdict is found, read and computed again | `explain/` |
+//! | what a package brings: units, man pages | `packaging.rs` |
+//! | how source files may import each other | `layers/` |
+//! | cameras, systemd and power cuts on a kernel of their own | not here: `tests/vm/` |
+//!
+//! Shared by tests: `support/`. A test waits for a state (`support::wait_until`), not for a time. A test that cannot run
+//! on a machine ends with `support::skip`, which `CERTISCOPE_REQUIRE_ALL=1` turns into a failure.
 
 mod agent;
 mod bad_input;
@@ -13,7 +39,9 @@ mod evaluate;
 mod explain;
 mod faulty_model;
 mod injected;
+mod layers;
 mod method;
+mod packaging;
 mod preprocess;
 mod service;
 mod simulator;
@@ -23,5 +51,4 @@ mod store;
 mod storm;
 mod support;
 mod trigger;
-mod watchdog;
 mod year;

@@ -1,195 +1,198 @@
-//! What a package brings beside the program: unit files, an example configuration, man pages, completions.
-//!
-//! Leaves out whether the service runs under its hardening: tests/vm/ns/run, with a real systemd.
+//! The station as a systemd service: what it reports to the service manager, and when the watchdog is no longer fed.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use certiscope::agent::{self, Stop};
+use certiscope::capture::{Trouble, TroubleKind};
 use certiscope::config::Config;
-use tempfile::TempDir;
 
-use crate::support::bundles::{contents, demo_line};
-use crate::support::program::{certiscope, run};
-use crate::support::say;
+use crate::support::broker::Broker;
+use crate::support::faulty::Part;
+use crate::support::line::{Line, report};
+use crate::support::metrics::{get, metric};
+use crate::support::scripted::{Now, Script};
+use crate::support::service_manager::ServiceManager;
+use crate::support::{wait_until, wait_within};
 
-/// At most this, on systemd's scale from 0 (locked in) to 10 (exposed), in tenths.
-const EXPOSURE: &str = "--threshold=15";
+/// What the manager allows between two signs of life.
+const WATCHDOG: Duration = Duration::from_secs(2);
+/// Several of these.
+const LONG: Duration = Duration::from_secs(6);
+/// Less than a stage may take for one step without being taken for one that hangs.
+const SLOW: Duration = Duration::from_secs(15);
 
-fn shipped(file: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_certiscope"))
 }
 
-/// The units in a folder of their own, with the program where this build has it.
-struct Units {
-    folder: TempDir,
+/// A service manager of this line's station. When the station says that it is ready, its log must have begun.
+fn manager(line: &Line) -> ServiceManager {
+    let log = line.state.join("certiscope.db");
+    ServiceManager::new(line.path(), move || {
+        let boots = rusqlite::Connection::open(&log)
+            .and_then(|log| log.query_row("SELECT count(*) FROM boot", [], |row| row.get::<_, u32>(0)));
+        boots == Ok(1)
+    })
 }
 
-impl Units {
-    fn new() -> Self {
-        let units = Self { folder: TempDir::new().unwrap() };
-        let folder = units.folder.path();
-        for name in ["certiscope.service", "certiscope@.service"] {
-            let unit = shipped(&format!("systemd/{name}"));
-            assert!(unit.contains("ExecStart=/usr/bin/certiscope run"), "{unit}");
-            let unit = unit.replace("/usr/bin/certiscope", env!("CARGO_BIN_EXE_certiscope"));
-            std::fs::write(folder.join(name), unit).unwrap();
-            std::fs::create_dir(folder.join(format!("{name}.d"))).unwrap();
-        }
-        units
-    }
-
-    fn add_gpu(&self, directive: &str) {
-        for name in ["certiscope.service.d", "certiscope@.service.d"] {
-            let drop_in = shipped("systemd/gpu.conf") + directive;
-            std::fs::write(self.folder.path().join(name).join("gpu.conf"), drop_in).unwrap();
-        }
-    }
-
-    /// What systemd-analyze says of each unit, and whether it succeeded. `None` where there is no systemd: then the
-    /// test says so and ends.
-    fn analyze(&self, arguments: &[&str]) -> Option<Vec<(bool, String)>> {
-        let analyze = |unit: &str| {
-            let output = Command::new("systemd-analyze")
-                .args(arguments)
-                .arg(self.folder.path().join(unit))
-                .env("SYSTEMD_PAGER", "cat")
-                .env("SYSTEMD_LOG_LEVEL", "warning")
-                .output()
-                .map_err(|error| say(&format!("!!! SKIPPED: systemd-analyze: {error}")))
-                .ok()?;
-            let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-            Some((output.status.success(), text))
-        };
-        ["certiscope.service", "certiscope@line1.service"].into_iter().map(analyze).collect()
-    }
-
-    /// systemd-analyze succeeds for a misspelt key too: whatever it says is wrong.
-    fn verify(&self) -> Option<Vec<(bool, String)>> {
-        // The man page is not installed where tests run.
-        self.analyze(&["verify", "--man=no"])
-    }
+/// How often each stage's loop has gone round.
+fn turns(port: u16) -> [f64; 6] {
+    let answer = get(port, "/metrics");
+    ["capture", "inference", "record", "store", "publish", "retention"].map(|stage| {
+        metric(&answer, &format!(r#"certiscope_stage_turns_total{{station="station1",stage="{stage}"}}"#))
+    })
 }
 
-#[test]
-fn systemd_has_nothing_to_say_against_the_units() {
-    let units = Units::new();
-    let Some(said) = units.verify() else { return };
-    assert_eq!(said, [(true, String::new()), (true, String::new())]);
-    units.add_gpu("");
-    assert_eq!(units.verify().unwrap(), said, "with gpu.conf");
-    units.add_gpu("ProtectSystme=strict\n");
-    for (_, said) in units.verify().unwrap() {
-        assert!(said.contains("ProtectSystme"), "the check does not see a misspelt key: {said:?}");
-    }
-}
-
-#[test]
-fn the_service_is_locked_in() {
-    let Some(said) = Units::new().analyze(&["security", "--offline=true", "--no-pager", EXPOSURE]) else {
-        return;
-    };
-    for (within, said) in said {
-        let overall = said.lines().find(|line| line.contains("Overall exposure")).unwrap_or_default();
-        say(&format!("systemd-analyze security:{}", overall.trim_start_matches('→')));
-        assert!(within && !overall.is_empty(), "{said}");
-    }
-}
-
-/// The directives of a unit, its comments and names aside.
-fn directives(unit: &str) -> Vec<String> {
-    let lines = unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.replace(" %i", "").replace("%i", "station")).collect()
-}
-
-#[test]
-fn the_template_is_the_service_under_another_name() {
-    let [service, template] =
-        ["systemd/certiscope.service", "systemd/certiscope@.service"].map(|file| directives(&shipped(file)));
-    assert_eq!(service, template);
-    // Both kinds of stations keep apart what they write.
-    assert!(service.contains(&"StateDirectory=certiscope/station".to_owned()), "{service:?}");
-}
-
-#[test]
-fn the_example_is_a_whole_configuration_for_the_service() {
-    let text = shipped("packaging/example.toml");
-    let config =
-        Config::parse(&text, Path::new("/etc/certiscope/station.toml")).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(config.state_folder, Path::new("/var/lib/certiscope/station"));
-    assert!(config.station.call_limit.as_secs() < 60, "the watchdog would come first");
-
-    // What it offers in comments is right, too.
-    let folder = TempDir::new().unwrap();
-    std::fs::create_dir(folder.path().join("credentials")).unwrap();
-    std::fs::write(folder.path().join("credentials/broker"), "secret").unwrap();
-    let offered = |line: &str| line.starts_with('[') || line.contains(" = ");
-    let whole: Vec<&str> = text
-        .lines()
-        .map(|line| line.strip_prefix("# ").filter(|line| offered(line)).unwrap_or(line))
-        .collect();
-    assert!(whole.contains(&"[metrics]"), "{whole:?}");
-    let config = Config::parse(&whole.join("\n"), &folder.path().join("station.toml"));
-    assert!(config.unwrap_or_else(|e| panic!("{e}")).station.broker.credentials.is_some());
-}
-
-#[test]
-fn a_password_comes_from_systemd_under_the_name_of_its_file() {
-    let folder = TempDir::new().unwrap();
-    let credentials = TempDir::new().unwrap();
-    let config = folder.path().join("station.toml");
-    let text = format!(
-        r#"
-[store]
-folder = "state"
-[broker]
-host = "127.0.0.1"
-port = 1
-username = "station1"
-password_file = "credentials/broker"
-[[station]]
-name = "station1"
-bundle = "{}"
-[station.source]
-kind = "simulator"
-[station.smoothing]
-target_radius = 0.024
-"#,
-        demo_line().display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let check = |credentials: &Path| {
-        run(certiscope("check").arg("--config").arg(&config).env("CREDENTIALS_DIRECTORY", credentials))
-    };
-    let nowhere = check(credentials.path());
-    let file = folder.path().join("credentials/broker");
-    assert!(nowhere.stdout.contains(&format!("{}: cannot be read", file.display())), "{}", nowhere.stdout);
-    std::fs::write(credentials.path().join("credentials_broker"), "secret\n").unwrap();
-    let loaded = check(credentials.path());
-    assert_eq!(loaded.code, 75, "only the broker is not there: {}", loaded.stdout);
-    // Without systemd the file itself, as a person reads it who may.
-    std::fs::create_dir(file.parent().unwrap()).unwrap();
-    std::fs::write(&file, "secret\n").unwrap();
-    let read = run(certiscope("check").arg("--config").arg(&config).env_remove("CREDENTIALS_DIRECTORY"));
-    assert_eq!(read.code, 75, "{}", read.stdout);
-}
-
-#[test]
-fn man_pages_and_completions_are_the_command_line_s_own() {
-    let folder = TempDir::new().unwrap();
-    let written = ["first", "second"].map(|name| {
-        let folder = folder.path().join(name);
-        run(certiscope("generate").arg(&folder)).succeeded();
-        ["man", "completions"].map(|kind| contents(&folder.join(kind)))
+/// A station that only waits is not restarted: it feeds the watchdog, and the loop of every stage goes on. The loops are
+/// looked at because a stage that stopped would show at the watchdog only after `SLOW`.
+fn stays_alive(manager: &ServiceManager, port: u16, words: &str) {
+    let ready = manager.wait_ready();
+    manager.wait(words, |said| said.starts_with("STATUS=") && said.contains(words));
+    let before = turns(port);
+    wait_until("the loop of every stage goes on", || {
+        turns(port).iter().zip(before).all(|(now, before)| *now >= before + 2.0)
     });
-    assert_eq!(written[0], written[1], "not the same bytes each time");
-    let [man, completions] = &written[0];
-    let page = |name: &str| String::from_utf8_lossy(&man[name]).into_owned();
-    assert!(page("certiscope.1").contains("78 refused to start"));
-    assert!(page("certiscope-run.1").contains("\\-\\-config"));
-    assert!(page("certiscope-inspections-show.1").contains("\\-\\-store"));
-    assert!(!man.contains_key("certiscope-generate.1") && !page("certiscope.1").contains("generate"));
-    assert_eq!(completions.keys().collect::<Vec<_>>(), ["_certiscope", "certiscope.bash", "certiscope.fish"]);
-    for (shell, text) in completions {
-        assert!(String::from_utf8_lossy(text).contains("inspections"), "{shell}");
-    }
+    std::thread::sleep(LONG.saturating_sub(ready.elapsed()));
+    let silence = manager.longest_silence(ready);
+    assert!(silence < WATCHDOG, "no sign of life for {silence:?}");
+    report(
+        words,
+        &format!("alive for {LONG:?}, at most {silence:.1?} between two signs, {WATCHDOG:?} allowed"),
+    );
+}
+
+#[test]
+fn a_station_that_waits_for_triggers_is_ready_and_stays_alive() {
+    let mut line = Line::new();
+    let port = line.serve_metrics();
+    line.source = "trigger = \"triggered\"".to_owned();
+    let manager = manager(&line);
+    let agent = line.spawn(manager.watch(&mut program(), WATCHDOG));
+    stays_alive(
+        &manager,
+        port,
+        "source ok; broker connected; 0 abstain, 0 anomalous, 0 normal; triggers: 0 accepted, 0 busy, 0 missed, 0 refused; 0 in the outbox",
+    );
+    agent.stop();
+    let stopping = manager.wait("it stops", |said| said == "STOPPING=1");
+    assert!(
+        manager.heard("WATCHDOG=1").into_iter().all(|sign| sign < stopping),
+        "fed after the stop was asked for"
+    );
+    assert_eq!(manager.heard("STOPPING=1").len(), 1);
+}
+
+#[test]
+fn a_station_without_a_broker_is_ready_and_stays_alive() {
+    let mut line = Line::new();
+    let port = line.serve_metrics();
+    line.broker = Broker::absent();
+    let manager = manager(&line);
+    let agent = line.spawn(manager.watch(&mut program(), WATCHDOG));
+    stays_alive(&manager, port, "source ok; not connected (broker: 127.0.0.1:");
+    manager.wait("verdicts are counted", |said| said.contains(" normal; ") && !said.contains(" 0 normal"));
+    agent.stop();
+}
+
+/// A station whose camera is gone. The test below runs it as another process.
+#[test]
+#[ignore = "runs until it is killed"]
+fn child_whose_camera_is_gone() {
+    let config = std::env::var_os("CERTISCOPE_TEST_CONFIG").expect("given by the parent");
+    let config = Config::read(Path::new(&config)).unwrap();
+    let trouble =
+        Trouble { kind: TroubleKind::Lost, reason: "camera: /dev/video9:\nno such device".to_owned() };
+    let source = Script::new(Now::Trouble(trouble)).source();
+    agent::run_on(&config, source, &Stop::default(), |_| {}).unwrap();
+}
+
+#[test]
+fn a_station_whose_camera_is_gone_is_ready_and_stays_alive() {
+    let mut line = Line::new();
+    let port = line.serve_metrics();
+    let manager = manager(&line);
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "service::child_whose_camera_is_gone"]);
+    child.env("CERTISCOPE_TEST_CONFIG", line.configure()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = manager.watch(&mut child, WATCHDOG).spawn().unwrap();
+    stays_alive(&manager, port, "source lost (camera: /dev/video9: no such device); broker connected");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn what_is_refused_is_never_ready() {
+    let line = Line::new();
+    let manager = manager(&line);
+    std::fs::remove_dir_all(line.path().join("pictures")).unwrap();
+    let (status, said) = line.spawn(manager.watch(&mut program(), WATCHDOG)).end();
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(manager.heard("READY=1").is_empty());
+}
+
+#[test]
+fn a_model_call_that_hangs_ends_the_signs_of_life() {
+    let mut line = Line::new();
+    line.model = "call_limit_ms = 3000".to_owned();
+    let manager = manager(&line);
+    let agent = line.start_as(manager.watch(&mut program(), WATCHDOG));
+    line.show(Part::Hang);
+    let hung = Instant::now();
+    let (status, said) = agent.end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("model: a call has not returned for 3 s"), "{said}");
+    let last = manager.heard("WATCHDOG=1").pop().unwrap();
+    assert!(last >= hung, "a call within its limit ends the feeding");
+    assert!(last < manager.wait("it stops", |said| said == "STOPPING=1"));
+    report("model call hangs", &format!("last sign of life {:.1?} after it, limit 3 s", last - hung));
+}
+
+#[test]
+fn a_commit_that_hangs_ends_the_signs_of_life_and_is_on_status() {
+    let line = Line::new();
+    let manager = manager(&line);
+    let (library, hang) = (line.path().join("hang.so"), line.path().join("hang"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hang.c");
+    let made =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+    assert!(made.expect("a C compiler: SQLite was built by it").success());
+    let mut command = program();
+    command.env("LD_PRELOAD", &library).env("CERTISCOPE_TEST_HANG", &hang);
+    let agent = line.start_as(manager.watch(&mut command, WATCHDOG));
+
+    // A slow disk is reported, and the watchdog is still fed.
+    let slow = Instant::now();
+    std::fs::write(&hang, []).unwrap();
+    let status = line.wait_status("the store is stuck", |status| status["store"]["state"] == "stuck");
+    assert!(status["store"]["reason"].as_str().unwrap().contains("a write has not returned"), "{status}");
+    manager.wait("the status line says it", |said| said.starts_with("STATUS=source ok; store stuck ("));
+    std::fs::remove_file(&hang).unwrap();
+    line.wait_verdict("a verdict comes again", |verdict| verdict["verdict"] == "normal");
+    let (took, silence) = (slow.elapsed(), manager.longest_silence(slow));
+    assert!(silence < WATCHDOG, "no sign of life for {silence:?}");
+
+    let hung = Instant::now();
+    std::fs::write(&hang, []).unwrap();
+    wait_within(Duration::from_secs(60), "the hanging stage is named", || {
+        agent.said().contains("watchdog: stage record has stood still")
+    });
+    let seen = hung.elapsed();
+    assert!(seen > SLOW, "a commit of {seen:?} is taken for one that hangs");
+    let beats = line.reader.heard("heartbeat").len();
+    wait_until("there is no sign of life", || manager.longest_silence(hung) > WATCHDOG);
+    wait_until("heartbeats go on", || line.reader.heard("heartbeat").len() > beats + 1);
+    assert_eq!(manager.heard("WATCHDOG=1").into_iter().filter(|sign| *sign > hung + seen).count(), 0);
+    assert!(!agent.said().contains("stage publish has stood still"), "{}", agent.said());
+    std::fs::remove_file(&hang).unwrap();
+    wait_until("the stage goes on", || agent.said().contains("watchdog: stage record turns again"));
+    agent.stop();
+    let committed = line.check_nothing_is_lost();
+    report(
+        "commit hangs",
+        &format!(
+            "slow for {took:.1?}: alive; hung: signs of life end after {seen:.1?}, {committed} verdicts, 0 lost"
+        ),
+    );
 }

@@ -1,6 +1,5 @@
-//! A wall clock that steps forth and back under the running agent (libfaketime stands between it and the system).
+//! A wall clock that steps forward and back while the agent runs. libfaketime gives the agent its time.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,9 +11,8 @@ const RETENTION_TURNS: &str = r#"certiscope_stage_turns_total{station="station1"
 
 #[test]
 fn a_clock_that_steps_changes_no_verdict_and_deletes_nothing() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut line = Line::new();
-    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let port = line.serve_metrics();
     line.evidence = "keep = \"all\"\nmin_free_mb = 0\ndays = 1".to_owned();
     let shown = line.path().join("clock");
     std::fs::write(&shown, "+0").unwrap();
@@ -34,7 +32,7 @@ fn a_clock_that_steps_changes_no_verdict_and_deletes_nothing() {
         assert!((stepped - hours * 3_600_000).abs() < 60_000, "{stepped} ms for {hours} h");
         let turns = || metric(&get(port, "/metrics"), RETENTION_TURNS);
         let before = turns();
-        wait_until("retention has looked at the new time", || turns() >= before + 6.0); // two beats a look
+        wait_until("retention has seen the new time", || turns() >= before + 6.0); // it beats twice per check
         let verdict = line.wait_verdict("verdicts go on", |_| true);
         assert_eq!(verdict["verdict"], "normal", "{verdict}");
         let total = verdict["latency_ms"]["total"].as_f64().unwrap();
@@ -49,7 +47,7 @@ fn a_clock_that_steps_changes_no_verdict_and_deletes_nothing() {
     assert_eq!(removed, 0, "evidence of a minute ago was taken for a month old");
     report(
         "clock +30 d, then -30 d -2 h",
-        &format!("steps counted and told, {committed} verdicts, 0 lost, nothing deleted"),
+        &format!("steps counted and reported, {committed} verdicts, 0 lost, nothing deleted"),
     );
 }
 

@@ -1,6 +1,5 @@
-//! Disks that are full, refuse, or hold a log that is not sound. On disks of their own, which needs root.
+//! Disks that are full, refuse writes or hang, and a damaged log. Each test mounts a disk, which needs root.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -12,7 +11,7 @@ use crate::support::line::{Line, report};
 use crate::support::metrics::{get, metric};
 use crate::support::noise::part;
 use crate::support::program::{certiscope, run};
-use crate::support::wait_until;
+use crate::support::{skip, wait_until};
 
 /// A small disk mounted on a folder.
 struct Disk {
@@ -20,14 +19,11 @@ struct Disk {
 }
 
 impl Disk {
-    /// `None` without the right to mount: then the test says so and ends.
+    /// `None` without the right to mount: the test is skipped.
     fn mount(on: &Path, arguments: &[&str]) -> Option<Self> {
         let mounted = Command::new("mount").args(arguments).arg(on).output().expect("mount is installed");
         if !mounted.status.success() {
-            report(
-                "!!! SKIPPED",
-                &format!("no right to mount: {}", String::from_utf8_lossy(&mounted.stderr).trim()),
-            );
+            skip("mount", String::from_utf8_lossy(&mounted.stderr).trim());
             return None;
         }
         Some(Self { on: on.to_owned() })
@@ -38,10 +34,10 @@ impl Disk {
         Self::mount(on, &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
     }
 
-    /// A file system in a file, for what memory's does not know.
+    /// A file system in a file, for what a disk in memory cannot do.
     fn ext4(on: &Path, image: &Path) -> Option<Self> {
         std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
-        // Debian keeps it in /usr/sbin, which is not in everybody's PATH.
+        // Debian has it in /usr/sbin, which is not in the PATH of every user.
         let made =
             Command::new("sh").args(["-c", "PATH=$PATH:/usr/sbin mkfs.ext4 -q \"$0\""]).arg(image).status();
         assert!(made.unwrap().success(), "mkfs.ext4: Debian's package e2fsprogs has it");
@@ -63,8 +59,8 @@ impl Drop for Disk {
     }
 }
 
-/// A disk on which every write waits; it goes on when this ends, however the test does: nothing else could end a
-/// program that waits there.
+/// A disk on which every write waits. It goes on when this is dropped, also when the test fails: a program that waits
+/// there cannot be killed.
 struct Frozen<'a>(&'a Path);
 
 impl<'a> Frozen<'a> {
@@ -167,7 +163,7 @@ fn a_disk_that_refuses_for_a_while_delays_verdicts() {
     let line = Line::new();
     let Some(_disk) = Disk::ext4(&line.state, &line.path().join("image")) else { return };
     let agent = line.start();
-    // An immutable file is refused to those who have it open, too.
+    // Writes to an immutable file fail, also for a program that has it open already.
     let immutable = |flag: &str| {
         let files = ["certiscope.db", "certiscope.db-wal"].map(|name| line.state.join(name));
         assert!(
@@ -191,9 +187,8 @@ fn a_disk_that_refuses_for_a_while_delays_verdicts() {
 
 #[test]
 fn a_disk_that_hangs_is_a_state_with_a_name() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut line = Line::new();
-    line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+    let port = line.serve_metrics();
     let Some(disk) = Disk::ext4(&line.state, &line.path().join("image")) else { return };
     let agent = line.start();
     let freeze = Frozen::new(&disk.on);

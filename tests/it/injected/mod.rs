@@ -1,5 +1,5 @@
-//! Faults injected into the running program: each has a state with a name, an effect on verdicts that is never
-//! `normal`, and a recovery. `scripts/test --test it injected -- --nocapture` prints the table.
+//! Faults injected into the running program. Each is reported as a state, never gives the verdict `normal`, and ends in
+//! recovery. `scripts/test --test it injected -- --nocapture` prints the table.
 
 mod clock;
 mod disk;

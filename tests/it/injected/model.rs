@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::support::bundles::contents;
 use crate::support::faulty::{Part, faulty};
 use crate::support::line::{Line, report};
@@ -65,34 +67,89 @@ fn a_model_that_fails_or_gives_no_numbers_abstains_until_it_does_not() {
     line.check_nothing_is_lost();
 }
 
-#[test]
-fn a_bundle_replaced_under_the_agent_is_told_and_not_used() {
+/// A line on a copy of the faulty bundle, which may be written to.
+fn on_a_copy() -> Line {
     let mut line = Line::new();
     line.bundle = line.path().join("bundle");
     std::fs::create_dir(&line.bundle).unwrap();
     for (name, bytes) in contents(&faulty()) {
         std::fs::write(line.bundle.join(name), bytes).unwrap();
     }
+    line
+}
+
+#[test]
+fn a_manifest_replaced_under_the_agent_is_reported_and_not_used() {
+    let line = on_a_copy();
     let agent = line.start();
     let manifest = line.bundle.join("bundle.toml");
     let loaded = std::fs::read_to_string(&manifest).unwrap();
-    let sha256 =
-        line.wait_status("it is online", |status| status["bundle"]["state"] == "ok")["model_sha256"].clone();
+    let sha256 = line.wait_bundle("ok")["model_sha256"].clone();
     let changed = Instant::now();
     std::fs::write(&manifest, loaded.replace("version = ", "version = 1")).unwrap();
-    let status = line.wait_status("the bundle has changed", |status| status["bundle"]["state"] == "changed");
+    let status = line.wait_bundle("changed");
     let seen = changed.elapsed();
     assert!(status["bundle"]["reason"].as_str().unwrap().contains("start the agent again"), "{status}");
     assert_eq!(status["model_sha256"], sha256);
     line.wait_verdict("the loaded one goes on", |verdict| verdict["verdict"] == "normal");
     std::fs::remove_file(&manifest).unwrap();
-    line.wait_status("the bundle is gone", |status| status["bundle"]["state"] == "unreadable");
+    line.wait_bundle("unreadable");
     std::fs::write(&manifest, loaded).unwrap();
-    line.wait_status("the bundle is back", |status| status["bundle"]["state"] == "ok");
+    line.wait_bundle("ok");
     agent.stop();
     let committed = line.check_nothing_is_lost();
     report(
-        "bundle replaced",
+        "bundle.toml replaced",
         &format!("changed after {seen:.1?}, the loaded one went on, {committed} verdicts, 0 lost"),
     );
+}
+
+/// A model that is exchanged without its manifest would be used at the next start, or refused: somebody should know now.
+#[test]
+fn a_model_exchanged_under_the_agent_is_reported_and_not_used() {
+    let line = on_a_copy();
+    let agent = line.start();
+    let model = line.bundle.join("model.onnx");
+    let loaded = std::fs::read(&model).unwrap();
+    let exchange = |bytes: &[u8]| {
+        let next = line.path().join("next.onnx");
+        std::fs::write(&next, bytes).unwrap();
+        std::fs::rename(next, &model).unwrap();
+    };
+    let sha256 = line.wait_bundle("ok")["model_sha256"].clone();
+    let mut longer = loaded.clone();
+    longer.push(0);
+    let mut as_long = loaded.clone();
+    *as_long.last_mut().unwrap() ^= 1;
+    for (how, bytes) in [("longer", longer), ("of the same length", as_long)] {
+        let exchanged = Instant::now();
+        exchange(&bytes);
+        let status = line.wait_bundle("changed");
+        let seen = exchanged.elapsed();
+        let reason = status["bundle"]["reason"].as_str().unwrap();
+        assert!(reason.contains("model.onnx") && reason.contains("start the agent again"), "{how}: {status}");
+        assert_eq!(status["model_sha256"], sha256, "{how}: what computes the verdicts is the loaded one");
+        line.wait_verdict("the loaded one goes on", |verdict| verdict["verdict"] == "normal");
+        // The same bytes in a new file are the same model.
+        exchange(&loaded);
+        line.wait_bundle("ok");
+        report(
+            &format!("model.onnx exchanged, {how}"),
+            &format!("changed after {seen:.1?}, the loaded one went on"),
+        );
+    }
+    std::fs::remove_file(&model).unwrap();
+    let status = line.wait_bundle("unreadable");
+    assert!(status["bundle"]["reason"].as_str().unwrap().contains("model.onnx"), "{status}");
+    exchange(&loaded);
+    line.wait_bundle("ok");
+    agent.stop();
+    line.check_nothing_is_lost();
+}
+
+impl Line {
+    /// Waits until `status` gives this state of the bundle; returns it.
+    fn wait_bundle(&self, state: &str) -> Value {
+        self.wait_status(&format!("the bundle is {state}"), |status| status["bundle"]["state"] == state)
+    }
 }

@@ -11,6 +11,7 @@ use certiscope::config::Config;
 
 use crate::support::faulty::faulty;
 use crate::support::line::{Line, report};
+use crate::support::station_config::StationConfig;
 
 #[test]
 fn out_of_file_descriptors_nothing_is_normal_and_nothing_is_lost() {
@@ -58,12 +59,9 @@ impl FrameSource for Panics {
 
 /// A station on a source whose thread panics, in this process.
 fn run_and_panic(state: &Path) -> Result<agent::Summary, AgentError> {
-    let text = format!(
-        "[store]\nfolder = {state:?}\n[broker]\nhost = \"127.0.0.1\"\nport = 1\n[[station]]\nname = \"s\"\n\
-         bundle = {:?}\n[station.source]\nkind = \"simulator\"\n[station.smoothing]\ntarget_radius = 0.01\n",
-        faulty()
-    );
-    let config = Config::parse(&text, Path::new("station.toml")).unwrap();
+    let station =
+        StationConfig { state: state.to_owned(), ..StationConfig::new(&faulty(), 1, "kind = \"simulator\"") };
+    let config = Config::parse(&station.text(), Path::new("station.toml")).unwrap();
     agent::run_on(&config, Box::new(Panics), &Stop::default(), |_| {})
 }
 
@@ -74,7 +72,7 @@ fn a_thread_that_panics_ends_the_agent_with_its_name() {
     assert!(format!("{error:#}").contains("thread capture: panicked"), "{error:#}");
 }
 
-/// Under the program's panic hook; run by the test below in a process of its own.
+/// With the program's panic hook. The test below runs it as another process.
 #[test]
 #[ignore = "ends its process"]
 fn child_whose_thread_panics() {

@@ -1,10 +1,10 @@
 //! The storm: the real program against a real broker, both killed at random, over a link that breaks in every way;
 //! then what each of three witnesses saw is compared. The witnesses are the log (SQLite), the proxy (which reads
-//! every PUBACK, whatever the agent makes of it) and a reader of the line.
+//! every PUBACK) and a reader of the line.
 //!
 //! What a run must show: (a) no row is left in the outbox, and each has a PUBACK; (b) whatever the broker
-//! did not acknowledge in a life that ended by SIGKILL is heard; (c) what it acknowledged and forgot is counted as
-//! the broker's loss, and still stands in the log; (d) each boot counts 1, 2, 3 without a gap, and what
+//! did not acknowledge before a SIGKILL is heard; (c) what it acknowledged and forgot is counted as
+//! the broker's loss, and is still in the log; (d) each boot counts 1, 2, 3 without a gap, and what
 //! is heard twice differs in nothing but `historical`.
 //!
 //! Three runs are part of every test. The long form, and a single run of it again:

@@ -1,4 +1,4 @@
-//! One run: what will happen, by the seed, and making it happen.
+//! One run: the seed decides what happens, and this carries it out.
 
 use std::fmt;
 use std::fs::File;
@@ -16,7 +16,9 @@ use tempfile::TempDir;
 
 use super::witnesses::{self, Findings};
 use crate::support::broker::Broker;
+use crate::support::bundles::demo_line;
 use crate::support::proxy::{Mode, Proxy};
+use crate::support::station_config::StationConfig;
 use crate::support::subscriber::Subscriber;
 use crate::support::{wait_until, wait_within};
 
@@ -28,7 +30,7 @@ const CALM: Duration = Duration::from_secs(150);
 pub(super) enum Blow {
     KillAgent,
     KillBroker,
-    /// The same while the reader is away, so that the broker holds what it acknowledged and nobody has heard.
+    /// The same while the reader is away, so that the broker holds messages that it acknowledged and nobody has heard.
     KillLadenBroker,
     Cut,
     Stall,
@@ -78,7 +80,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Both protocols and both kinds of broker take turns; each blow falls at least once, in any order.
+    /// Seeds alternate between both protocols and both kinds of broker; each blow happens at least once, in any order.
     pub(super) fn new(seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut blows = Blow::ALL.to_vec();
@@ -111,7 +113,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Everything that is running.
+/// Everything that runs.
 struct Storm {
     agent: Agent,
     reader: Subscriber,
@@ -147,7 +149,7 @@ pub(super) fn run(plan: &Plan) -> Findings {
 }
 
 impl Storm {
-    /// Afterwards everything is up again and nothing holds it back.
+    /// Afterwards everything is up again.
     fn strike(&mut self, step: &Step) {
         match step.blow {
             Blow::KillAgent => {
@@ -179,8 +181,8 @@ impl Storm {
         self.proxy.set(Mode::Open);
     }
 
-    /// The agent may come back only after the reader has subscribed again: else nobody could hear what the broker
-    /// acknowledges first, which is no fault of the agent.
+    /// The agent may connect only after the reader has subscribed again. Else the broker could acknowledge messages that
+    /// nobody hears, and that would not be the agent's fault.
     fn kill_broker(&mut self, lasts: Duration) {
         let subscribed = self.reader.subscribed();
         self.broker.kill();
@@ -200,8 +202,8 @@ impl Storm {
             .unwrap()
     }
 
-    /// Nothing happens any more: what waited gets through and something new after it, so that the agent is seen to be
-    /// connected when it is stopped in order.
+    /// No more blows. What waited is delivered, and something new after it, so that the agent is certainly connected when
+    /// it is stopped.
     fn calm(&mut self) {
         let database = database(self.folder.path());
         let newest: i64 = database.query_row("SELECT max(id) FROM inspection", [], |row| row.get(0)).unwrap();
@@ -216,42 +218,26 @@ impl Storm {
     }
 }
 
-/// One picture and many files that are none: verdicts come as fast as the rate says.
+/// One picture and many empty files, which need no model: verdicts come as fast as the frames.
 fn configure(folder: &Path, protocol: &str, port: u16) {
     let settings = SimulatorSettings { width: 64, height: 64, ..SimulatorSettings::default() };
     simulate(&folder.join("pictures"), settings, 1, 1, &mut |_, _| {}).unwrap();
     for n in 0..40 {
         std::fs::write(folder.join(format!("pictures/test/good/empty-{n}.png")), []).unwrap();
     }
-    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/demo-line");
-    let text = format!(
-        r#"
-        [store]
-        folder = "state"
-        [broker]
-        host = "127.0.0.1"
-        port = {port}
-        protocol = "{protocol}"
-        keep_alive_secs = 5
-        backlog_per_second = 1000
-        [[station]]
-        name = "storm"
-        bundle = {bundle:?}
-        [station.source]
-        kind = "folder"
-        path = "pictures/test/good"
-        repeat = true
-        frames_per_second = 60.0
-        [station.smoothing]
-        alpha = 0.1
-        target_radius = 0.0
-        max_draws = 8
-        batch = 8
-        [station.model]
-        threads = 1
-        "#
-    );
-    std::fs::write(folder.join("station.toml"), text).unwrap();
+    let source = "kind = \"folder\"\npath = \"pictures/test/good\"\nrepeat = true\nframes_per_second = 60.0";
+    let usual = StationConfig::new(&demo_line(), port, source);
+    let config = StationConfig {
+        broker: format!(
+            "{}\nprotocol = {protocol:?}\nkeep_alive_secs = 5\nbacklog_per_second = 1000",
+            usual.broker
+        ),
+        name: "storm".to_owned(),
+        smoothing: "alpha = 0.1\ntarget_radius = 0.0\nmax_draws = 8\nbatch = 8".to_owned(),
+        model: "threads = 1".to_owned(),
+        ..usual
+    };
+    config.write(folder);
 }
 
 /// Beside the agent, as a person with `sqlite3`.
@@ -280,7 +266,7 @@ impl Agent {
     }
 
     fn assert_running(&mut self) {
-        assert_eq!(self.0.try_wait().unwrap(), None, "the agent ended by itself");
+        assert_eq!(self.0.try_wait().unwrap(), None, "the agent ended before it was killed");
     }
 
     fn kill(&mut self) {
@@ -305,7 +291,7 @@ impl Drop for Agent {
     }
 }
 
-/// A folder that stays where its run failed.
+/// The folder of a run, which is kept when the run fails.
 struct Kept {
     seed: u64,
     folder: Option<TempDir>,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::proxy::Proxy;
 use crate::support::subscriber::{Key, Subscriber, key, verdict_schema};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(super) struct Findings {
     pub(super) boots: usize,
@@ -18,7 +18,7 @@ pub(super) struct Findings {
     pub(super) heard: usize,
     pub(super) duplicates: usize,
     pub(super) left: usize,
-    /// Acknowledged in a life of the broker that ended by SIGKILL, and never heard: the broker's loss.
+    /// Acknowledged by a broker that was killed afterwards, and never heard: the broker's loss.
     pub(super) forgotten: Vec<Key>,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn compare(log: &Connection, proxy: &Proxy, reader: &Subscriber) -> F
         answers.iter().filter(|answer| answer.is_acknowledgement()).map(|answer| &answer.key).collect();
     assert_eq!(acknowledged, committed.keys().collect(), "committed, but for those with a PUBACK");
 
-    // (b) What was acknowledged in the life that did not end: the reader was there, so it has them.
+    // (b) What was acknowledged after the last kill of the broker: the reader was there, so it has them.
     let lasting: Vec<Key> = answers
         .iter()
         .filter(|answer| answer.is_acknowledgement() && answer.life == proxy.life())
@@ -59,7 +59,7 @@ pub(super) fn compare(log: &Connection, proxy: &Proxy, reader: &Subscriber) -> F
     let heard = heard(reader, &committed);
     let forgotten: Vec<Key> = committed.keys().filter(|key| !heard.contains_key(*key)).cloned().collect();
 
-    // (c) follows from (a) and (b): what is missing was acknowledged, and in no life but one that ended.
+    // (c) follows from (a) and (b): what is missing was acknowledged, and only before a kill.
     for key in &forgotten {
         assert!(!lasting.contains(key), "{key:?}: acknowledged by a broker that lived on, and not heard");
         assert!(acknowledged.contains(key), "{key:?}: never acknowledged, and not heard");

@@ -1,4 +1,4 @@
-//! A real mosquitto with a configuration of its own, on a port that nobody else uses.
+//! A real mosquitto, with the test's configuration and on a free port.
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -27,7 +27,7 @@ impl Broker {
         broker
     }
 
-    /// A port and a configuration, and nobody there yet.
+    /// A port and a configuration; the broker is not started.
     pub(crate) fn absent() -> Self {
         Self::configured("allow_anonymous true")
     }
@@ -52,7 +52,7 @@ impl Broker {
         broker
     }
 
-    /// A running broker with an access list, in mosquitto's words.
+    /// A running broker with an access list, in mosquitto's format.
     pub(crate) fn with_access_list(access: &str) -> Self {
         let mut broker = Self::absent();
         broker.add(&format!("acl_file {}", broker.access_list().display()));

@@ -1,4 +1,4 @@
-//! What the program works on: copies of the shipped demo bundle, to be changed at will, and simulated parts.
+//! What the program works on: copies of the shipped demo bundle that a test may change, and simulated parts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

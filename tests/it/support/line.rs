@@ -1,6 +1,7 @@
 //! A station as its users run it: the program, a configuration file, pictures in a folder, a broker.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,10 +13,11 @@ use tempfile::TempDir;
 
 use super::broker::Broker;
 use super::faulty::{Part, faulty};
+use super::station_config::StationConfig;
 use super::subscriber::{Key, Subscriber, key};
 use super::{say, wait_until};
 
-/// A station on the faulty bundle: it looks again and again at one picture, which the test exchanges at will.
+/// A station with the faulty bundle. It inspects one picture again and again; the test may exchange the picture.
 pub(crate) struct Line {
     folder: TempDir,
     pub(crate) broker: Broker,
@@ -60,46 +62,27 @@ impl Line {
         std::fs::rename(unfinished, pictures.join("part.png")).unwrap();
     }
 
+    /// Lets the station answer `/metrics`; returns the port.
+    pub(crate) fn serve_metrics(&mut self) -> u16 {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        self.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
+        port
+    }
+
     pub(crate) fn configure(&self) -> PathBuf {
-        let text = format!(
-            r#"
-            [store]
-            folder = {state:?}
-            min_free_mb = 0
-            [evidence]
-            {evidence}
-            [broker]
-            host = "127.0.0.1"
-            port = {port}
-            {rest}
-            [[station]]
-            name = "station1"
-            bundle = {bundle:?}
-            [station.source]
-            kind = "folder"
-            path = "pictures"
-            repeat = true
-            frames_per_second = 20.0
-            {source}
-            [station.smoothing]
-            target_radius = 0.01
-            max_draws = 32
-            batch = 16
-            [station.model]
-            threads = 1
-            {model}
-            "#,
-            state = self.state,
-            bundle = self.bundle,
-            port = self.broker.port,
-            source = self.source,
-            evidence = self.evidence,
-            rest = self.rest,
-            model = self.model,
-        );
-        let file = self.folder.path().join("station.toml");
-        std::fs::write(&file, text).unwrap();
-        file
+        let Self { source, rest, model, .. } = self;
+        let folder = "kind = \"folder\"\npath = \"pictures\"\nrepeat = true\nframes_per_second = 20.0";
+        let usual = StationConfig::new(&self.bundle, self.broker.port, &format!("{folder}\n{source}"));
+        let config = StationConfig {
+            state: self.state.clone(),
+            store: "min_free_mb = 0".to_owned(),
+            evidence: self.evidence.clone(),
+            broker: format!("{}\n{rest}", usual.broker),
+            smoothing: "target_radius = 0.01\nmax_draws = 32\nbatch = 16".to_owned(),
+            model: format!("threads = 1\n{model}"),
+            ..usual
+        };
+        config.write(self.folder.path())
     }
 
     /// Starts the agent and waits for its first verdict.

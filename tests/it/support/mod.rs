@@ -1,4 +1,4 @@
-//! Shared by the integration tests: finding things, waiting on state.
+//! Shared by the integration tests: brokers, stations, bundles and pictures to test with, and waiting for a state.
 
 pub(crate) mod broker;
 pub(crate) mod bundles;
@@ -13,15 +13,16 @@ pub(crate) mod proxy;
 pub(crate) mod scripted;
 pub(crate) mod service_manager;
 pub(crate) mod station;
+pub(crate) mod station_config;
 pub(crate) mod subscriber;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Far beyond what any state below needs, also on a busy machine.
+/// Far longer than any state takes to come, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `state` holds; a state that never comes fails the test by its name.
+/// Waits until `state` holds. The test fails with `what` when it does not in time.
 pub(crate) fn wait_until(what: &str, state: impl FnMut() -> bool) {
     wait_within(PATIENCE, what, state);
 }
@@ -30,12 +31,25 @@ pub(crate) fn wait_until(what: &str, state: impl FnMut() -> bool) {
 pub(crate) fn wait_within(limit: Duration, what: &str, mut state: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !state() {
-        assert!(Instant::now() < deadline, "waited {limit:?} in vain until {what}");
+        assert!(Instant::now() < deadline, "after {limit:?} it is still not true that {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A line to the terminal: the test runner keeps what `println` says to itself.
+/// Writes a line to the terminal, which the test runner does for `println` only when a test fails.
 pub(crate) fn say(line: &str) {
     std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Leaves the rest of a test out, loudly, because this machine lacks `thing`. Under `CERTISCOPE_REQUIRE_ALL=1`, as in CI,
+/// it fails the test instead, unless `CERTISCOPE_CANNOT` (names with spaces between) says that this machine cannot.
+pub(crate) fn skip(thing: &str, why: &str) {
+    let required = std::env::var("CERTISCOPE_REQUIRE_ALL").is_ok_and(|all| all == "1");
+    let cannot = std::env::var("CERTISCOPE_CANNOT").unwrap_or_default();
+    let line = format!("!!! SKIPPED for want of {thing}: {why}");
+    assert!(
+        !required || cannot.split_whitespace().any(|name| name == thing),
+        "{line}; CERTISCOPE_REQUIRE_ALL=1 makes that a failure: provide it, or set CERTISCOPE_CANNOT={thing}"
+    );
+    say(&line);
 }

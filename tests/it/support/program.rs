@@ -19,14 +19,14 @@ pub(crate) fn certiscope(command: &str) -> Command {
     program
 }
 
-/// Runs it; whatever it was given, it must end by itself and without a panic.
+/// Runs it. With any input it must end in time and without a panic.
 pub(crate) fn run(command: &mut Command) -> Ran {
     let output = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program speaks UTF-8");
     let (stdout, stderr) = (text(output.stdout), text(output.stderr));
     let code = output.status.code().unwrap_or_else(|| panic!("{}: {stderr}", output.status));
     assert!(!stderr.contains("panic"), "{stderr}");
-    assert!(!stderr.contains('\x1b'), "colours in what is no terminal: {stderr:?}");
+    assert!(!stderr.contains('\x1b'), "colours, although stderr is no terminal: {stderr:?}");
     Ran { code, stdout, stderr }
 }
 
@@ -36,7 +36,7 @@ impl Ran {
         self
     }
 
-    /// Refused to start, in these words, with no result beside them; `case` names the test's case.
+    /// It refused to start, with these words on stderr and nothing on stdout; `case` names the test's case.
     pub(crate) fn refused(&self, case: &str, words: &[&str]) {
         assert_eq!(self.code, 78, "{case}: {self:?}");
         assert_eq!(self.stdout, "", "{case}: a result of a refused run");

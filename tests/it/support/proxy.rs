@@ -14,7 +14,7 @@ pub(crate) enum Mode {
     Open,
     /// Every connection is cut, also those that come.
     Closed,
-    /// Connections stand, nothing passes in either direction and nobody is told (half-open).
+    /// Connections stand, nothing passes in either direction and neither side notices (half-open).
     Silent,
     /// What the broker says is swallowed.
     Deaf,

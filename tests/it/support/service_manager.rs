@@ -1,4 +1,4 @@
-//! The service manager's end of sd_notify: a datagram socket, and a log of what was said to it.
+//! A stand-in for systemd's end of sd_notify: a datagram socket, and a log of what arrives.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl ServiceManager {
                 for line in text.lines() {
                     let line = match line {
                         "READY=1" if !at_ready() => "READY too early",
-                        "READY=1" if !text.contains("STATUS=") => "READY without a word",
+                        "READY=1" if !text.contains("STATUS=") => "READY without a status",
                         line => line,
                     };
                     kept.lock().unwrap().push((Instant::now(), line.to_owned()));
@@ -41,7 +41,7 @@ impl ServiceManager {
         Self { socket, log }
     }
 
-    /// Gives a command the manager's ear, which expects a sign of life within `watchdog`.
+    /// Lets a command report to this manager, which expects a sign of life within `watchdog`.
     pub(crate) fn watch<'a>(&self, command: &'a mut Command, watchdog: Duration) -> &'a mut Command {
         command
             .env("NOTIFY_SOCKET", &self.socket)
@@ -65,7 +65,7 @@ impl ServiceManager {
 
     pub(crate) fn wait_ready(&self) -> Instant {
         self.wait("it is ready", |said| said.starts_with("READY"));
-        self.heard("READY=1").pop().expect("ready at the right moment, with a word")
+        self.heard("READY=1").pop().expect("ready at the right moment, with a status")
     }
 
     /// The longest time without a sign of life from `since` to now.

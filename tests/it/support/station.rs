@@ -207,7 +207,7 @@ impl Station {
         self.delivery.figures()
     }
 
-    /// The end that nobody asked for: the pump is gone in the middle of whatever it did.
+    /// A crash: the pump ends in the middle of its work.
     pub(crate) fn crash(self) {
         drop(self.runtime);
         drop(self.store);

@@ -162,7 +162,7 @@ def same_score(live, row, of_file):
 
 @case("camera")
 def fractional_rate_and_controls(line):
-    """12.5 frames a second are negotiated and told; controls are set, and one that something else changes is named."""
+    """12.5 frames a second are negotiated and reported; controls are set, and one that something else changes is named."""
     line.listen()
     vivid = Vivid(line.ends).load()
     line.station(vivid_source(frames_per_second=12.5), controls={"brightness": 140}).start()
@@ -176,7 +176,7 @@ def fractional_rate_and_controls(line):
         "status", lambda m: m["source"]["camera"] and m["source"]["camera"]["controls_drifted"], "a drifted control")
     named = drifted.message["source"]["camera"]["controls_drifted"]
     expect(any("brightness" in one for one in named), f"drifted: {named}")
-    return f"drift told: {named[0]}"
+    return f"drift reported: {named[0]}"
 
 
 @case("camera")
@@ -215,7 +215,7 @@ def other_format_than_calibrated(line):
 
 @case("camera")
 def unplug_and_replug(line):
-    """A camera is pulled in mid-run and comes back under another number: inspection goes on by itself within 3 s (12 s here)."""
+    """A camera is pulled in mid-run and comes back under another number: inspection goes on within 3 s (12 s here)."""
     line.listen()
     vivid = Vivid(line.ends).load()
     before = vivid.node()
@@ -236,7 +236,7 @@ def unplug_and_replug(line):
     camera = line.reader.source("ok", after=mark).message["source"]["camera"]
     expect(camera["path"] == vivid.node() != before, f"status says {camera}, the node is {vivid.node()}")
     station.stop()
-    return f"lost told after {lost.at - pulled:.1f} s; next verdict {took:.1f} s after the replug ({before} became {vivid.node()})"
+    return f"lost reported after {lost.at - pulled:.1f} s; next verdict {took:.1f} s after the replug ({before} became {vivid.node()})"
 
 
 @case("camera")
@@ -293,7 +293,7 @@ def silent_feeder(line):
     camera.silent = True
     line.reader.source("stalled", after=line.reader.mark())
     stopped = station.stop(limit=30)
-    return (f"stalled told after {stalled.at - silent:.1f} s, next verdict {verdict.at - again:.1f} s after the first frame, "
+    return (f"stalled reported after {stalled.at - silent:.1f} s, next verdict {verdict.at - again:.1f} s after the first frame, "
             f"stopped in {stopped:.1f} s while stalled")
 
 
@@ -327,7 +327,7 @@ def injected_errors(line):
 
 @case("camera", limit=300)
 def devices_that_are_no_camera(line):
-    """A null device, a file, a folder, an output and a radio: told with a reason, never a crash, stopped in order."""
+    """A null device, a file, a folder, an output and a radio: reported with a reason, never a crash, stopped in order."""
     line.listen()
     Vivid(line.ends, nodes="0x110").load_without_waiting()
     file = line.folder / "picture.png"
@@ -347,7 +347,7 @@ def devices_that_are_no_camera(line):
 
 @case("camera")
 def busy_camera(line):
-    """A camera that another program streams from is told as busy, and taken when that ends."""
+    """A camera that another program streams from is reported as busy, and taken when that ends."""
     line.listen()
     vivid = Vivid(line.ends).load()
     other = subprocess.Popen(["v4l2-ctl", "-d", vivid.node(), "--stream-mmap", "--stream-count=100000"],
@@ -368,7 +368,7 @@ def busy_camera(line):
 
 @case("camera")
 def no_permission(line):
-    """A user outside the group `video` is told so, and needs no restart when the right is given."""
+    """A user outside the group `video` reads that in the status, and needs no restart when the right is given."""
     line.listen()
     vivid = Vivid(line.ends).load()
     station = line.station(vivid_source())
@@ -425,7 +425,7 @@ def frozen_dark_saturated(line):
         mark, back = line.reader.mark(), time.monotonic()
         camera.show(good)
         verdict = line.reader.verdict(f"a verdict after {state}", after=mark)
-        told.append(f"{state} told after {heard.at - shown:.1f} s, next verdict {verdict.at - back:.1f} s after good frames")
+        told.append(f"{state} reported after {heard.at - shown:.1f} s, next verdict {verdict.at - back:.1f} s after good frames")
     drops = line.reader.wait("status", lambda m: m["drops"]["stale"] > 0, "drops").message["drops"]
     station.stop()
     return "; ".join(told) + f"; drops.stale {drops['stale']}"

@@ -78,7 +78,7 @@ OUTPUT, NO_FIELD = 2, 1
 
 
 class Loopback:
-    """A camera that shows the frames it is given, round and round, until it is told something else."""
+    """A camera that shows the frames it is given, round and round, until it is given others."""
 
     def __init__(self, ends, number=20):
         self.node = f"/dev/video{number}"

@@ -17,7 +17,7 @@ CASES = []
 
 
 def case(group, limit=180):
-    """A case: a function of a `Line`. Its docstring says what it shows; what it returns is told in the report."""
+    """A case: a function of a `Line`. Its docstring says what it shows; what it returns is shown in the report."""
 
     def keep(function):
         name = function.__name__.replace("_", "-")

@@ -80,7 +80,7 @@ class Heard:
 
 
 class Broker:
-    """mosquitto on the port of MQTT, without a memory of its own."""
+    """mosquitto on the port of MQTT, that keeps nothing after its end."""
 
     def __init__(self, ends):
         self.process = None
@@ -171,7 +171,7 @@ def configuration(source, state, name="station1", controls=None, bundle="faulty"
 
 
 class Station:
-    """The program with a configuration of its own."""
+    """The program with its own configuration."""
 
     def __init__(self, line, source, name="station1", **configured):
         self.folder = line.folder / name
@@ -252,7 +252,7 @@ class Line:
         return Station(self, source, **configured)
 
     def said(self):
-        """The last words of every station, for the report of a failed case."""
+        """The end of what every station printed, for the report of a failed case."""
         return "\n".join(f"--- {log}\n{log.read_text(errors='replace')[-4000:]}" for log in self.logs if log.exists())
 
     def publish(self, leaf, message, station="station1"):

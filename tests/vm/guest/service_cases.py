@@ -112,7 +112,7 @@ def hung_model_call(line):
 
 
 def small_disk(line):
-    """A file system of its own for the state, of 24 MB."""
+    """A separate file system for the state, of 24 MB."""
     image = line.folder / "disk.img"
     with open(image, "wb") as file:
         file.truncate(24 << 20)

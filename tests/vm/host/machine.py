@@ -51,10 +51,10 @@ class Machine:
             self.process.wait(limit)
         except subprocess.TimeoutExpired:
             self.cut()
-            raise RigFailure(f"no end within {limit} s; last words: {self.last_words()}") from None
+            raise RigFailure(f"no end within {limit} s; the end of its output: {self.last_words()}") from None
         answer = self.share / "exit-code"
         if not answer.exists():
-            raise RigFailure(f"it died (QEMU's exit code {self.process.returncode}); last words: {self.last_words()}")
+            raise RigFailure(f"it died (QEMU's exit code {self.process.returncode}); the end of its output: {self.last_words()}")
         return int(answer.read_text())
 
     def cut(self):

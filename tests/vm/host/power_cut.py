@@ -1,7 +1,7 @@
 """Power cuts: QEMU is killed at random moments and booted again on the same disk, while a reader outside listens.
 
-After each boot every (boot_id, seq) that the reader ever heard must be in the log, and the service must come back
-by itself. What the guest has not flushed is lost with it; a disk that lies about a flush is not shown by this.
+After each boot every (boot_id, seq) that the reader ever heard must be in the log, and systemd must start the
+service again. What the guest has not flushed is lost with it; a disk that lies about a flush is not shown by this.
 """
 
 import json
@@ -16,7 +16,7 @@ import time
 from machine import Machine, RigFailure, give, take_back
 
 SHOWS = "The machine's power is cut at random moments: each verdict that a reader outside has is in the log, and the " \
-        "service comes back by itself."
+        "service comes back."
 # From power-on to the first verdict, and to the list of the log.
 COMES_BACK_WITHIN = 400
 
@@ -55,7 +55,7 @@ def wait(what, machine, condition):
     end = machine.began + COMES_BACK_WITHIN
     while not condition():
         if not machine.alive():
-            raise RigFailure(f"the machine died waiting for {what}; last words: {machine.last_words()}")
+            raise RigFailure(f"the machine died waiting for {what}; the end of its output: {machine.last_words()}")
         if time.monotonic() > end:
             return False
         time.sleep(0.1)
