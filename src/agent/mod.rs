@@ -37,8 +37,8 @@ use crate::capture::{CaptureError, Frame, FrameSource};
 use crate::config::{Config, SourceConfig, SourceKind, StationConfig};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
-use crate::inspection::Inspection;
-use crate::inspector::{Inspector, InspectorSettings};
+use crate::inspection::{Inspection, InspectorSettings};
+use crate::inspector::Inspector;
 use crate::publish::Commands;
 use crate::publish::wire::{Delivery, Provider};
 use crate::retention::Retention;
@@ -150,8 +150,9 @@ fn open(
     if let Some(reason) = &opened.provider.reason {
         tracing::warn!("{} asked for and not used: {reason}", opened.provider.requested.word());
     }
-    let settings = inspector_settings(station);
-    let inspector = Inspector::new(&bundle, detector, &opened.provider, settings)
+    let (settings, keep) = (inspector_settings(station), config.keep);
+    let heat_map_wanted = move |verdict, seed| keep.wants(verdict, seed);
+    let inspector = Inspector::new(&bundle, detector, &opened.provider, &settings, heat_map_wanted)
         .with_context(|| format!("station {}", station.name))?;
     let source = source(&bundle)?;
     tracing::info!(station = station.name, "source: {}", source.describe());
@@ -196,12 +197,9 @@ pub fn inspector_settings(station: &StationConfig) -> InspectorSettings {
     let smoothing = &station.smoothing;
     InspectorSettings {
         region: station.region,
-        alpha: smoothing.alpha,
-        target_radius: smoothing.target_radius,
+        rule: smoothing.rule.clone(),
         required_radius: smoothing.required_radius,
-        max_draws: smoothing.max_draws.get(),
         deadline_ms: smoothing.deadline_ms,
-        prior: smoothing.prior.clone(),
         recipe: station.recipe.clone(),
         report_empirical: station.report_empirical,
     }

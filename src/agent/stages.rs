@@ -17,7 +17,7 @@ use super::live::{Fault, InHand, Live};
 use super::{Stop, WAIT, short};
 use crate::capture::gate::Gate;
 use crate::capture::{Frame, Next, Trouble, TroubleKind};
-use crate::diffusion::noise::fresh_seed;
+use crate::diffusion::seed::fresh_seed;
 use crate::inspector::{Inspected, Inspector};
 use crate::retention::{Moment, Retention};
 use crate::store::{self, Origin, StoreError};

@@ -18,7 +18,7 @@ use super::service::{self, Service, Watched};
 use super::{Stop, WAIT};
 use crate::bundle;
 use crate::health::Pulse;
-use crate::inspection::{Inspection, Latency, Parameters};
+use crate::inspection::{FrameOutcome, Inspection, Latency, Parameters};
 use crate::inspector::Inspected;
 use crate::publish::Connection;
 use crate::publish::wire::{Condition, Snapshot};
@@ -105,15 +105,18 @@ impl Supervisor {
             self.call_limit.as_secs_f64(),
             self.call_limit.as_millis()
         );
-        let mut inspection =
-            Inspection::abstained(&in_hand.frame, in_hand.seed, Reason::ModelFault, &self.parameters);
-        inspection.fault = Some(fault.clone());
-        inspection.latency = Latency::until_now(&in_hand.frame, in_hand.queued, in_hand.queued);
+        let inspection = Inspection::of(
+            &in_hand.frame,
+            in_hand.seed,
+            FrameOutcome::NotDrawn { reason: Reason::ModelFault, fault: fault.clone() },
+            Latency::until_now(&in_hand.frame, in_hand.queued, in_hand.queued),
+            &self.parameters,
+        );
         self.live.pulses.inference.failed(&fault);
         self.live.fail(Fault::Passing(anyhow!(
             "{fault}; its frame abstains, and the agent ends to be started again"
         )));
-        self.live.abandon(in_hand.frame, Inspected { inspection, input: None, heat: None });
+        self.live.abandon(in_hand.frame, Inspected { inspection, input: None, heat_map: None });
         self.end();
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::tensors::{self, Tensors};
+use crate::tensors::{self, Tensors};
 
 /// Everything that the scores of a picture depend on. A choice that changes scores belongs in here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
