@@ -141,9 +141,81 @@ fn captured_bytes(frame: &Frame) -> Option<(String, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ndarray::Array3;
+
     use super::*;
+    use crate::capture::{Channels, Picture, Samples, Stamp};
+    use crate::computation::Computation;
     use crate::diffusion::seed::fresh_seed;
+    use crate::inspection::{FrameOutcome, Inspection, Latency, Parameters};
+    use crate::preprocess::Input;
+    use crate::smoothing::RuleSettings;
     use crate::verdict::Reason;
+
+    /// A frame that abstained, with everything that evidence is made of.
+    fn inspected() -> (Frame, Inspected) {
+        let picture =
+            Picture { width: 8, height: 8, channels: Channels::Grey, samples: Samples::Eight(vec![100; 64]) };
+        let frame = Frame {
+            source_seq: 1,
+            captured_at: Stamp::now(),
+            part_id: None,
+            meas_id: None,
+            picture: Ok(picture),
+            encoded: None,
+            truth: None,
+        };
+        let parameters = Arc::new(Parameters {
+            model: String::new(),
+            model_sha256: String::new(),
+            bundle_sha256: String::new(),
+            input: [1, 8, 8],
+            k: 0,
+            sigma: 0.1,
+            threshold: 1.0,
+            rule: RuleSettings::new(0.05),
+            required_radius: 0.05,
+            deadline_ms: None,
+            recipe: None,
+            batch: 8,
+            computation: Computation {
+                provider: String::new(),
+                precision: String::new(),
+                onnxruntime: String::new(),
+                threads: 1,
+                cpu: String::new(),
+            },
+            region: None,
+        });
+        let outcome = FrameOutcome::NotDrawn { reason: Reason::ModelFault, fault: String::new() };
+        let inspection =
+            Inspection::of(&frame, fresh_seed().unwrap(), outcome, Latency::default(), &parameters);
+        let input = Input::from_unit_range(Array3::from_elem((1, 8, 8), 0.5)).unwrap();
+        (frame, Inspected { inspection, input: Some(input), heat_map: None })
+    }
+
+    /// Every file in turn on a disk without room: the message names file and disk, and no bundle.
+    #[test]
+    fn evidence_on_a_full_disk_says_so_and_nothing_of_a_bundle() {
+        let (frame, inspected) = inspected();
+        for file in ["frame.png", INPUT] {
+            let root = tempfile::TempDir::new().unwrap();
+            let unfinished = root.path().join(".part");
+            std::fs::create_dir(&unfinished).unwrap();
+            std::os::unix::fs::symlink("/dev/full", unfinished.join(file)).unwrap();
+            let words = keep(root.path(), "part", &frame, &inspected).unwrap_err().to_string();
+            assert_eq!(
+                words,
+                format!(
+                    "evidence: {}: No space left on device (os error 28); a writable folder with room is needed",
+                    unfinished.join(file).display()
+                )
+            );
+            assert!(!unfinished.exists(), "nothing is left of evidence that is not whole");
+        }
+    }
 
     #[test]
     fn one_in_n_takes_every_flagged_part_and_about_one_normal_in_n() {

@@ -52,7 +52,7 @@ impl RuleSettings {
             problems.push(SettingProblem {
                 key: "alpha",
                 value: alpha.to_string(),
-                why: "not a failure probability that certifies anything; more than 0 and less than 0.5 is allowed",
+                why: "not a failure probability that certifies anything; above 0 and below 0.5 is allowed",
             });
         }
         if !(target_radius >= 0.0 && target_radius.is_finite()) {
@@ -260,7 +260,7 @@ mod tests {
         for (settings, what) in [
             (RuleSettings { alpha: 0.0, ..usual() }, "smoothing.alpha = 0: not a failure probability"),
             (RuleSettings { alpha: f64::NAN, ..usual() }, "smoothing.alpha = NaN:"),
-            (RuleSettings { alpha: 0.5, ..usual() }, "less than 0.5"),
+            (RuleSettings { alpha: 0.5, ..usual() }, "above 0 and below 0.5 is allowed"),
             (RuleSettings::new(-0.1), "smoothing.target_radius = -0.1: not a radius"),
             (RuleSettings::new(f64::INFINITY), "smoothing.target_radius = inf:"),
             (RuleSettings { max_draws: 0, ..usual() }, "smoothing.max_draws = 0:"),

@@ -49,8 +49,8 @@ fn proves_unsound(failures: u64, error: f64) -> bool {
 }
 
 /// A rule with the default prior.
-fn rule(alpha: f64, target_radius: f64, max_draws: u32, threshold: f32) -> SequentialRule {
-    let settings = RuleSettings { alpha, max_draws, ..RuleSettings::new(target_radius) };
+fn rule(alpha: f64, target: f64, max_draws: u32, threshold: f32) -> SequentialRule {
+    let settings = RuleSettings { alpha, max_draws, ..RuleSettings::new(target) };
     SequentialRule::new(&settings, threshold, SIGMA).unwrap()
 }
 
