@@ -1,26 +1,22 @@
 //! The detector: a bundle whose model is open, self-tested, and ready to score draws.
 //!
-//! One place where noise, model and score come together, so that inspection, calibration and
-//! evaluation cannot differ. Guarantees: [`Detector::open`] hands out only a model that reproduces its
+//! One place where noise, model and score come together, so that inspection, calibration, evaluation and verification
+//! cannot differ. Guarantees: [`Detector::open`] hands out only a model that reproduces its
 //! golden vectors; draws come back in issue order, whatever the batch size, none left out.
 
-use std::ops::Range;
-
-use ndarray::Array2;
-
-use crate::bundle::golden::{self, SelfTest};
+use crate::bundle::self_test::{self, SelfTest};
 use crate::bundle::{Bundle, BundleError, Calibrated};
+use crate::computation::PRECISION;
 use crate::diffusion::denoiser::{Denoiser, DenoiserError};
 use crate::diffusion::noise::NoisyDraw;
 use crate::diffusion::onnx::{OnnxDenoiser, OnnxError, ProviderReport, Runtime, SessionSettings};
 use crate::diffusion::reconstruct::{Reconstruction, reconstruct};
 use crate::diffusion::schedule::NoiseLevel;
-use crate::inspection::FrameSeed;
+use crate::diffusion::seed::FrameSeed;
 use crate::preprocess::Input;
-use crate::score::{self, AnomalyMaps, CertifiedScore, EmpiricalScore, ScoreParameters, TrainingMaps};
-
-/// The precision of the computation on every provider as `onnx` sets it up.
-pub const PRECISION: &str = "fp32";
+use crate::score::{
+    self, AnomalyMaps, CertifiedScore, EmpiricalScore, ScoreParameters, ScoredDraw, TrainingMaps,
+};
 
 /// Draws of the next model call: `batch` while that many are allowed, then the largest power of two that is.
 /// So few sizes occur, and a recomputation can repeat them: ONNX Runtime promises equal bits for equal shapes only.
@@ -68,7 +64,7 @@ impl Detector {
         let input = bundle.manifest.input_shape();
         let mut denoiser = OnnxDenoiser::open(runtime, &bundle.model_file(), input, settings)?;
         bundle.check_head(denoiser.has_head())?;
-        let self_test = golden::self_test(bundle, &mut denoiser, PRECISION)?;
+        let self_test = self_test::self_test(bundle, &mut denoiser, PRECISION)?;
         let opened = Opened { provider: denoiser.provider().clone(), self_test };
         Ok((Self::new(Box::new(denoiser), bundle, batch), opened))
     }
@@ -79,11 +75,10 @@ impl Detector {
             Some(Calibrated { maps, empirical_maps, .. }) => (maps.clone(), empirical_maps.clone()),
             None => (TrainingMaps::identity(height, width), TrainingMaps::identity(height, width)),
         };
-        Self::with_denoiser(denoiser, bundle.level, bundle.score.clone(), maps, empirical_maps, batch)
+        Self::from_denoiser(denoiser, bundle.level, bundle.score.clone(), maps, empirical_maps, batch)
     }
 
-    /// A detector around any denoiser: the seam for the analytic one.
-    pub fn with_denoiser(
+    fn from_denoiser(
         denoiser: Box<dyn Denoiser>,
         level: NoiseLevel,
         parameters: ScoreParameters,
@@ -92,6 +87,19 @@ impl Detector {
         batch: u32,
     ) -> Self {
         Self { denoiser, level, parameters, maps, empirical_maps, batch: batch.max(1) }
+    }
+
+    /// For tests only: a detector around any denoiser, without a bundle and a self-test.
+    #[doc(hidden)]
+    pub fn for_testing(
+        denoiser: Box<dyn Denoiser>,
+        level: NoiseLevel,
+        parameters: ScoreParameters,
+        maps: TrainingMaps,
+        empirical_maps: TrainingMaps,
+        batch: u32,
+    ) -> Self {
+        Self::from_denoiser(denoiser, level, parameters, maps, empirical_maps, batch)
     }
 
     pub fn batch(&self) -> u32 {
@@ -104,25 +112,14 @@ impl Detector {
         self.empirical_maps = empirical_maps;
     }
 
-    /// Reconstructions of the draws `indices` of the frame with this seed, in order.
-    pub fn reconstruct(
-        &mut self,
-        input: &Input,
-        seed: FrameSeed,
-        indices: Range<u32>,
-    ) -> Result<Vec<Reconstruction>, DenoiserError> {
-        let mut pairs = Vec::with_capacity(indices.len());
-        for start in indices.clone().step_by(self.batch as usize) {
-            let batch = start..indices.end.min(start + self.batch);
-            let draws = batch.map(|index| NoisyDraw::of(input, self.level, seed, index)).collect();
-            pairs.extend(reconstruct(self.denoiser.as_mut(), draws)?);
-        }
-        Ok(pairs)
+    /// The draws of `input` with the noise of `seed`, from the first on.
+    pub fn draws<'a>(&'a mut self, input: &'a Input, seed: FrameSeed) -> Draws<'a> {
+        Draws { detector: self, input, seed, made: 0 }
     }
 
     /// Runs the golden draws of `bundle` (calibration stores their new scores).
-    pub fn golden_run(&mut self, bundle: &Bundle) -> Result<golden::GoldenRun, DenoiserError> {
-        golden::run(bundle, self.denoiser.as_mut())
+    pub fn golden_run(&mut self, bundle: &Bundle) -> Result<self_test::GoldenRun, DenoiserError> {
+        self_test::run(bundle, self.denoiser.as_mut())
     }
 
     pub fn certified_maps(&self, pair: &Reconstruction) -> AnomalyMaps {
@@ -137,17 +134,42 @@ impl Detector {
         score::certified(pair, &self.parameters, &self.maps)
     }
 
+    /// The certified score with the map it was pooled from.
+    pub fn score(&self, pair: &Reconstruction) -> ScoredDraw {
+        score::score_draw(pair, &self.parameters, &self.maps)
+    }
+
     pub fn empirical(&self, input: &Input, pairs: &[Reconstruction]) -> EmpiricalScore {
         score::empirical(input, pairs, &self.parameters, &self.empirical_maps)
     }
+}
 
-    /// Where the draws look anomalous, in training standard deviations, HW: the mean of their score maps. For
-    /// people and pixel metrics; no verdict depends on it.
-    pub fn heat(&self, pairs: &[Reconstruction]) -> Option<Array2<f32>> {
-        let mut maps = pairs
-            .iter()
-            .map(|pair| score::score_map(&self.certified_maps(pair), &self.maps, &self.parameters));
-        let first = maps.next()?;
-        Some(maps.fold(first, |sum, map| sum + map) / pairs.len() as f32)
+/// The draws of one input, made call by call.
+pub struct Draws<'a> {
+    detector: &'a mut Detector,
+    input: &'a Input,
+    seed: FrameSeed,
+    made: u32,
+}
+
+impl Draws<'_> {
+    /// The next `count` draws in issue order, in model calls of at most the detector's batch.
+    pub fn next(&mut self, count: u32) -> Result<Vec<Reconstruction>, DenoiserError> {
+        let Detector { denoiser, level, batch, .. } = &mut *self.detector;
+        let end = self.made.saturating_add(count);
+        let mut reconstructions = Vec::with_capacity(count as usize);
+        while self.made < end {
+            let call = self.made..end.min(self.made.saturating_add(*batch));
+            let draws =
+                call.clone().map(|index| NoisyDraw::of(self.input, *level, self.seed, index)).collect();
+            reconstructions.extend(reconstruct(denoiser.as_mut(), draws)?);
+            self.made = call.end;
+        }
+        Ok(reconstructions)
+    }
+
+    /// What scores these draws.
+    pub fn detector(&self) -> &Detector {
+        self.detector
     }
 }

@@ -8,14 +8,15 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, Rgb, RgbImage};
-use ndarray::Array2;
+use image::DynamicImage;
 
-use crate::bundle::{BundleError, tensors};
+use crate::capture::Frame;
 use crate::capture::encode::{png, to_image};
-use crate::capture::{Frame, Picture};
-use crate::inspection::{Evidence, FrameSeed};
+use crate::diffusion::seed::FrameSeed;
+use crate::heat_map::heat_beside_frame;
+use crate::inspection::Evidence;
 use crate::inspector::Inspected;
+use crate::tensors::{self, TensorError};
 use crate::verdict::Verdict;
 
 /// The exact model input, one tensor `input`, CHW.
@@ -51,8 +52,16 @@ impl Keep {
 pub enum EvidenceError {
     #[error("evidence: {}: {why}; a writable folder with room is needed", path.display())]
     File { path: PathBuf, why: String },
-    #[error("evidence: {0}")]
-    Tensors(#[from] BundleError),
+}
+
+impl From<TensorError> for EvidenceError {
+    fn from(error: TensorError) -> Self {
+        let (TensorError::Read { path, why }
+        | TensorError::Write { path, why }
+        | TensorError::Format { path, what: why }
+        | TensorError::Tensor { path, what: why }) = error;
+        Self::File { path, why }
+    }
 }
 
 /// The files of a folder of evidence, as far as they are there.
@@ -102,7 +111,7 @@ fn write(folder: &Path, frame: &Frame, inspected: &Inspected) -> Result<u64, Evi
     if let Some(input) = &inspected.input {
         tensors::write(&folder.join(INPUT), &[("input", input.view().into_dyn())])?;
     }
-    if let (Ok(picture), Some(heat)) = (&frame.picture, &inspected.heat) {
+    if let (Ok(picture), Some(heat)) = (&frame.picture, &inspected.heat_map) {
         let path = folder.join(HEAT_MAP);
         let threshold = inspected.inspection.parameters.threshold;
         let drawn = png(&DynamicImage::ImageRgb8(heat_beside_frame(picture, heat, threshold)));
@@ -130,57 +139,83 @@ fn captured_bytes(frame: &Frame) -> Option<(String, Vec<u8>)> {
     Some(("frame.png".to_owned(), png(&to_image(picture)?)))
 }
 
-/// Side of the longer edge of each of the two pictures, pixels: small frames are enlarged for the eye.
-const SHOWN_PX: u32 = 384;
-const GAP_PX: u32 = 8;
-
-/// The frame, and beside it the frame under its heat map. `heat` is HW at the size of the model input, in
-/// training standard deviations; it begins to colour at a quarter of the threshold and is full red at it.
-pub fn heat_beside_frame(picture: &Picture, heat: &Array2<f32>, threshold: f32) -> RgbImage {
-    let frame = to_image(picture).map(|image| image.to_rgb8()).unwrap_or_default();
-    let scale = f64::from(SHOWN_PX) / f64::from(frame.width().max(frame.height()).max(1));
-    let shown = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
-    let (width, height) = (shown(frame.width()), shown(frame.height()));
-    let frame = image::imageops::resize(&frame, width, height, image::imageops::FilterType::Triangle);
-    let mut sheet = RgbImage::from_pixel(2 * width + GAP_PX, height, Rgb([255; 3]));
-    for (x, y, &pixel) in frame.enumerate_pixels() {
-        sheet.put_pixel(x, y, pixel);
-        let value =
-            sample(heat, (f64::from(x) + 0.5) / f64::from(width), (f64::from(y) + 0.5) / f64::from(height));
-        sheet.put_pixel(x + width + GAP_PX, y, coloured(pixel, value / threshold));
-    }
-    sheet
-}
-
-/// Bilinear value of the map at relative coordinates in \[0, 1\].
-fn sample(map: &Array2<f32>, x: f64, y: f64) -> f32 {
-    let at = |relative: f64, len: usize| {
-        let position = (relative * len as f64 - 0.5).clamp(0.0, (len - 1) as f64);
-        let low = position.floor() as usize;
-        (low, (low + 1).min(len - 1), (position - low as f64) as f32)
-    };
-    let (rows, columns) = map.dim();
-    let (top, bottom, down) = at(y, rows);
-    let (left, right, across) = at(x, columns);
-    let row = |y: usize| map[[y, left]] * (1.0 - across) + map[[y, right]] * across;
-    row(top) * (1.0 - down) + row(bottom) * down
-}
-
-/// A frame pixel under heat: untouched when cold, through yellow to red at the threshold and beyond.
-fn coloured(Rgb([r, g, b]): Rgb<u8>, heat: f32) -> Rgb<u8> {
-    let warmth = ((heat - 0.25) / 0.75).clamp(0.0, 1.0);
-    let opacity = 0.55 * warmth.sqrt();
-    let flame = [255.0, 220.0 * (1.0 - warmth), 0.0];
-    let mix = |frame: u8, flame: f32| (f32::from(frame) * (1.0 - opacity) + flame * opacity).round() as u8;
-    Rgb([mix(r, flame[0]), mix(g, flame[1]), mix(b, flame[2])])
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ndarray::Array3;
+
     use super::*;
-    use crate::capture::{Channels, Samples};
-    use crate::diffusion::noise::fresh_seed;
+    use crate::capture::{Channels, Picture, Samples, Stamp};
+    use crate::computation::Computation;
+    use crate::diffusion::seed::fresh_seed;
+    use crate::inspection::{FrameOutcome, Inspection, Latency, Parameters};
+    use crate::preprocess::Input;
+    use crate::smoothing::RuleSettings;
     use crate::verdict::Reason;
+
+    /// A frame that abstained, with everything that evidence is made of.
+    fn inspected() -> (Frame, Inspected) {
+        let picture =
+            Picture { width: 8, height: 8, channels: Channels::Grey, samples: Samples::Eight(vec![100; 64]) };
+        let frame = Frame {
+            source_seq: 1,
+            captured_at: Stamp::now(),
+            part_id: None,
+            meas_id: None,
+            picture: Ok(picture),
+            encoded: None,
+            truth: None,
+        };
+        let parameters = Arc::new(Parameters {
+            model: String::new(),
+            model_sha256: String::new(),
+            bundle_sha256: String::new(),
+            input: [1, 8, 8],
+            k: 0,
+            sigma: 0.1,
+            threshold: 1.0,
+            rule: RuleSettings::new(0.05),
+            required_radius: 0.05,
+            deadline_ms: None,
+            recipe: None,
+            batch: 8,
+            computation: Computation {
+                provider: String::new(),
+                precision: String::new(),
+                onnxruntime: String::new(),
+                threads: 1,
+                cpu: String::new(),
+            },
+            region: None,
+        });
+        let outcome = FrameOutcome::NotDrawn { reason: Reason::ModelFault, fault: String::new() };
+        let inspection =
+            Inspection::of(&frame, fresh_seed().unwrap(), outcome, Latency::default(), &parameters);
+        let input = Input::from_unit_range(Array3::from_elem((1, 8, 8), 0.5)).unwrap();
+        (frame, Inspected { inspection, input: Some(input), heat_map: None })
+    }
+
+    /// Every file in turn on a disk without room: the message names file and disk, and no bundle.
+    #[test]
+    fn evidence_on_a_full_disk_says_so_and_nothing_of_a_bundle() {
+        let (frame, inspected) = inspected();
+        for file in ["frame.png", INPUT] {
+            let root = tempfile::TempDir::new().unwrap();
+            let unfinished = root.path().join(".part");
+            std::fs::create_dir(&unfinished).unwrap();
+            std::os::unix::fs::symlink("/dev/full", unfinished.join(file)).unwrap();
+            let words = keep(root.path(), "part", &frame, &inspected).unwrap_err().to_string();
+            assert_eq!(
+                words,
+                format!(
+                    "evidence: {}: No space left on device (os error 28); a writable folder with room is needed",
+                    unfinished.join(file).display()
+                )
+            );
+            assert!(!unfinished.exists(), "nothing is left of evidence that is not whole");
+        }
+    }
 
     #[test]
     fn one_in_n_takes_every_flagged_part_and_about_one_normal_in_n() {
@@ -193,28 +228,5 @@ mod tests {
             assert_eq!((kept(keep, flagged), kept(Keep::Flagged, flagged)), (20_000, 20_000));
         }
         assert_eq!((kept(Keep::Flagged, Verdict::Normal), kept(Keep::All, Verdict::Normal)), (0, 20_000));
-    }
-
-    #[test]
-    fn the_heat_map_reddens_the_hot_place_and_leaves_the_cold_ones() {
-        let picture = Picture {
-            width: 32,
-            height: 16,
-            channels: Channels::Grey,
-            samples: Samples::Eight(vec![100; 512]),
-        };
-        let mut heat = Array2::zeros((8, 8));
-        heat[[2, 6]] = 9.0;
-        let sheet = heat_beside_frame(&picture, &heat, 3.0);
-        assert_eq!(sheet.dimensions(), (2 * SHOWN_PX + GAP_PX, SHOWN_PX / 2));
-        let right = |x: f64, y: f64| {
-            *sheet.get_pixel(
-                SHOWN_PX + GAP_PX + (x * f64::from(SHOWN_PX)) as u32,
-                (y * f64::from(SHOWN_PX / 2)) as u32,
-            )
-        };
-        let Rgb([red, green, _]) = right(6.5 / 8.0, 2.5 / 8.0);
-        assert!(red > 180 && green < 60, "{red} {green}");
-        assert_eq!(right(1.5 / 8.0, 6.5 / 8.0), Rgb([100; 3]));
     }
 }

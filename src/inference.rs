@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::capture::Frame;
-use crate::inspection::FrameSeed;
+use crate::diffusion::seed::FrameSeed;
 use crate::inspector::{Inspected, Inspector};
 use crate::pulse::Pulse;
 

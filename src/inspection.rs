@@ -7,20 +7,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::bundle::{Bundle, BundleError};
 use crate::capture::Frame;
+use crate::certify::CertifiedDraws;
+use crate::computation::Computation;
+use crate::diffusion::seed::FrameSeed;
 use crate::preprocess::Region;
-use crate::smoothing::Certificate;
+use crate::smoothing::{Certificate, RuleSettings};
 use crate::verdict::{Reason, Verdict};
-
-/// The entropy of one frame's noise: fresh from the operating system, kept with the verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameSeed(pub [u8; 32]);
-
-impl FrameSeed {
-    pub fn to_hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
 
 /// One inspected part.
 #[derive(Debug, Clone)]
@@ -92,53 +86,114 @@ pub struct Parameters {
     /// Bundle name and version, for people: `demo-line@2`.
     pub model: String,
     pub model_sha256: String,
+    /// Of `bundle.toml`, which vouches for every other file of the bundle.
+    pub bundle_sha256: String,
     /// Model input, channels, height, width.
     pub input: [usize; 3],
     pub k: usize,
     pub sigma: f64,
     pub threshold: f32,
-    pub alpha: f64,
-    pub target_radius: f64,
-    /// The radius a `normal` must reach for `pass_certified`.
+    pub rule: RuleSettings,
+    /// The radius a `normal` must have for `pass_certified`.
     pub required_radius: f64,
-    pub max_draws: u32,
     pub deadline_ms: Option<u64>,
-    /// The mixture prior over p, `weight * Beta(u, v)` each.
-    pub prior: Vec<[f64; 3]>,
-    pub provider: String,
-    pub precision: String,
-    pub onnxruntime: String,
     pub recipe: Option<String>,
-    /// Of `bundle.toml`, which vouches for every other file of the bundle.
-    pub bundle_sha256: String,
     /// Draws of a whole model call; see [`crate::detector::call_size`] for the calls at the end of a run.
     pub batch: u32,
-    /// Threads of one model call.
-    pub threads: usize,
-    /// The processor by its own name.
-    pub cpu: String,
+    pub computation: Computation,
     /// The part of the camera frame that was looked at; `None` for all of it.
     pub region: Option<Region>,
 }
 
+/// What a station fixes before it sees a frame; everything else is the bundle's.
+#[derive(Debug, Clone)]
+pub struct InspectorSettings {
+    /// Part of the camera frame to look at; `None` for all of it.
+    pub region: Option<Region>,
+    pub rule: RuleSettings,
+    /// Radius that a `normal` must have for `pass_certified`.
+    pub required_radius: f64,
+    /// Counted from the capture of the frame.
+    pub deadline_ms: Option<u64>,
+    pub recipe: Option<String>,
+    /// Compute the paper's score too.
+    pub report_empirical: bool,
+}
+
+impl Parameters {
+    /// Those of a station's settings with a calibrated bundle.
+    pub fn new(
+        bundle: &Bundle,
+        settings: &InspectorSettings,
+        batch: u32,
+        computation: Computation,
+    ) -> Result<Self, BundleError> {
+        Ok(Self {
+            model: bundle.label(),
+            model_sha256: bundle.manifest.model.sha256.clone(),
+            bundle_sha256: bundle.sha256.clone(),
+            input: bundle.manifest.input_shape(),
+            k: bundle.level.k().0,
+            sigma: bundle.level.sigma(),
+            threshold: bundle.calibrated()?.threshold,
+            rule: settings.rule.clone(),
+            required_radius: settings.required_radius,
+            deadline_ms: settings.deadline_ms,
+            recipe: settings.recipe.clone(),
+            batch,
+            computation,
+            region: settings.region,
+        })
+    }
+}
+
+/// What inspecting one frame came to.
+#[derive(Debug, Clone)]
+pub enum FrameOutcome {
+    /// There are no draws to decide by: the frame abstains.
+    NotDrawn { reason: Reason, fault: String },
+    Drawn {
+        draws: CertifiedDraws,
+        /// Of the linear map that made the model input from the frame.
+        norm: f64,
+        empirical_score: Option<f32>,
+    },
+}
+
 impl Inspection {
-    /// What is known of a frame before any draw: an abstain, until something better is certified.
-    pub fn abstained(frame: &Frame, seed: FrameSeed, reason: Reason, parameters: &Arc<Parameters>) -> Self {
+    /// The record of a frame, once it is known what became of it.
+    pub fn of(
+        frame: &Frame,
+        seed: FrameSeed,
+        outcome: FrameOutcome,
+        latency: Latency,
+        parameters: &Arc<Parameters>,
+    ) -> Self {
+        let (verdict, fault, certificate, frame_radius, empirical_score, scores, batches) = match outcome {
+            FrameOutcome::NotDrawn { reason, fault } => {
+                (Verdict::Abstain(reason), Some(fault), None, None, None, Vec::new(), Vec::new())
+            }
+            FrameOutcome::Drawn { draws, norm, empirical_score } => {
+                let (verdict, radius) = (draws.verdict(), draws.certificate.frame_radius(norm));
+                let CertifiedDraws { certificate, scores, batches, fault, .. } = draws;
+                (verdict, fault, Some(certificate), radius, empirical_score, scores, batches)
+            }
+        };
         Self {
             captured_at: frame.captured_at.wall,
             source_seq: frame.source_seq,
             part_id: frame.part_id.clone(),
             meas_id: frame.meas_id.clone(),
-            verdict: Verdict::Abstain(reason),
-            certificate: None,
-            empirical_score: None,
-            frame_radius: None,
-            fault: None,
+            verdict,
+            certificate,
+            empirical_score,
+            frame_radius,
+            fault,
             seed,
-            scores: Vec::new(),
-            batches: Vec::new(),
+            scores,
+            batches,
             frame_px: frame.picture.as_ref().ok().map(|picture| [picture.width, picture.height]),
-            latency: Latency::default(),
+            latency,
             evidence: None,
             parameters: Arc::clone(parameters),
         }

@@ -1,10 +1,10 @@
 //! From one frame to one inspection: preprocess, draw until certified, decide.
 //!
 //! Guarantees: every frame gives exactly one [`Inspected`]; every fault on the way (bad picture, model
-//! error, values that are not numbers, deadline) becomes `Verdict::Abstain` with its reason, never
-//! `normal`; all draws that were made count, in issue order, none is dropped or repeated.
+//! error, values that are not numbers, deadline) becomes `Verdict::Abstain` with its reason, never `normal`. A heat map
+//! is made only of frames for which one is wanted, and only once their verdict is known.
 //! Reads the monotonic clock, for the deadline and for latencies; does no other IO.
-//! Costs: one model call per batch of draws; everything else is below a millisecond at 64x64.
+//! Costs: those of `certify`; preprocessing is below a millisecond at 64x64.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,34 +13,17 @@ use ndarray::Array2;
 
 use crate::bundle::{Bundle, BundleError};
 use crate::capture::Frame;
-use crate::detector::{Detector, PRECISION, call_size};
+use crate::certify::certify;
+use crate::computation::Computation;
+use crate::detector::Detector;
 use crate::diffusion::onnx::ProviderReport;
-use crate::inspection::{FrameSeed, Inspection, Latency, Parameters};
-use crate::machine;
-use crate::preprocess::{Input, Preprocessor, Region};
+use crate::diffusion::seed::FrameSeed;
+use crate::heat_map::HeatMapSum;
+use crate::inspection::{FrameOutcome, Inspection, InspectorSettings, Latency, Parameters};
+use crate::preprocess::{Input, Preprocessor};
 use crate::pulse::Pulse;
-use crate::smoothing::{Certificate, Prior, RuleError, SequentialRule, SequentialRun, Settings, State};
+use crate::smoothing::{RuleError, SequentialRule};
 use crate::verdict::{Reason, Verdict};
-
-/// What a station fixes before it sees a frame; everything else is the bundle's.
-#[derive(Debug, Clone)]
-pub struct InspectorSettings {
-    /// Part of the camera frame to look at; `None` for all of it.
-    pub region: Option<Region>,
-    /// Failure probability of one verdict.
-    pub alpha: f64,
-    /// Radius (model input, \[0,1\] units) at which drawing stops.
-    pub target_radius: f64,
-    /// Radius that a `normal` must reach for `pass_certified`.
-    pub required_radius: f64,
-    pub max_draws: u32,
-    /// Counted from the capture of the frame.
-    pub deadline_ms: Option<u64>,
-    pub prior: Prior,
-    pub recipe: Option<String>,
-    /// Compute the paper's score too.
-    pub report_empirical: bool,
-}
 
 /// Why a bundle and settings make no inspector.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +34,17 @@ pub enum InspectorError {
     Rule(#[from] RuleError),
 }
 
+/// Whether a heat map is wanted of a frame with this verdict and seed.
+pub type HeatMapWanted = Box<dyn Fn(Verdict, FrameSeed) -> bool + Send>;
+
 /// Inspects the frames of one station.
 pub struct Inspector {
     preprocessor: Preprocessor,
     detector: Detector,
     rule: SequentialRule,
     parameters: Arc<Parameters>,
-    deadline: Option<Duration>,
     report_empirical: bool,
+    heat_map_wanted: HeatMapWanted,
     pulse: Pulse,
 }
 
@@ -68,20 +54,8 @@ pub struct Inspected {
     pub inspection: Inspection,
     /// The clean model input; `None` for a bad frame.
     pub input: Option<Input>,
-    /// Heat map at the size of the model input, in training standard deviations.
-    pub heat: Option<Array2<f32>>,
-}
-
-/// How the draws of one frame ended.
-struct Drawn {
-    certificate: Certificate,
-    scores: Vec<f32>,
-    batches: Vec<u32>,
-    /// Why no verdict could be had, should the certificate hold none.
-    otherwise: Reason,
-    fault: Option<String>,
-    heat: Option<Array2<f32>>,
-    empirical: Option<f32>,
+    /// Heat map at the size of the model input, in training standard deviations, where one is wanted.
+    pub heat_map: Option<Array2<f32>>,
 }
 
 impl Inspector {
@@ -90,63 +64,46 @@ impl Inspector {
         bundle: &Bundle,
         detector: Detector,
         provider: &ProviderReport,
-        settings: InspectorSettings,
+        settings: &InspectorSettings,
+        heat_map_wanted: impl Fn(Verdict, FrameSeed) -> bool + Send + 'static,
     ) -> Result<Self, InspectorError> {
-        let threshold = bundle.calibrated()?.threshold;
-        let parameters = Parameters {
-            model: bundle.label(),
-            model_sha256: bundle.manifest.model.sha256.clone(),
-            input: bundle.manifest.input_shape(),
-            k: bundle.level.k().0,
-            sigma: bundle.level.sigma(),
-            threshold,
-            alpha: settings.alpha,
-            target_radius: settings.target_radius,
-            required_radius: settings.required_radius,
-            max_draws: settings.max_draws,
-            deadline_ms: settings.deadline_ms,
-            prior: settings.prior.components().to_vec(),
-            provider: provider.active.word().to_owned(),
-            precision: PRECISION.to_owned(),
-            onnxruntime: provider.onnxruntime.clone(),
-            recipe: settings.recipe,
-            bundle_sha256: bundle.sha256.clone(),
-            batch: detector.batch(),
-            threads: provider.threads,
-            cpu: machine::cpu_name(),
-            region: settings.region,
-        };
-        let rule = SequentialRule::new(Settings {
-            alpha: settings.alpha,
-            threshold,
-            sigma: bundle.level.sigma(),
-            target_radius: settings.target_radius,
-            max_draws: settings.max_draws,
-            prior: settings.prior,
-        })?;
-        let preprocessor = Preprocessor::new(bundle.input_shape(), settings.region);
-        Ok(Self::from_parts(preprocessor, detector, rule, parameters, settings.report_empirical))
+        let parameters = Parameters::new(bundle, settings, detector.batch(), Computation::here(provider))?;
+        let rule = SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)?;
+        Ok(Self {
+            preprocessor: Preprocessor::new(bundle.input_shape(), settings.region),
+            detector,
+            rule,
+            parameters: Arc::new(parameters),
+            report_empirical: settings.report_empirical,
+            heat_map_wanted: Box::new(heat_map_wanted),
+            pulse: Pulse::default(),
+        })
     }
 
-    /// An inspector of given parts: the seam for the analytic denoiser.
-    pub fn from_parts(
+    /// For tests only: an inspector without a bundle.
+    #[doc(hidden)]
+    pub fn for_testing(
         preprocessor: Preprocessor,
         detector: Detector,
-        rule: SequentialRule,
         parameters: Parameters,
-        report_empirical: bool,
-    ) -> Self {
-        let deadline = parameters.deadline_ms.map(Duration::from_millis);
-        let (parameters, pulse) = (Arc::new(parameters), Pulse::default());
-        Self { preprocessor, detector, rule, parameters, deadline, report_empirical, pulse }
+        heat_map_wanted: HeatMapWanted,
+    ) -> Result<Self, RuleError> {
+        Ok(Self {
+            preprocessor,
+            detector,
+            rule: SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)?,
+            parameters: Arc::new(parameters),
+            report_empirical: false,
+            heat_map_wanted,
+            pulse: Pulse::default(),
+        })
     }
 
-    /// Draws that reach the target radius when all agree.
-    pub fn reachable_draws(&self) -> u32 {
-        self.rule.reachable_draws()
+    pub fn rule(&self) -> &SequentialRule {
+        &self.rule
     }
 
-    /// Beaten at every model call: shows whoever watches that one does not return.
+    /// Updated before every model call: shows a watcher that one does not return.
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
     }
@@ -159,69 +116,59 @@ impl Inspector {
     pub fn inspect(&mut self, frame: &Frame, seed: FrameSeed, queued: Instant) -> Inspected {
         let taken = Instant::now();
         let prepared = match &frame.picture {
-            Ok(picture) => self.preprocessor.apply(picture).map_err(|e| e.to_string()),
+            Ok(picture) => self.preprocessor.apply(picture).map_err(|error| error.to_string()),
             Err(bad) => Err(bad.to_string()),
         };
-        let mut inspection = Inspection::abstained(frame, seed, Reason::BadFrame, &self.parameters);
-        let (mut input, mut heat) = (None, None);
-        match prepared {
-            Err(fault) => inspection.fault = Some(fault),
-            Ok(prepared) => {
-                let drawn = self.draw(&prepared.input, seed, frame.captured_at.monotonic);
-                let certificate = drawn.certificate;
-                inspection.verdict = Verdict::from_certificate(&certificate, drawn.otherwise);
-                inspection.frame_radius = certificate.side.map(|_| certificate.radius / prepared.norm);
-                inspection.certificate = Some(certificate);
-                inspection.scores = drawn.scores;
-                inspection.batches = drawn.batches;
-                inspection.fault = drawn.fault;
-                inspection.empirical_score = drawn.empirical;
-                heat = drawn.heat;
-                input = Some(prepared.input);
+        let (outcome, input, heat_map) = match prepared {
+            Err(fault) => {
+                let outcome = FrameOutcome::NotDrawn { reason: Reason::BadFrame, fault };
+                (outcome, None, None)
             }
-        }
-        inspection.latency = Latency::until_now(frame, queued, taken);
-        Inspected { inspection, input, heat }
+            Ok(prepared) => {
+                let (outcome, heat_map) =
+                    self.draw(&prepared.input, prepared.norm, seed, frame.captured_at.monotonic);
+                (outcome, Some(prepared.input), heat_map)
+            }
+        };
+        let latency = Latency::until_now(frame, queued, taken);
+        let inspection = Inspection::of(frame, seed, outcome, latency, &self.parameters);
+        Inspected { inspection, input, heat_map }
     }
 
-    /// Draws until the certificate is settled, hopeless or out of draws or time.
-    fn draw(&mut self, input: &Input, seed: FrameSeed, captured: Instant) -> Drawn {
-        let mut run = SequentialRun::new(&self.rule);
-        let max_draws = self.rule.settings().max_draws;
-        let (mut pairs, mut scores, mut batches) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut otherwise, mut fault) = (Reason::Undecided, None);
-        while run.state() == State::Continue && fault.is_none() {
-            if self.deadline.is_some_and(|deadline| captured.elapsed() >= deadline) {
-                otherwise = Reason::Deadline;
-                break;
-            }
-            let start = run.draws();
-            let end = start + call_size(self.detector.batch(), max_draws - start);
-            self.pulse.at_work();
-            match self.detector.reconstruct(input, seed, start..end) {
-                Ok(batch) => {
-                    for pair in &batch {
-                        let score = self.detector.certified(pair);
-                        run.push(score);
-                        scores.push(score.value());
-                    }
-                    batches.push(end - start);
-                    pairs.extend(batch);
-                    if scores.iter().any(|score| score.is_nan()) {
-                        fault = Some("model: scores that are not numbers".to_owned());
-                    }
+    fn draw(
+        &mut self,
+        input: &Input,
+        norm: f64,
+        seed: FrameSeed,
+        captured: Instant,
+    ) -> (FrameOutcome, Option<Array2<f32>>) {
+        let deadline = self.parameters.deadline_ms.map(Duration::from_millis);
+        let mut heat = HeatMapSum::default();
+        let mut reconstructions = Vec::new();
+        let (pulse, report_empirical) = (&self.pulse, self.report_empirical);
+        let draws = certify(
+            &mut self.detector,
+            &self.rule,
+            input,
+            seed,
+            || {
+                if deadline.is_some_and(|deadline| captured.elapsed() >= deadline) {
+                    return Err(Reason::Deadline);
                 }
-                Err(error) => fault = Some(error.to_string()),
-            }
-        }
-        let mut certificate = run.certificate();
-        if fault.is_some() {
-            // What was claimed before the fault may be sound, but a model that fails is not to be built upon.
-            otherwise = Reason::ModelFault;
-            certificate.withdraw();
-        }
-        let empirical = (self.report_empirical && !pairs.is_empty())
-            .then(|| self.detector.empirical(input, &pairs).value());
-        Drawn { certificate, scores, batches, otherwise, fault, heat: self.detector.heat(&pairs), empirical }
+                pulse.at_work();
+                Ok(())
+            },
+            |reconstruction, scored| {
+                heat.add(scored.map);
+                if report_empirical {
+                    reconstructions.push(reconstruction);
+                }
+            },
+        );
+        let empirical_score =
+            (!reconstructions.is_empty()).then(|| self.detector.empirical(input, &reconstructions).value());
+        let wanted = (self.heat_map_wanted)(draws.verdict(), seed);
+        let heat_map = if wanted { heat.heat_map() } else { None };
+        (FrameOutcome::Drawn { draws, norm, empirical_score }, heat_map)
     }
 }

@@ -64,10 +64,14 @@ pub mod preprocess;
 pub mod diffusion;
 pub mod score;
 pub mod smoothing;
+pub mod tensors;
 pub mod verdict;
 
 pub mod bundle;
+pub mod certify;
+pub mod computation;
 pub mod detector;
+pub mod heat_map;
 pub mod inference;
 pub mod inspection;
 pub mod inspector;
@@ -80,11 +84,13 @@ pub mod store;
 
 pub mod calibration;
 pub mod evaluation;
+pub mod near_duplicates;
 pub mod verification;
 
 pub mod agent;
 pub mod cli;
 pub mod config;
+mod hex;
 pub mod machine;
 pub mod metrics;
 pub mod percentiles;

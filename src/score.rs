@@ -16,7 +16,23 @@ use ndarray::{Array2, ArrayView3, Axis, Zip};
 
 use crate::diffusion::reconstruct::Reconstruction;
 use crate::preprocess::Input;
-pub use crate::smoothing::CertifiedScore;
+
+/// The score of one noisy draw, the only one that a certificate is built from. Only [`score_draw`] makes one, from
+/// the reconstruction of a noisy draw, so nothing that saw the clean frame can become part of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct CertifiedScore(f32);
+
+impl CertifiedScore {
+    pub fn value(self) -> f32 {
+        self.0
+    }
+
+    /// What a draw scored before: for [`crate::verification`], which follows a verdict that was reached with these
+    /// scores, for `certiscope evaluate`, which reads its own again, and for tests. No verdict rests on it.
+    pub(crate) fn stored(score: f32) -> Self {
+        Self(score)
+    }
+}
 
 /// The paper's score against the clean input. No certificate can be built from it.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -100,8 +116,24 @@ pub fn certified(
     parameters: &ScoreParameters,
     training: &TrainingMaps,
 ) -> CertifiedScore {
+    score_draw(pair, parameters, training).score
+}
+
+/// What one noisy draw scored, and the map that was pooled into the score (HW, training standard deviations).
+#[derive(Debug, Clone)]
+pub struct ScoredDraw {
+    pub score: CertifiedScore,
+    pub map: Array2<f32>,
+}
+
+/// [`certified`] with its map.
+pub fn score_draw(
+    pair: &Reconstruction,
+    parameters: &ScoreParameters,
+    training: &TrainingMaps,
+) -> ScoredDraw {
     let map = score_map(&certified_maps(pair, parameters), training, parameters);
-    CertifiedScore(pool(&map, parameters.top_pixels))
+    ScoredDraw { score: CertifiedScore(pool(&map, parameters.top_pixels)), map }
 }
 
 /// The maps of the clean input: its difference from the mean reconstruction of its draws, and their mean defect map.

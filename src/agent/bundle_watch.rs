@@ -3,6 +3,7 @@
 //! Guarantees: notices an exchanged manifest, and any other file of the bundle by its size or its time of change. What was
 //! loaded is used until the next start, whatever this finds.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -25,9 +26,10 @@ struct WatchedFile {
     seen: Option<FileStamp>,
 }
 
-/// Size and time of change: cheap to ask for, and other than before when a file was exchanged.
+/// Which file it is, its size and time of change: cheap to ask for, and other than before when a file was exchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
+    inode: u64,
     bytes: u64,
     changed: SystemTime,
 }
@@ -35,7 +37,7 @@ struct FileStamp {
 impl FileStamp {
     fn of(path: &Path) -> std::io::Result<Self> {
         let metadata = std::fs::metadata(path)?;
-        Ok(Self { bytes: metadata.len(), changed: metadata.modified()? })
+        Ok(Self { inode: metadata.ino(), bytes: metadata.len(), changed: metadata.modified()? })
     }
 }
 
@@ -85,8 +87,8 @@ impl BundleWatch {
             let found = bundle::sha256_of(path)?;
             if found != file.sha256 {
                 let reason = format!(
-                    "{}: sha256 is {found}, bundle.toml says {}; {} runs on as it was loaded, but the next start will \
-                     refuse the bundle: copy or export it again",
+                    "{}: sha256 is {found}, bundle.toml says {}; {} runs on as it was loaded: copy or export the \
+                     bundle again, then start the agent again",
                     path.display(),
                     file.sha256,
                     self.label

@@ -14,9 +14,9 @@ use super::handover::{Handover, Queued, Taken};
 use super::record_queue::RecordSender;
 use super::timing::WAIT;
 use crate::capture::Frame;
-use crate::diffusion::noise::fresh_seed;
+use crate::diffusion::seed::{FrameSeed, fresh_seed};
 use crate::inference::{ModelHandle, Waited};
-use crate::inspection::{FrameSeed, Inspection, Latency, Parameters};
+use crate::inspection::{FrameOutcome, Inspection, Latency, Parameters};
 use crate::inspector::Inspected;
 use crate::pulse::Pulse;
 use crate::verdict::Reason;
@@ -95,9 +95,9 @@ impl InferenceStage {
         self.fault.report(AgentError::Stopped(anyhow!(
             "{fault}; its frame abstains, and the agent ends to be started again"
         )));
-        let mut inspection = Inspection::abstained(frame, seed, Reason::ModelFault, &self.parameters);
-        inspection.fault = Some(fault);
-        inspection.latency = Latency::until_now(frame, queued, queued);
-        Inspected { inspection, input: None, heat: None }
+        let outcome = FrameOutcome::NotDrawn { reason: Reason::ModelFault, fault };
+        let latency = Latency::until_now(frame, queued, queued);
+        let inspection = Inspection::of(frame, seed, outcome, latency, &self.parameters);
+        Inspected { inspection, input: None, heat_map: None }
     }
 }

@@ -108,7 +108,7 @@ impl OpenedAgent {
     ) -> anyhow::Result<Self> {
         let runtime = Runtime::load(config.onnxruntime_library.as_deref())?;
         let evidence_folder = evidence_folder(&config.state_folder);
-        let station = Station::open(&config.station, &runtime, &evidence_folder, source)?;
+        let station = Station::open(&config.station, &runtime, &evidence_folder, config.keep, source)?;
         let mut store = Store::open(&database(&config.state_folder))?;
         station.begin(&mut store, &config.text)?;
         Ok(Self { store, stations: vec![station] })

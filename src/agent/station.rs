@@ -31,8 +31,10 @@ use crate::capture::{CaptureError, FrameSource};
 use crate::config::{Config, StationConfig};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
+use crate::evidence::Keep;
 use crate::inference::{self, ModelHandle};
-use crate::inspector::{Inspector, InspectorSettings};
+use crate::inspection::InspectorSettings;
+use crate::inspector::Inspector;
 use crate::metrics::StationMetrics;
 use crate::publish::{Commands, DeliveryTimes};
 use crate::pulse::Pulse;
@@ -63,12 +65,9 @@ pub fn inspector_settings(station: &StationConfig) -> InspectorSettings {
     let smoothing = &station.smoothing;
     InspectorSettings {
         region: station.region,
-        alpha: smoothing.alpha,
-        target_radius: smoothing.target_radius,
+        rule: smoothing.rule.clone(),
         required_radius: smoothing.required_radius,
-        max_draws: smoothing.max_draws.get(),
         deadline_ms: smoothing.deadline_ms,
-        prior: smoothing.prior.clone(),
         recipe: station.recipe.clone(),
         report_empirical: station.report_empirical,
     }
@@ -80,6 +79,7 @@ impl Station {
         config: &StationConfig,
         runtime: &Runtime,
         evidence_folder: &Path,
+        keep: Keep,
         source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,
     ) -> anyhow::Result<Self> {
         let bundle = Bundle::load(&config.bundle)?;
@@ -95,7 +95,9 @@ impl Station {
         if let Some(reason) = &opened.provider.reason {
             tracing::warn!("{} asked for and not used: {reason}", opened.provider.requested.word());
         }
-        let inspector = Inspector::new(&bundle, detector, &opened.provider, inspector_settings(config))
+        let heat_map_wanted = move |verdict, seed| keep.wants(verdict, seed);
+        let settings = inspector_settings(config);
+        let inspector = Inspector::new(&bundle, detector, &opened.provider, &settings, heat_map_wanted)
             .with_context(|| format!("station {}", config.name))?;
         let source = source(&bundle)?;
         tracing::info!(station = config.name, "source: {}", source.describe());

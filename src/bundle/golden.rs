@@ -1,50 +1,36 @@
-//! Golden vectors: does the model here score as it did where it was exported?
+//! Golden vectors: stored draws of synthetic inputs, and the scores they had where the model was exported.
 //!
-//! They store the noise itself, so that no generator of either language is part of the comparison.
-//! Guarantees: [`self_test`] recomputes every stored score through the very functions that inspection
-//! uses; a NaN, a model with other weights, maps of another bundle, or a runtime that computes
-//! something else are refused. Python wrote the raw scores, `calibrate` the calibrated ones, and a
-//! Python test recomputes those: each language's one definition of the score is tied to the other's.
+//! They store the noise itself, so that no generator of either language is part of the comparison. Python writes the
+//! raw scores, `calibrate` the calibrated ones, and a Python test recomputes those: each language's one definition of
+//! the score is tied to the other's. The comparison is made in `self_test`.
 
 use std::path::Path;
 
 use ndarray::{Array1, Array2, Array4, Array5};
 
-use super::tensors::{self, Tensors};
-use super::{Bundle, BundleError};
-use crate::diffusion::denoiser::{Denoiser, DenoiserError};
-use crate::diffusion::noise::NoisyDraw;
-use crate::diffusion::reconstruct::{Reconstruction, reconstruct};
-use crate::preprocess::Input;
-use crate::score::{self, ScoreParameters, TrainingMaps};
+use super::error::BundleError;
+use crate::tensors::{self, Tensors};
 
 /// m synthetic inputs with d stored draws each, and the scores they had.
 #[derive(Debug, Clone)]
 pub struct GoldenVectors {
     /// \[m,C,H,W\], \[0,1\] units.
-    input: Array4<f32>,
+    pub(super) input: Array4<f32>,
     /// \[m,d,C,H,W\], standard normal.
-    noise: Array5<f32>,
-    inner_noise: Array5<f32>,
-    raw: GoldenScores,
+    pub(super) noise: Array5<f32>,
+    pub(super) inner_noise: Array5<f32>,
+    pub(super) raw: GoldenScores,
     /// Present once calibrated.
-    calibrated: Option<GoldenScores>,
+    pub(super) calibrated: Option<GoldenScores>,
 }
 
 /// Scores of the stored draws under one pair of maps.
 #[derive(Debug, Clone)]
 pub struct GoldenScores {
     /// \[m,d\], one for each draw.
-    certified: Array2<f32>,
+    pub(super) certified: Array2<f32>,
     /// \[m\], one for each input, over its d draws.
-    empirical: Array1<f32>,
-}
-
-/// The largest difference found, as a share of the spread of normal scores (of the score, where larger).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SelfTest {
-    pub worst: f64,
-    pub tolerance: f64,
+    pub(super) empirical: Array1<f32>,
 }
 
 impl GoldenVectors {
@@ -53,10 +39,11 @@ impl GoldenVectors {
         let (m, d) = match tensors.shape("noise") {
             Some([m, d, ..]) if m * d > 0 => (*m, *d),
             _ => {
-                return Err(tensors.refused(
-                    "tensor `noise` is missing or empty".to_owned(),
-                    "at least one draw is needed; export again",
-                ));
+                return Err(BundleError::Content {
+                    path: path.to_path_buf(),
+                    what: "tensor `noise` is missing or empty".to_owned(),
+                    allowed: "at least one draw is needed; export again",
+                });
             }
         };
         let scores = |certified: &str, empirical: &str| -> Result<GoldenScores, BundleError> {
@@ -95,121 +82,10 @@ impl GoldenVectors {
             list.push(("score", scores.certified.view().into_dyn()));
             list.push(("empirical", scores.empirical.view().into_dyn()));
         }
-        tensors::write(path, &list)
+        Ok(tensors::write(path, &list)?)
     }
 }
 
 fn shaped<D: ndarray::Dimension>(array: ndarray::ArrayD<f32>) -> ndarray::Array<f32, D> {
     array.into_dimensionality().expect("the shape was checked when the tensor was read")
-}
-
-/// The golden inputs with the reconstructions of their draws.
-pub struct GoldenRun(Vec<(Input, Vec<Reconstruction>)>);
-
-/// Runs the golden draws through the model.
-pub fn run(bundle: &Bundle, denoiser: &mut dyn Denoiser) -> Result<GoldenRun, DenoiserError> {
-    let GoldenVectors { input, noise, inner_noise, .. } = &bundle.golden;
-    let noises = noise.outer_iter().zip(inner_noise.outer_iter());
-    let reconstructed = input.outer_iter().zip(noises).map(|(values, (noise, inner_noise))| {
-        let input = Input::from_unit_range(values.mapv(|v| v.clamp(0.0, 1.0)))
-            .expect("golden inputs were found finite when they were read");
-        let draws = noise
-            .outer_iter()
-            .zip(inner_noise.outer_iter())
-            .map(|(noise, inner)| {
-                NoisyDraw::with_noise(&input, bundle.level, noise.to_owned(), inner.to_owned())
-            })
-            .collect();
-        let pairs = reconstruct(denoiser, draws)?;
-        Ok((input, pairs))
-    });
-    reconstructed.collect::<Result<_, _>>().map(GoldenRun)
-}
-
-impl GoldenRun {
-    /// The scores under given maps, by the code that inspects.
-    pub fn scores(
-        &self,
-        parameters: &ScoreParameters,
-        maps: &TrainingMaps,
-        empirical_maps: &TrainingMaps,
-    ) -> GoldenScores {
-        let draws = self.0.first().map_or(0, |(_, pairs)| pairs.len());
-        let certified = self
-            .0
-            .iter()
-            .flat_map(|(_, pairs)| pairs.iter().map(|pair| score::certified(pair, parameters, maps).value()));
-        let certified = Array2::from_shape_vec((self.0.len(), draws), certified.collect())
-            .expect("every input has the same number of draws");
-        let empirical = self
-            .0
-            .iter()
-            .map(|(input, pairs)| score::empirical(input, pairs, parameters, empirical_maps).value())
-            .collect();
-        GoldenScores { certified, empirical }
-    }
-}
-
-/// Recomputes the golden vectors and refuses a model that does not score as it did at export.
-///
-/// `precision` is that of the computation (`fp32`, …) and names the tolerance in the manifest.
-pub fn self_test(
-    bundle: &Bundle,
-    denoiser: &mut dyn Denoiser,
-    precision: &str,
-) -> Result<SelfTest, BundleError> {
-    let refused = |what: String| BundleError::Golden { name: bundle.label(), what };
-    let tolerance = *bundle
-        .manifest
-        .golden
-        .tolerance
-        .get(precision)
-        .ok_or_else(|| refused(format!("no tolerance for precision {precision}")))?;
-    let [_, height, width] = bundle.manifest.input_shape();
-    let identity = TrainingMaps::identity(height, width);
-    let run = run(bundle, denoiser).map_err(|error| refused(error.to_string()))?;
-    let raw = run.scores(&bundle.score, &identity, &identity);
-    let spread = bundle.manifest.golden.raw_spread;
-    let mut differences = vec![
-        ("raw score", worst_difference(&raw.certified, &bundle.golden.raw.certified, spread)),
-        ("raw empirical score", worst_difference(&raw.empirical, &bundle.golden.raw.empirical, spread)),
-    ];
-    if let (Some(calibrated), Some(calibration)) = (&bundle.calibrated, &bundle.manifest.calibration) {
-        let stored = bundle
-            .golden
-            .calibrated
-            .as_ref()
-            .ok_or_else(|| refused("the calibrated scores are missing; calibrate again".to_owned()))?;
-        let scores = run.scores(&bundle.score, &calibrated.maps, &calibrated.empirical_maps);
-        let (certified, empirical) = (calibration.score_spread, calibration.empirical_spread);
-        differences.extend([
-            ("score", worst_difference(&scores.certified, &stored.certified, certified)),
-            ("empirical score", worst_difference(&scores.empirical, &stored.empirical, empirical)),
-        ]);
-    }
-    let refusable = |difference: f64| difference.is_nan() || difference > tolerance;
-    if let Some((what, worst)) = differences.iter().find(|(_, worst)| refusable(*worst)) {
-        return Err(refused(format!(
-            "the {what} differs by {worst:.2e} of the spread of normal scores (of the score, where larger); {tolerance:.0e} is allowed"
-        )));
-    }
-    Ok(SelfTest { worst: differences.iter().fold(0.0, |worst, (_, d)| worst.max(*d)), tolerance })
-}
-
-/// Largest difference; NaN as soon as one value is.
-fn worst_difference<D: ndarray::Dimension>(
-    scores: &ndarray::Array<f32, D>,
-    stored: &ndarray::Array<f32, D>,
-    spread: f64,
-) -> f64 {
-    scores.iter().zip(stored).fold(0.0, |worst, (&score, &stored)| {
-        let difference = difference(score, stored, spread);
-        if difference.is_nan() || difference > worst { difference } else { worst }
-    })
-}
-
-/// Difference as a share of the spread, or of the stored score where that is larger: golden inputs and defects may
-/// be far from normal, and on a score of 200 spreads 24 bits of precision are 1e-5 spreads. NaN where a score is.
-pub(crate) fn difference(score: f32, stored: f32, spread: f64) -> f64 {
-    f64::from((score - stored).abs()) / spread.max(f64::from(stored.abs()))
 }

@@ -1,7 +1,7 @@
 //! `bundle.toml`: what a bundle says of itself.
 //!
 //! Guarantees: a [`Manifest`] that was read has only known keys and values in their ranges; all problems
-//! are reported at once. Written by the Python exporter; [`Calibration`] by `certiscope calibrate` only.
+//! are reported at once. Written by the Python exporter; [`CalibrationSection`] by `certiscope calibrate` only.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::BundleError;
+use super::error::BundleError;
 use crate::score::ScoreParameters;
 
 /// The format this program reads and writes.
@@ -22,20 +22,20 @@ pub struct Manifest {
     pub name: String,
     /// Counts calibrations: each writes a new bundle with the next version.
     pub version: u32,
-    pub model: Model,
-    pub input: Input,
-    pub schedule: LinearSchedule,
-    pub detector: Detector,
-    pub score: Score,
-    pub golden: Golden,
+    pub model: ModelSection,
+    pub input: InputSection,
+    pub schedule: ScheduleSection,
+    pub detector: DetectorSection,
+    pub score: ScoreSection,
+    pub golden: GoldenSection,
     /// For people; no program reads it.
     pub provenance: toml::Table,
-    pub calibration: Option<Calibration>,
+    pub calibration: Option<CalibrationSection>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Model {
+pub struct ModelSection {
     pub file: String,
     pub sha256: String,
     /// How the weights are stored; they are computed in fp32 either way.
@@ -51,7 +51,7 @@ pub enum Storage {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Input {
+pub struct InputSection {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
@@ -61,7 +61,7 @@ pub struct Input {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LinearSchedule {
+pub struct ScheduleSection {
     pub kind: ScheduleKind,
     pub steps: usize,
     pub beta_first: f64,
@@ -76,7 +76,7 @@ pub enum ScheduleKind {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Detector {
+pub struct DetectorSection {
     pub k: usize,
     /// Certification noise, standard deviation in \[0,1\] units.
     pub sigma: f64,
@@ -86,7 +86,7 @@ pub struct Detector {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Score {
+pub struct ScoreSection {
     pub scales: Vec<usize>,
     pub filter_px: usize,
     pub top_pixels: usize,
@@ -95,16 +95,16 @@ pub struct Score {
     pub head_weight: f32,
 }
 
-impl From<Score> for ScoreParameters {
-    fn from(score: Score) -> Self {
-        let Score { scales, filter_px, top_pixels, head_weight } = score;
+impl From<ScoreSection> for ScoreParameters {
+    fn from(score: ScoreSection) -> Self {
+        let ScoreSection { scales, filter_px, top_pixels, head_weight } = score;
         Self { scales, filter_px, top_pixels, head_weight }
     }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Golden {
+pub struct GoldenSection {
     pub file: String,
     pub sha256: String,
     /// Standard deviation of the raw certified score over held-back normal frames.
@@ -116,7 +116,7 @@ pub struct Golden {
 /// What `certiscope calibrate` found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Calibration {
+pub struct CalibrationSection {
     pub maps: String,
     pub maps_sha256: String,
     /// Decision threshold on the certified score.
@@ -174,7 +174,7 @@ impl Manifest {
     pub(super) fn write(&self, path: &Path) -> Result<(), BundleError> {
         let text = toml::to_string(self).expect("a manifest is plain tables and values");
         std::fs::write(path, text)
-            .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })
+            .map_err(|e| BundleError::Write { path: path.to_path_buf(), why: e.to_string() })
     }
 
     /// \[C, H, W\].
@@ -204,7 +204,7 @@ impl Manifest {
                 format!("file = {file:?}: not a plain file name; files lie beside bundle.toml"),
             );
         }
-        let Input { channels, height, width, range } = self.input;
+        let InputSection { channels, height, width, range } = self.input;
         unless(
             matches!(channels, 1 | 3),
             format!("input.channels = {channels}: 1 (grey) or 3 (RGB) are allowed"),
@@ -249,7 +249,7 @@ impl Manifest {
             "golden.tolerance.fp32: a fraction of the spread in (0, 1] is needed".to_owned(),
         );
         if let Some(calibration) = &self.calibration {
-            let Calibration { threshold, score_spread, empirical_spread, .. } = calibration;
+            let CalibrationSection { threshold, score_spread, empirical_spread, .. } = calibration;
             unless(
                 threshold.is_finite(),
                 format!("calibration.threshold = {threshold}: a finite number is needed; calibrate again"),

@@ -18,12 +18,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use super::{Failure, ModelArgs, load_bundle, progress_bar, source_note};
-use crate::bundle::manifest::Calibration;
+use crate::bundle::manifest::CalibrationSection;
 use crate::bundle::{Bundle, Calibrated, ForPeople};
+use crate::calibration::conformal::{ThresholdRequest, ThresholdRule};
 use crate::calibration::maps::MapAccumulator;
-use crate::calibration::{Request, ThresholdRule};
 use crate::detector::Detector;
-use crate::inspection::FrameSeed;
+use crate::diffusion::seed::FrameSeed;
 use crate::preprocess::Input;
 use crate::score::TrainingMaps;
 use crate::smoothing::fixed::{FixedDesign, FixedRun};
@@ -91,7 +91,8 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     }
     let (draws, sigma) = (bundle.manifest.detector.draws, bundle.level.sigma());
     let radius = args.radius.unwrap_or(sigma / 2.0);
-    let request = Request { false_alarms: args.false_alarm_rate, beta: args.beta, radius, sigma, draws };
+    let request =
+        ThresholdRequest { false_alarms: args.false_alarm_rate, beta: args.beta, radius, sigma, draws };
     let rule = ThresholdRule::new(request).map_err(Failure::refused)?;
     let design = FixedDesign::new(draws, ALPHA, sigma).map_err(Failure::refused)?;
 
@@ -115,7 +116,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let scored = score_parts(&mut detector, &parts.threshold, design, &rule, &mut rng)?;
     let bounds: Vec<f32> = scored.iter().map(|part| part.bound).collect();
     let threshold = rule.threshold(&bounds).map_err(Failure::refused)?;
-    let calibration = Calibration {
+    let calibration = CalibrationSection {
         maps: "maps.safetensors".to_owned(),
         // Known once the file is written.
         maps_sha256: String::new(),
@@ -192,7 +193,7 @@ fn make_maps(
     let bar = progress_bar(inputs.len() as u64, "training maps");
     for input in inputs {
         let seed = FrameSeed(rng.random());
-        let pairs = detector.reconstruct(input, seed, 0..MAP_DRAWS).map_err(Failure::stopped)?;
+        let pairs = detector.draws(input, seed).next(MAP_DRAWS).map_err(Failure::stopped)?;
         for pair in &pairs {
             certified.add(&detector.certified_maps(pair));
         }
@@ -233,7 +234,8 @@ fn score_parts(
     for Part { name, input } in parts {
         let seed = FrameSeed(rng.random());
         let pairs = detector
-            .reconstruct(input, seed, 0..design.draws())
+            .draws(input, seed)
+            .next(design.draws())
             .with_context(|| name.clone())
             .map_err(Failure::Stopped)?;
         let scores: Vec<_> = pairs.iter().map(|pair| detector.certified(pair)).collect();

@@ -15,21 +15,21 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use image::DynamicImage;
-use sha2::{Digest, Sha256};
 
 use super::calibrate::{FALSE_ALARM_RATE, MAP_PARTS_NEEDED};
 use super::frames::{Fingerprints, Told, name_of};
 use super::run::stop_on_signals;
 use super::{Failure, progress_bar, source_note};
 use crate::agent::{Stop, open_source};
-use crate::calibration::frames_needed;
-use crate::calibration::groups::{Fingerprint, Parts};
+use crate::calibration::conformal::frames_needed;
 use crate::capture::encode::{png, to_image};
 use crate::capture::folder::{FolderSettings, FolderSource};
 use crate::capture::gate::Trigger;
 use crate::capture::simulator::SimulatorSettings;
 use crate::capture::{Frame, FrameSource, Next, Truth};
 use crate::config::{Config, Delivery, SourceConfig, SourceKind};
+use crate::hex;
+use crate::near_duplicates::{Fingerprint, Parts};
 use crate::preprocess::Region;
 
 /// Folder of the pictures below --out: `good`, as all who read the pictures call normal parts.
@@ -267,7 +267,7 @@ impl Collection {
         let name = format!("{PICTURES}/{:06}.png", self.newest + 1);
         let file = self.folder.join(&name);
         let bytes = png(image);
-        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex::sha256(&bytes);
         let kept = write_whole(&file, &bytes).and_then(|()| {
             let captured_at = frame.captured_at.wall.to_string();
             let (seq, part) = (frame.source_seq.to_string(), frame.part_id.as_deref().unwrap_or_default());

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Failure, progress_bar};
-use crate::calibration::groups::{Fingerprint, THUMBNAIL_PX, groups};
 use crate::capture::folder::{FolderSettings, FolderSource};
 use crate::capture::{Channels, Frame, FrameSource, Next, Picture, Trouble, TroubleKind, Truth};
+use crate::near_duplicates::{Fingerprint, THUMBNAIL_PX, groups};
 use crate::preprocess::{Input, InputShape, PreprocessError, Preprocessor, Region};
 
 /// The model inputs of a folder.

@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::{Failure, ModelArgs, load_bundle, or_dash, rounded_down};
 use crate::capture::{Frame, folder};
-use crate::diffusion::noise::fresh_seed;
-use crate::evidence::heat_beside_frame;
-use crate::inspection::Inspection;
-use crate::inspector::{Inspected, Inspector, InspectorSettings};
-use crate::smoothing::Prior;
+use crate::diffusion::seed::fresh_seed;
+use crate::heat_map::heat_beside_frame;
+use crate::inspection::{Inspection, InspectorSettings};
+use crate::inspector::{Inspected, Inspector};
+use crate::smoothing::RuleSettings;
 
 /// Inspect single pictures: verdict, radius, scores and a heat map each.
 ///
@@ -29,13 +29,13 @@ pub(super) struct InspectArgs {
     #[arg(long)]
     bundle: PathBuf,
     /// Failure probability of one verdict
-    #[arg(long, default_value_t = 0.001)]
+    #[arg(long, default_value_t = RuleSettings::USUAL_ALPHA)]
     alpha: f64,
     /// l2 radius at the model input to stop at [default: half the bundle's sigma]
     #[arg(long)]
     target_radius: Option<f64>,
     /// Draws after which what is certified so far counts, or the picture abstains
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = RuleSettings::USUAL_MAX_DRAWS)]
     max_draws: u32,
     /// Folder for the heat maps (<name>-heatmap.png, numbered where names repeat)
     #[arg(long, default_value = ".")]
@@ -53,17 +53,18 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let target_radius = args.target_radius.unwrap_or(bundle.level.sigma() / 2.0);
     let settings = InspectorSettings {
         region: None,
-        alpha: args.alpha,
-        target_radius,
+        rule: RuleSettings {
+            alpha: args.alpha,
+            max_draws: args.max_draws,
+            ..RuleSettings::new(target_radius)
+        },
         required_radius: target_radius,
-        max_draws: args.max_draws,
         deadline_ms: None,
-        prior: Prior::default(),
         recipe: None,
         report_empirical: true,
     };
-    let mut inspector =
-        Inspector::new(&bundle, detector, &opened.provider, settings).map_err(Failure::refused)?;
+    let mut inspector = Inspector::new(&bundle, detector, &opened.provider, &settings, |_, _| true)
+        .map_err(Failure::refused)?;
     std::fs::create_dir_all(&args.heat_maps)
         .with_context(|| args.heat_maps.display().to_string())
         .map_err(Failure::refused)?;
@@ -99,7 +100,7 @@ fn write_heat_map(
     frame: &Frame,
     inspected: &Inspected,
 ) -> Result<Option<PathBuf>, Failure> {
-    let (Ok(pixels), Some(heat)) = (&frame.picture, &inspected.heat) else {
+    let (Ok(pixels), Some(heat)) = (&frame.picture, &inspected.heat_map) else {
         return Ok(None);
     };
     let file = folder.join(name);
@@ -157,7 +158,7 @@ fn as_json(path: &Path, inspection: &Inspection, heat_map: Option<&Path>) -> ser
         "empirical_score": inspection.empirical_score,
         "draws": certificate.map(|certificate| certificate.draws),
         "sigma": inspection.parameters.sigma,
-        "alpha": inspection.parameters.alpha,
+        "alpha": inspection.parameters.rule.alpha,
         "k": inspection.parameters.k,
         "model": inspection.parameters.model,
         "seed": inspection.seed.to_hex(),

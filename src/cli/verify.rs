@@ -16,9 +16,11 @@ use crate::config::all_cores;
 use crate::detector::{Detector, Opened};
 use crate::diffusion::onnx::{OnUnavailable, Runtime, SessionSettings};
 use crate::evidence;
-use crate::smoothing::State;
+use crate::smoothing::StoppingState;
 use crate::store::Record;
-use crate::verification::{self, Circumstance, Ending, Finding, Model, Outcome, Report, Step};
+use crate::verification::{
+    self, Circumstance, Ending, Finding, Outcome, Step, VerificationModel, VerificationReport,
+};
 
 /// Recompute a stored verdict from its evidence, and say which of its steps hold.
 ///
@@ -59,7 +61,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode, Failure> {
         let (mut detector, opened) = open(&bundle, &record, args)?;
         let circumstances = verification::circumstances(&record, Some((&bundle, &opened.provider)));
         announce(&circumstances, args);
-        let model = Model::new(&bundle, &mut detector).map_err(Failure::refused)?;
+        let model = VerificationModel::new(&bundle, &mut detector).map_err(Failure::refused)?;
         (circumstances, verification::verify(inspection, files.as_ref(), Some(model)))
     } else {
         let circumstances = verification::circumstances(&record, None);
@@ -108,11 +110,14 @@ fn open(bundle: &Bundle, record: &Record, args: &VerifyArgs) -> Result<(Detector
     let parameters = &inspection.parameters;
     let provider = match args.provider {
         Some(provider) => provider,
-        None => ProviderName::from_str(&parameters.provider, true).map_err(|_| {
-            Failure::refused(anyhow!("provider {}: unknown; give one by --provider", parameters.provider))
+        None => ProviderName::from_str(&parameters.computation.provider, true).map_err(|_| {
+            Failure::refused(anyhow!(
+                "provider {}: unknown; give one by --provider",
+                parameters.computation.provider
+            ))
         })?,
     };
-    let stored_threads = (parameters.threads > 0).then_some(parameters.threads);
+    let stored_threads = Some(parameters.computation.threads).filter(|threads| *threads > 0);
     let settings = SessionSettings {
         provider: provider.into(),
         on_unavailable: OnUnavailable::Refuse,
@@ -140,7 +145,7 @@ fn announce(circumstances: &[Circumstance], args: &VerifyArgs) {
     }
 }
 
-fn in_words(record: &Record, report: &Report) -> String {
+fn in_words(record: &Record, report: &VerificationReport) -> String {
     let inspection = &record.inspection;
     let reason =
         inspection.verdict.reason().map(|reason| format!(" ({})", reason.word())).unwrap_or_default();
@@ -195,10 +200,10 @@ fn ending_words(ending: Ending, record: &Record) -> String {
     let fault = inspection.fault.as_deref().map_or("unknown".to_owned(), printable);
     match ending {
         Ending::BadFrame => "No draw was made: the picture cannot be inspected.".to_owned(),
-        Ending::Rule(State::Settled) => {
+        Ending::Rule(StoppingState::Settled) => {
             format!("Drawing ended after {draws} draws: the target radius was reached.")
         }
-        Ending::Rule(State::Hopeless) => {
+        Ending::Rule(StoppingState::Hopeless) => {
             format!("Drawing ended after {draws} draws: the target radius was out of reach.")
         }
         Ending::Rule(_) => format!("Drawing ended after {draws} draws: all that are allowed."),
@@ -217,7 +222,11 @@ fn ending_words(ending: Ending, record: &Record) -> String {
     }
 }
 
-fn as_json(record: &Record, circumstances: &[Circumstance], report: &Report) -> serde_json::Value {
+fn as_json(
+    record: &Record,
+    circumstances: &[Circumstance],
+    report: &VerificationReport,
+) -> serde_json::Value {
     let inspection = &record.inspection;
     let steps: Vec<_> = report
         .steps

@@ -20,7 +20,7 @@ use crate::evidence::Keep;
 use crate::preprocess::Region;
 use crate::publish::{BrokerSettings, Credentials, Protocol, Topics};
 use crate::retention::{Bounds, Limits};
-use crate::smoothing::Prior;
+use crate::smoothing::{NOT_A_RADIUS, Prior, RuleSettings};
 use section::{Problems, Section};
 use source::read_source;
 pub use source::{Delivery, SourceConfig, SourceKind};
@@ -68,17 +68,15 @@ pub struct StationConfig {
     pub topics: Topics,
 }
 
-/// The sequential rule's settings; sigma and the threshold are the bundle's.
+/// How a station draws and what it certifies; sigma and the threshold are the bundle's.
 #[derive(Debug, Clone)]
 pub struct SmoothingConfig {
-    pub alpha: f64,
-    pub target_radius: f64,
+    pub rule: RuleSettings,
+    /// Radius that a `normal` must have for `pass_certified`.
     pub required_radius: f64,
-    pub max_draws: NonZeroU32,
     /// Draws per model call.
     pub batch: NonZeroU32,
     pub deadline_ms: Option<u64>,
-    pub prior: Prior,
 }
 
 impl Config {
@@ -221,22 +219,27 @@ fn read_region(mut section: Section<'_>) -> Option<Region> {
 }
 
 fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<SmoothingConfig> {
-    let alpha = section.or("alpha", 0.001);
-    if !(alpha > 0.0 && alpha < 0.5) {
-        problems.add(format!(
-            "{} = {alpha}: not a failure probability that certifies anything; above 0 and below 0.5 is allowed",
-            section.key("alpha")
-        ));
-    }
+    let alpha = section.or("alpha", RuleSettings::USUAL_ALPHA);
     let target_radius = section.required::<f64>(
         "target_radius",
         "the l2 radius at the model input to stop at, such as half the bundle's sigma",
     );
     let required_radius = section.optional::<f64>("required_radius");
-    for (key, radius) in [("target_radius", target_radius), ("required_radius", required_radius)] {
-        if let Some(radius) = radius.filter(|radius| !(*radius >= 0.0 && radius.is_finite())) {
-            problems.add(format!("{} = {radius}: not a radius; 0 or more is allowed", section.key(key)));
-        }
+    let max_draws = section.or("max_draws", RuleSettings::USUAL_MAX_DRAWS);
+    let batch = section.or("batch", NonZeroU32::new(8).expect("8 is above 0"));
+    let deadline_ms = section.optional::<u64>("deadline_ms");
+    let prior = match section.optional::<Vec<[f64; 3]>>("prior") {
+        None => Prior::default(),
+        Some(components) => Prior::new(&components)
+            .map_err(|error| problems.add(format!("{}: {error}", section.key("prior"))))
+            .unwrap_or_default(),
+    };
+    let rule = RuleSettings { alpha, target_radius: target_radius.unwrap_or_default(), max_draws, prior };
+    for problem in rule.problems() {
+        problems.add(format!("{} = {}: {}", section.key(problem.key), problem.value, problem.why));
+    }
+    if let Some(radius) = required_radius.filter(|radius| !(*radius >= 0.0 && radius.is_finite())) {
+        problems.add(format!("{} = {radius}: {NOT_A_RADIUS}", section.key("required_radius")));
     }
     if let (Some(target), Some(required)) = (target_radius, required_radius)
         && required > target
@@ -246,31 +249,21 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
             section.key("required_radius")
         ));
     }
-    let max_draws = section.or("max_draws", NonZeroU32::new(200).expect("200 is above 0"));
-    let batch = section.or("batch", NonZeroU32::new(8).expect("8 is above 0"));
-    if batch > max_draws {
+    if max_draws > 0 && batch.get() > max_draws {
         problems.add(format!(
             "{} = {batch}: larger than max_draws = {max_draws}; at most max_draws is allowed",
             section.key("batch")
         ));
     }
-    let deadline_ms = section.optional::<u64>("deadline_ms");
     if deadline_ms == Some(0) {
         problems.add(format!(
             "{} = 0: no draw fits; at least 1 is allowed, or leave it out for none",
             section.key("deadline_ms")
         ));
     }
-    let prior = match section.optional::<Vec<[f64; 3]>>("prior") {
-        None => Prior::default(),
-        Some(components) => Prior::new(&components)
-            .map_err(|error| problems.add(format!("{}: {error}", section.key("prior"))))
-            .unwrap_or_default(),
-    };
     section.finish();
-    let target_radius = target_radius?;
-    let required_radius = required_radius.unwrap_or(target_radius);
-    Some(SmoothingConfig { alpha, target_radius, required_radius, max_draws, batch, deadline_ms, prior })
+    let required_radius = required_radius.unwrap_or(target_radius?);
+    Some(SmoothingConfig { rule, required_radius, batch, deadline_ms })
 }
 
 fn read_session(mut section: Section<'_>, problems: &Problems) -> (SessionSettings, Duration) {

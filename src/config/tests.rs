@@ -59,8 +59,8 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
     assert_eq!((keep, metrics_listen), (Keep::OneInN(NonZeroU32::new(100).unwrap()), None));
     assert_eq!((limits.rows.days, limits.evidence.days), (365, 90));
     let smoothing = &station.smoothing;
-    assert_eq!((smoothing.alpha, smoothing.required_radius), (0.001, 0.015));
-    assert_eq!((smoothing.max_draws.get(), smoothing.batch.get()), (200, 8));
+    assert_eq!((smoothing.rule.alpha, smoothing.required_radius), (0.001, 0.015));
+    assert_eq!((smoothing.rule.max_draws, smoothing.batch.get()), (200, 8));
     assert_eq!(smoothing.deadline_ms, None);
     assert_eq!(station.source.delivery, Delivery::Every, "a folder waits");
     assert_eq!(

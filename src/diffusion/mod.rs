@@ -1,6 +1,6 @@
 //! The diffusion model's part: noise in, one U-Net call, reconstruction out.
 //!
-//! In the order the data flows: [`schedule`] (noise levels of the timesteps), [`noise`] (a noisy draw of
+//! In the order the data flows: [`schedule`] (noise levels of the timesteps), [`seed`] (of a frame's noise), [`noise`] (a noisy draw of
 //! the clean input; past this point the clean input is out of reach), [`denoiser`] (the seam to the
 //! U-Net), [`onnx`] (the U-Net on ONNX Runtime) and [`reconstruct`] (the one-shot reconstruction).
 
@@ -9,3 +9,6 @@ pub mod noise;
 pub mod onnx;
 pub mod reconstruct;
 pub mod schedule;
+pub mod seed;
+#[doc(hidden)]
+pub mod testing;

@@ -13,16 +13,8 @@ use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::schedule::NoiseLevel;
-use crate::inspection::FrameSeed;
+use super::seed::FrameSeed;
 use crate::preprocess::Input;
-
-/// A seed for one frame from the operating system: never derived from anything that can be guessed, for
-/// who knows the noise can aim at it.
-pub fn fresh_seed() -> Result<FrameSeed, getrandom::Error> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed)?;
-    Ok(FrameSeed(seed))
-}
 
 /// One noisy draw of one input, CHW.
 ///

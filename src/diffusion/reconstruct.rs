@@ -79,9 +79,9 @@ fn check_shape(output: &'static str, got: &[usize], wanted: &[usize]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::denoiser::GaussianDenoiser;
     use crate::diffusion::schedule::{Schedule, Timestep};
-    use crate::inspection::FrameSeed;
+    use crate::diffusion::seed::FrameSeed;
+    use crate::diffusion::testing::GaussianDenoiser;
     use crate::preprocess::Input;
 
     /// With the analytic denoiser x0_hat is a known linear function of x_k.

@@ -3,11 +3,11 @@
 //! Guarantees: ties count half; a score that is not a number counts against the detector, as the lowest of
 //! the anomalous or the highest of the normal; bootstrap intervals draw whole parts, within each class, and
 //! repeat with the seed.
-//! Leaves out: running the detector, tables. Pixel metrics are in [`pixel`], finding the pictures in [`layout`].
+//! Leaves out: running the detector, tables. Pixel metrics are in [`au_pro`], finding the pictures in [`layout`].
 //! Costs: a sort each; a bootstrap as many sorts as it has replicates.
 
+pub mod au_pro;
 pub mod layout;
-pub mod pixel;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -8,8 +8,11 @@
 
 use statrs::function::gamma::ln_gamma;
 
-use super::gaussian::{MAX_REACH, cdf, largest_reach, ln_cdf};
-use super::{Certificate, CertifiedScore, Ranked, Side};
+use super::certificate::{Certificate, Side};
+use super::gaussian::{cdf, ln_cdf};
+use super::radius::{MAX_RADIUS_IN_SIGMAS, largest_radius_in_sigmas};
+use super::ranked::Ranked;
+use crate::score::CertifiedScore;
 
 /// Everything that must be settled before the first draw.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,8 +65,8 @@ impl FixedDesign {
     /// if they do not certify the side. The inverse of Clopper and Pearson's lower bound of p through the
     /// binomial tail: p_lower > q iff P(Bin(n, q) >= agreeing) <= side error.
     pub fn radius(&self, agreeing: u32) -> Option<f64> {
-        let holds = |reach| tail(self.draws, agreeing, reach) <= self.side_error;
-        holds(0.0).then(|| self.sigma * largest_reach(0.0, holds))
+        let holds = |radius_in_sigmas| tail(self.draws, agreeing, radius_in_sigmas) <= self.side_error;
+        holds(0.0).then(|| self.sigma * largest_radius_in_sigmas(0.0, holds))
     }
 }
 
@@ -112,13 +115,13 @@ impl FixedRun {
     }
 }
 
-/// The rank (from 1) of the order statistic that bounds the Phi(reach)-quantile from above, except with
-/// probability `error`: the least k with P(Bin(draws, Phi(reach)) >= k) <= error. `None` if there is none.
-pub fn upper_rank(draws: u32, reach: f64, error: f64) -> Option<u32> {
+/// The rank (from 1) of the order statistic that bounds the Phi(r/sigma)-quantile from above, except with
+/// probability `error`: the least k with P(Bin(draws, Phi(r/sigma)) >= k) <= error. `None` if there is none.
+pub fn upper_rank(draws: u32, radius_in_sigmas: f64, error: f64) -> Option<u32> {
     let (mut fails, mut holds) = (0, draws.checked_add(1)?);
     while holds - fails > 1 {
         let middle = fails + (holds - fails) / 2;
-        if tail(draws, middle, reach) <= error {
+        if tail(draws, middle, radius_in_sigmas) <= error {
             holds = middle;
         } else {
             fails = middle;
@@ -127,15 +130,15 @@ pub fn upper_rank(draws: u32, reach: f64, error: f64) -> Option<u32> {
     (holds <= draws).then_some(holds)
 }
 
-/// The least number of draws at which the Phi(reach)-quantile has an upper bound: Phi(reach)^n <= error.
-pub fn draws_for_rank(reach: f64, error: f64) -> Option<u32> {
-    let draws = (error.ln() / ln_cdf(reach)).ceil();
+/// The least number of draws at which the Phi(r/sigma)-quantile has an upper bound: Phi(r/sigma)^n <= error.
+pub fn draws_for_rank(radius_in_sigmas: f64, error: f64) -> Option<u32> {
+    let draws = (error.ln() / ln_cdf(radius_in_sigmas)).ceil();
     (draws <= f64::from(u32::MAX)).then_some(draws as u32)
 }
 
-/// P(Bin(draws, Phi(reach)) >= count), as a sum of positive terms that shrink geometrically: exact to about
+/// P(Bin(draws, Phi(r/sigma)) >= count), as a sum of positive terms that shrink geometrically: exact to about
 /// 1e-12 of itself at any size, where the usual continued fraction stops after a fixed number of steps.
-fn tail(draws: u32, count: u32, reach: f64) -> f64 {
+fn tail(draws: u32, count: u32, radius_in_sigmas: f64) -> f64 {
     let (n, k) = (f64::from(draws), f64::from(count));
     if count == 0 {
         return 1.0;
@@ -143,13 +146,13 @@ fn tail(draws: u32, count: u32, reach: f64) -> f64 {
     if count > draws {
         return 0.0;
     }
-    if k <= n * cdf(reach) {
-        return 1.0 - tail(draws, draws - count + 1, -reach);
+    if k <= n * cdf(radius_in_sigmas) {
+        return 1.0 - tail(draws, draws - count + 1, -radius_in_sigmas);
     }
-    let reach = reach.clamp(-MAX_REACH, MAX_REACH);
+    let radius_in_sigmas = radius_in_sigmas.clamp(-MAX_RADIUS_IN_SIGMAS, MAX_RADIUS_IN_SIGMAS);
     let ln_choose = ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0);
-    let first = (ln_choose + k * ln_cdf(reach) + (n - k) * ln_cdf(-reach)).exp();
-    let odds = cdf(reach) / cdf(-reach);
+    let first = (ln_choose + k * ln_cdf(radius_in_sigmas) + (n - k) * ln_cdf(-radius_in_sigmas)).exp();
+    let odds = cdf(radius_in_sigmas) / cdf(-radius_in_sigmas);
     let (mut term, mut sum) = (first, first);
     for i in count..draws {
         term *= odds * f64::from(draws - i) / f64::from(i + 1);
@@ -169,7 +172,7 @@ mod tests {
     fn a_run_of_another_length_has_no_bounds() {
         let design = FixedDesign::new(3, 0.1, 1.0).unwrap();
         for length in [0, 2, 4] {
-            let refused = design.observe(&vec![CertifiedScore(1.0); length]).unwrap_err();
+            let refused = design.observe(&vec![CertifiedScore::stored(1.0); length]).unwrap_err();
             assert!(refused.to_string().ends_with("exactly 3"), "{refused}");
         }
     }
@@ -179,7 +182,7 @@ mod tests {
         let design = FixedDesign::new(20, 0.05, 1.0).unwrap();
         let certificate = |others: f32| {
             let scores: Vec<_> =
-                (0..20).map(|i| CertifiedScore(if i < 6 { f32::NAN } else { others })).collect();
+                (0..20).map(|i| CertifiedScore::stored(if i < 6 { f32::NAN } else { others })).collect();
             design.observe(&scores).unwrap().certificate(1.0)
         };
         for others in [0.0, 2.0] {
@@ -190,11 +193,14 @@ mod tests {
 
     #[test]
     fn the_tail_adds_up_at_any_size() {
-        for (draws, reach) in [(1, 0.3), (50, -1.0), (50, 2.0), (100_000, 0.0), (100_000, 3.0)] {
-            let middle = (f64::from(draws) * cdf(reach)) as u32;
+        for (draws, radius_in_sigmas) in [(1, 0.3), (50, -1.0), (50, 2.0), (100_000, 0.0), (100_000, 3.0)] {
+            let middle = (f64::from(draws) * cdf(radius_in_sigmas)) as u32;
             for count in [0, 1, middle, middle + 1, draws, draws + 1] {
-                let beyond = tail(draws, (draws + 1).saturating_sub(count), -reach);
-                assert!((tail(draws, count, reach) + beyond - 1.0).abs() < 1e-9, "{draws} {count} {reach}");
+                let beyond = tail(draws, (draws + 1).saturating_sub(count), -radius_in_sigmas);
+                assert!(
+                    (tail(draws, count, radius_in_sigmas) + beyond - 1.0).abs() < 1e-9,
+                    "{draws} {count} {radius_in_sigmas}"
+                );
             }
         }
         // scipy.stats.binom.sf(50499, 100000, .5)
@@ -211,10 +217,10 @@ mod tests {
 
     #[test]
     fn the_draws_a_rank_needs_are_the_first_that_have_it() {
-        for (reach, error) in [(0.0, 0.01), (1.0, 0.001), (2.5, 0.05)] {
-            let draws = draws_for_rank(reach, error).unwrap();
-            assert_eq!(upper_rank(draws, reach, error), Some(draws));
-            assert_eq!(upper_rank(draws - 1, reach, error), None);
+        for (radius_in_sigmas, error) in [(0.0, 0.01), (1.0, 0.001), (2.5, 0.05)] {
+            let draws = draws_for_rank(radius_in_sigmas, error).unwrap();
+            assert_eq!(upper_rank(draws, radius_in_sigmas, error), Some(draws));
+            assert_eq!(upper_rank(draws - 1, radius_in_sigmas, error), None);
         }
         assert_eq!(draws_for_rank(9.0, 0.01), None);
     }

@@ -5,7 +5,7 @@
 //! a rank that does not exist or falls on a NaN is `None`, never the nearest score.
 //! Costs: one sort.
 
-use super::Side;
+use super::certificate::Side;
 
 /// The scores that are numbers, ascending, and how many were not.
 #[derive(Debug, Clone)]

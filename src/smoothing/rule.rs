@@ -1,12 +1,14 @@
-//! The rule of a sequential certificate: what is claimed when, checked before the first frame.
+//! The rule of a sequential certificate: the settings that the user chooses, and their check before the first frame.
 //!
-//! Guarantees: a rule that exists can be met: its target is reached within its draws if all of them agree, or
-//! it is refused with the number that would do. Claims follow `sequential`, with a millionth of alpha to spare
-//! for rounding.
-//! Costs: evidence is a microsecond; a checked rule some fifty of them.
+//! Guarantees: a [`SequentialRule`] can be met: its target is certified within its draws if all of them agree, or
+//! it is refused with the number that would do. A claim needs a millionth of alpha more than `stopping` asks for, to
+//! cover rounding.
+//! Leaves out: when to stop and what is claimed (`stopping`), the largest radius (`radius`).
+//! Costs: a checked rule some fifty microseconds.
 
-use super::gaussian::{cdf, largest_reach, ln_cdf};
-use super::{Prior, Side};
+use super::certificate::Side;
+use super::prior::Prior;
+use super::radius::Evidence;
 
 /// Numbers of draws up to which the logarithms below are exact to `ROUNDING`.
 const MAX_DRAWS: u32 = 100_000;
@@ -15,56 +17,108 @@ const MAX_DRAWS: u32 = 100_000;
 /// sums of ln-gammas at `MAX_DRAWS`, and costs a millionth of alpha.
 const ROUNDING: f64 = 1e-6;
 
-/// What a station asks for, before it was checked.
+/// What the user chooses of the sequential rule; sigma and the threshold are the bundle's. Held once, and embedded
+/// where it is needed: in the configuration, the inspector's settings and the parameters of each inspection.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct RuleSettings {
     /// Failure probability of one frame's certificate.
     pub alpha: f64,
-    /// A draw is `above` when its score is strictly larger.
-    pub threshold: f32,
-    /// Standard deviation of the noise of the draws, \[0,1\] units.
-    pub sigma: f64,
-    /// Draw on until this radius is certified (l2 at the model input); 0 asks for the side alone.
+    /// l2 radius (model input, \[0,1\] units) at which drawing stops; 0 asks for the side alone.
     pub target_radius: f64,
+    /// Draws after which what is certified so far counts.
     pub max_draws: u32,
     pub prior: Prior,
 }
 
+impl RuleSettings {
+    pub const USUAL_ALPHA: f64 = 0.001;
+    pub const USUAL_MAX_DRAWS: u32 = 200;
+
+    /// Everything but the target radius as usual.
+    pub fn new(target_radius: f64) -> Self {
+        Self {
+            alpha: Self::USUAL_ALPHA,
+            target_radius,
+            max_draws: Self::USUAL_MAX_DRAWS,
+            prior: Prior::default(),
+        }
+    }
+
+    /// The one check of these settings: every value that cannot be used, whatever bundle they meet.
+    pub fn problems(&self) -> Vec<SettingProblem> {
+        let &Self { alpha, target_radius, max_draws, .. } = self;
+        let mut problems = Vec::new();
+        if !(alpha > 0.0 && alpha < 0.5) {
+            problems.push(SettingProblem {
+                key: "alpha",
+                value: alpha.to_string(),
+                why: "not a failure probability that certifies anything; above 0 and below 0.5 is allowed",
+            });
+        }
+        if !(target_radius >= 0.0 && target_radius.is_finite()) {
+            problems.push(SettingProblem {
+                key: "target_radius",
+                value: target_radius.to_string(),
+                why: NOT_A_RADIUS,
+            });
+        }
+        if !(1..=MAX_DRAWS).contains(&max_draws) {
+            problems.push(SettingProblem {
+                key: "max_draws",
+                value: max_draws.to_string(),
+                why: "not a number of draws; 1 to 100000 is allowed",
+            });
+        }
+        problems
+    }
+}
+
+/// Why a value is no radius.
+pub const NOT_A_RADIUS: &str = "not a radius; 0 or more is allowed";
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("smoothing.{key} = {value}: {why}")]
+pub struct SettingProblem {
+    pub key: &'static str,
+    pub value: String,
+    pub why: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RuleError {
-    #[error("smoothing.alpha = {0}: not a failure probability; more than 0 and less than 0.5")]
-    Alpha(f64),
+    #[error(transparent)]
+    Setting(#[from] SettingProblem),
     #[error("calibration.threshold = {0}: not a number; a finite one, made by `certiscope calibrate`")]
     Threshold(f32),
     #[error("detector.sigma = {0}: not a noise level; more than 0")]
     Sigma(f64),
-    #[error("smoothing.target_radius = {0}: not a radius; 0 or more")]
-    TargetRadius(f64),
-    #[error("smoothing.max_draws = {0}: not a number of draws; 1 to {MAX_DRAWS}")]
-    MaxDraws(u32),
     #[error(
         "smoothing.max_draws = {max_draws}: too few for alpha = {alpha} and target_radius = {target_radius} with this prior; at least {needed}"
     )]
     TooFewDraws { max_draws: u32, alpha: f64, target_radius: f64, needed: u32 },
     #[error(
-        "smoothing.target_radius = {target_radius}: out of reach for alpha = {alpha} at sigma = {sigma}; at most {reachable} with {MAX_DRAWS} draws"
+        "smoothing.target_radius = {target_radius}: out of reach for alpha = {alpha} at sigma = {sigma}; at most {possible} with {MAX_DRAWS} draws"
     )]
-    OutOfReach { target_radius: f64, alpha: f64, sigma: f64, reachable: f64 },
+    OutOfReach { target_radius: f64, alpha: f64, sigma: f64, possible: f64 },
 }
 
-/// A stopping and claiming rule that can be met. It stands before the frame is seen, and holds the one sigma
+/// A stopping and claiming rule that can be met. It is fixed before the frame is seen, and holds the one sigma
 /// that both the noise and the radius are made with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SequentialRule {
-    settings: Settings,
-    reachable_draws: u32,
+    settings: RuleSettings,
+    threshold: f32,
+    sigma: f64,
+    draws_needed: u32,
 }
 
 impl SequentialRule {
-    pub fn new(settings: Settings) -> Result<Self, RuleError> {
-        let Settings { alpha, threshold, sigma, target_radius, max_draws, .. } = settings;
-        if !(alpha > 0.0 && alpha < 0.5) {
-            return Err(RuleError::Alpha(alpha));
+    /// `threshold`: a draw counts as above it when its score is strictly larger. `sigma`: standard deviation of the
+    /// noise of the draws, \[0,1\] units.
+    pub fn new(settings: &RuleSettings, threshold: f32, sigma: f64) -> Result<Self, RuleError> {
+        if let Some(problem) = settings.problems().into_iter().next() {
+            return Err(RuleError::Setting(problem));
         }
         if !threshold.is_finite() {
             return Err(RuleError::Threshold(threshold));
@@ -72,52 +126,71 @@ impl SequentialRule {
         if !(sigma > 0.0 && sigma.is_finite()) {
             return Err(RuleError::Sigma(sigma));
         }
-        if !(target_radius >= 0.0 && target_radius.is_finite()) {
-            return Err(RuleError::TargetRadius(target_radius));
-        }
-        if !(1..=MAX_DRAWS).contains(&max_draws) {
-            return Err(RuleError::MaxDraws(max_draws));
-        }
-        let mut rule = Self { settings, reachable_draws: 0 };
+        let mut rule = Self { settings: settings.clone(), threshold, sigma, draws_needed: 0 };
+        let &RuleSettings { alpha, target_radius, max_draws, .. } = settings;
         match rule.draws_when_all_agree() {
             None => {
-                Err(RuleError::OutOfReach { target_radius, alpha, sigma, reachable: rule.reachable_radius() })
+                Err(RuleError::OutOfReach { target_radius, alpha, sigma, possible: rule.largest_radius() })
             }
             Some(needed) if needed > max_draws => {
                 Err(RuleError::TooFewDraws { max_draws, alpha, target_radius, needed })
             }
             Some(needed) => {
-                rule.reachable_draws = needed;
+                rule.draws_needed = needed;
                 Ok(rule)
             }
         }
     }
 
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn threshold(&self) -> f32 {
+        self.threshold
+    }
+
+    pub fn sigma(&self) -> f64 {
+        self.sigma
+    }
+
+    pub fn max_draws(&self) -> u32 {
+        self.settings.max_draws
     }
 
     /// Draws that the target radius takes when all of them agree, on the costlier side.
-    pub fn reachable_draws(&self) -> u32 {
-        self.reachable_draws
+    pub fn draws_needed(&self) -> u32 {
+        self.draws_needed
     }
 
-    pub(super) fn target_reach(&self) -> f64 {
-        self.settings.target_radius / self.settings.sigma
+    /// What the target costs at the least, for people.
+    pub fn cost_in_words(&self) -> String {
+        let RuleSettings { alpha, target_radius, .. } = &self.settings;
+        let Self { sigma, draws_needed, .. } = self;
+        format!(
+            "radius {target_radius} at sigma {sigma} and alpha {alpha} can be reached in {draws_needed} draws"
+        )
+    }
+
+    /// Whether a certified radius (\[0,1\] units) is as large as was asked for.
+    pub(super) fn is_met_by(&self, radius: f64) -> bool {
+        radius >= self.settings.target_radius
+    }
+
+    pub(super) fn target_in_sigmas(&self) -> f64 {
+        self.settings.target_radius / self.sigma
     }
 
     /// The radius that the most draws allowed certify when all of them agree, on the costlier side.
-    fn reachable_radius(&self) -> f64 {
-        let reach = |side| self.evidence(side, MAX_DRAWS, MAX_DRAWS).reach(0.0).unwrap_or(0.0);
-        self.settings.sigma * reach(Side::Normal).min(reach(Side::Anomalous))
+    fn largest_radius(&self) -> f64 {
+        let radius = |side| self.evidence(side, MAX_DRAWS, MAX_DRAWS).radius_in_sigmas(0.0).unwrap_or(0.0);
+        self.sigma * radius(Side::Normal).min(radius(Side::Anomalous))
     }
 
     /// With all draws in agreement M_n is convex in n and starts at 1, so once a claim holds it keeps holding.
     fn draws_when_all_agree(&self) -> Option<u32> {
-        let reached = |draws| {
-            Side::BOTH.into_iter().all(|side| self.evidence(side, draws, draws).holds(self.target_reach()))
+        let certified = |draws| {
+            Side::BOTH
+                .into_iter()
+                .all(|side| self.evidence(side, draws, draws).holds(self.target_in_sigmas()))
         };
-        reached(MAX_DRAWS).then(|| least(0, MAX_DRAWS, reached))
+        certified(MAX_DRAWS).then(|| least(0, MAX_DRAWS, certified))
     }
 
     pub(super) fn evidence(&self, side: Side, agreeing: u32, draws: u32) -> Evidence {
@@ -155,75 +228,58 @@ fn least(mut fails: u32, mut holds: u32, at: impl Fn(u32) -> bool) -> u32 {
     holds
 }
 
-/// What the draws say for one side. On the side `normal` q = Phi(-reach) counts the ones, so on both sides
-/// Phi(reach) belongs to the draws that agree.
-pub(super) struct Evidence {
-    ln_marginal: f64,
-    agreeing: f64,
-    disagreeing: f64,
-    bar: f64,
-}
-
-impl Evidence {
-    pub(super) fn holds(&self, reach: f64) -> bool {
-        let ln_likelihood = self.agreeing * ln_cdf(reach) + self.disagreeing * ln_cdf(-reach);
-        self.agreeing > (self.agreeing + self.disagreeing) * cdf(reach)
-            && self.ln_marginal - ln_likelihood >= self.bar
-    }
-
-    /// The largest reach that is claimed, if it is at least `held`.
-    pub(super) fn reach(&self, held: f64) -> Option<f64> {
-        self.holds(held).then(|| largest_reach(held, |reach| self.holds(reach)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings() -> Settings {
-        Settings {
-            alpha: 0.001,
-            threshold: 1.0,
-            sigma: 0.1,
-            target_radius: 0.05,
-            max_draws: 200,
-            prior: Prior::default(),
-        }
+    fn usual() -> RuleSettings {
+        RuleSettings::new(0.05)
     }
 
-    fn words(settings: Settings) -> String {
-        SequentialRule::new(settings).unwrap_err().to_string()
+    fn words(settings: &RuleSettings) -> String {
+        SequentialRule::new(settings, 1.0, 0.1).unwrap_err().to_string()
     }
 
     #[test]
     fn a_target_that_cannot_be_met_is_refused_with_what_can() {
-        let too_few = words(Settings { max_draws: 21, ..settings() });
+        let too_few = words(&RuleSettings { max_draws: 21, ..usual() });
         assert_eq!(
             too_few,
             "smoothing.max_draws = 21: too few for alpha = 0.001 and target_radius = 0.05 with this prior; at least 22"
         );
-        let out_of_reach = words(Settings { target_radius: 0.6, ..settings() });
-        let reachable: f64 =
+        let out_of_reach = words(&RuleSettings::new(0.6));
+        let possible: f64 =
             out_of_reach.split("at most ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-        let at_most = Settings { target_radius: reachable, max_draws: MAX_DRAWS, ..settings() };
-        assert_eq!(SequentialRule::new(at_most.clone()).unwrap().reachable_draws(), MAX_DRAWS);
-        assert!(words(Settings { target_radius: reachable + 1e-6, ..at_most }).contains("out of reach"));
+        let at_most = |radius| RuleSettings { max_draws: MAX_DRAWS, ..RuleSettings::new(radius) };
+        assert_eq!(SequentialRule::new(&at_most(possible), 1.0, 0.1).unwrap().draws_needed(), MAX_DRAWS);
+        assert!(words(&at_most(possible + 1e-6)).contains("out of reach"));
     }
 
     #[test]
     fn settings_that_mean_nothing_are_refused_in_words() {
         for (settings, what) in [
-            (Settings { alpha: 0.0, ..settings() }, "smoothing.alpha = 0:"),
-            (Settings { alpha: f64::NAN, ..settings() }, "smoothing.alpha = NaN:"),
-            (Settings { alpha: 0.5, ..settings() }, "less than 0.5"),
-            (Settings { threshold: f32::NAN, ..settings() }, "calibration.threshold = NaN:"),
-            (Settings { sigma: 0.0, ..settings() }, "detector.sigma = 0:"),
-            (Settings { target_radius: -0.1, ..settings() }, "smoothing.target_radius = -0.1:"),
-            (Settings { max_draws: 0, ..settings() }, "smoothing.max_draws = 0:"),
-            (Settings { max_draws: MAX_DRAWS + 1, ..settings() }, "1 to 100000"),
+            (RuleSettings { alpha: 0.0, ..usual() }, "smoothing.alpha = 0: not a failure probability"),
+            (RuleSettings { alpha: f64::NAN, ..usual() }, "smoothing.alpha = NaN:"),
+            (RuleSettings { alpha: 0.5, ..usual() }, "above 0 and below 0.5 is allowed"),
+            (RuleSettings::new(-0.1), "smoothing.target_radius = -0.1: not a radius"),
+            (RuleSettings::new(f64::INFINITY), "smoothing.target_radius = inf:"),
+            (RuleSettings { max_draws: 0, ..usual() }, "smoothing.max_draws = 0:"),
+            (RuleSettings { max_draws: MAX_DRAWS + 1, ..usual() }, "1 to 100000"),
         ] {
-            assert!(words(settings.clone()).contains(what), "{}", words(settings));
+            assert!(words(&settings).contains(what), "{}", words(&settings));
         }
+        let refused =
+            |threshold, sigma| SequentialRule::new(&usual(), threshold, sigma).unwrap_err().to_string();
+        assert!(refused(f32::NAN, 0.1).starts_with("calibration.threshold = NaN:"));
+        assert!(refused(1.0, 0.0).starts_with("detector.sigma = 0:"));
+        assert!(refused(1.0, f64::INFINITY).starts_with("detector.sigma = inf:"));
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let settings = RuleSettings { alpha: 2.0, max_draws: 0, ..RuleSettings::new(f64::NAN) };
+        let keys: Vec<_> = settings.problems().into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["alpha", "target_radius", "max_draws"]);
+        assert_eq!(usual().problems(), []);
     }
 }

@@ -12,8 +12,10 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Result, Row, named_params};
 
 use super::Origin;
-use crate::inspection::{Evidence, FrameSeed, Inspection, Latency, Parameters};
-use crate::smoothing::{Certificate, Side};
+use crate::computation::Computation;
+use crate::diffusion::seed::FrameSeed;
+use crate::inspection::{Evidence, Inspection, Latency, Parameters};
+use crate::smoothing::{Certificate, Prior, RuleSettings, Side};
 use crate::verdict::{Reason, Verdict};
 
 /// The row of these parameters, made where there is none yet.
@@ -25,7 +27,8 @@ pub(super) fn parameters_row(connection: &Connection, parameters: &Parameters) -
          :target_radius, :required_radius, :max_draws, :deadline_ms, :prior, :provider, :precision, :onnxruntime, :recipe, \
          :bundle_sha256, :batch, :threads, :cpu, :region";
     let [channels, height, width] = parameters.input.map(|axis| axis as i64);
-    let prior: Vec<u8> = parameters.prior.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+    let prior: Vec<u8> =
+        parameters.rule.prior.components().iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
     let values = named_params! {
         ":model": parameters.model,
         ":model_sha256": parameters.model_sha256,
@@ -35,20 +38,20 @@ pub(super) fn parameters_row(connection: &Connection, parameters: &Parameters) -
         ":k": parameters.k as i64,
         ":sigma": parameters.sigma,
         ":threshold": parameters.threshold,
-        ":alpha": parameters.alpha,
-        ":target_radius": parameters.target_radius,
+        ":alpha": parameters.rule.alpha,
+        ":target_radius": parameters.rule.target_radius,
         ":required_radius": parameters.required_radius,
-        ":max_draws": parameters.max_draws,
+        ":max_draws": parameters.rule.max_draws,
         ":deadline_ms": parameters.deadline_ms.map(|limit| limit as i64),
         ":prior": prior,
-        ":provider": parameters.provider,
-        ":precision": parameters.precision,
-        ":onnxruntime": parameters.onnxruntime,
+        ":provider": parameters.computation.provider,
+        ":precision": parameters.computation.precision,
+        ":onnxruntime": parameters.computation.onnxruntime,
         ":recipe": parameters.recipe,
         ":bundle_sha256": parameters.bundle_sha256,
         ":batch": parameters.batch,
-        ":threads": parameters.threads as i64,
-        ":cpu": parameters.cpu,
+        ":threads": parameters.computation.threads as i64,
+        ":cpu": parameters.computation.cpu,
         ":region": parameters.region.map(|region| region.to_string()),
     };
     // `IS`, not a UNIQUE key: two NULLs (no deadline, no recipe) are the same here.
@@ -128,6 +131,10 @@ pub(super) fn insert(
 pub(super) fn parameters(row: &Row<'_>) -> Result<Parameters> {
     let axis = |column| row.get::<_, u32>(column).map(|axis| axis as usize);
     let region: Option<String> = row.get("region")?;
+    let components: Vec<[f64; 3]> = numbers(row, "prior", f64::from_le_bytes)?
+        .chunks_exact(3)
+        .map(|beta| [beta[0], beta[1], beta[2]])
+        .collect();
     Ok(Parameters {
         model: row.get("model")?,
         model_sha256: row.get("model_sha256")?,
@@ -135,23 +142,24 @@ pub(super) fn parameters(row: &Row<'_>) -> Result<Parameters> {
         k: axis("k")?,
         sigma: row.get("sigma")?,
         threshold: row.get("threshold")?,
-        alpha: row.get("alpha")?,
-        target_radius: row.get("target_radius")?,
+        rule: RuleSettings {
+            alpha: row.get("alpha")?,
+            target_radius: row.get("target_radius")?,
+            max_draws: row.get("max_draws")?,
+            prior: Prior::new(&components).map_err(|why| refused(row, "prior", why))?,
+        },
         required_radius: row.get("required_radius")?,
-        max_draws: row.get("max_draws")?,
         deadline_ms: row.get::<_, Option<u32>>("deadline_ms")?.map(u64::from),
-        prior: numbers(row, "prior", f64::from_le_bytes)?
-            .chunks_exact(3)
-            .map(|beta| [beta[0], beta[1], beta[2]])
-            .collect(),
-        provider: row.get("provider")?,
-        precision: row.get("precision")?,
-        onnxruntime: row.get("onnxruntime")?,
+        computation: Computation {
+            provider: row.get("provider")?,
+            precision: row.get("precision")?,
+            onnxruntime: row.get("onnxruntime")?,
+            threads: axis("threads")?,
+            cpu: row.get("cpu")?,
+        },
         recipe: row.get("recipe")?,
         bundle_sha256: row.get("bundle_sha256")?,
         batch: row.get("batch")?,
-        threads: axis("threads")?,
-        cpu: row.get("cpu")?,
         region: region.map(|region| region.parse().map_err(|why| refused(row, "region", why))).transpose()?,
     })
 }

@@ -2,29 +2,16 @@
 
 use std::fmt::Debug;
 
-use super::{Finding, Yardstick};
+use super::report::{Ending, Finding};
+use super::yardstick::Yardstick;
 use crate::detector::call_size;
 use crate::inspection::Inspection;
-use crate::smoothing::{Certificate, CertifiedScore, Prior, SequentialRule, SequentialRun, Settings, State};
+use crate::score::CertifiedScore;
+use crate::smoothing::{Certificate, SequentialRule, SequentialRun, StoppingState};
 use crate::verdict::{Reason, Verdict};
 
 /// What the logarithms of two machines may make of one radius, in units of sigma.
 const RADIUS_ROUNDING: f64 = 1e-9;
-
-/// Why no more draws were made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// The picture allowed none.
-    BadFrame,
-    /// The target radius was reached, could not be reached any more, or the draws were spent.
-    Rule(State),
-    /// The clock said so: taken from the log.
-    Deadline,
-    /// Scores that are not numbers.
-    NotANumber,
-    /// A model call failed, or did not come back: taken from the log.
-    CallFailed,
-}
 
 /// What the rule makes of a list of scores.
 pub(super) struct Followed {
@@ -36,26 +23,18 @@ pub(super) struct Followed {
 /// Counts `scores` in the stored model calls; an error where the rule would have made others, or no more.
 pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Result<Followed, String> {
     let parameters = &*inspection.parameters;
-    let prior = Prior::new(&parameters.prior).map_err(|error| error.to_string())?;
-    let rule = SequentialRule::new(Settings {
-        alpha: parameters.alpha,
-        threshold: parameters.threshold,
-        sigma: parameters.sigma,
-        target_radius: parameters.target_radius,
-        max_draws: parameters.max_draws,
-        prior,
-    })
-    .map_err(|error| error.to_string())?;
+    let rule = SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)
+        .map_err(|error| error.to_string())?;
     let mut run = SequentialRun::new(&rule);
     let mut rest = scores;
     for &draws in &inspection.batches {
         let done = run.draws();
         let not_a_number = scores[..done as usize].iter().any(|score| score.value().is_nan());
-        if run.state() != State::Continue || not_a_number {
+        if run.state() != StoppingState::Continue || not_a_number {
             return Err(format!("the rule stops after {done} draws; the log holds {}", scores.len()));
         }
         // A log of the first version does not know the size of a call.
-        let expected = call_size(parameters.batch, parameters.max_draws - done);
+        let expected = call_size(parameters.batch, rule.max_draws() - done);
         if parameters.batch > 0 && draws != expected {
             return Err(format!(
                 "a model call of {draws} draws after {done}; the rule makes one of {expected}"
@@ -64,7 +43,7 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
         let (call, after) = rest
             .split_at_checked(draws as usize)
             .ok_or_else(|| format!("{} scores are fewer than the draws of the model calls", scores.len()))?;
-        call.iter().for_each(|score| run.push(*score));
+        call.iter().for_each(|score| run.count_against_threshold(*score));
         rest = after;
     }
     if !rest.is_empty() {
@@ -74,7 +53,7 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
         Ending::NotANumber
     } else if inspection.verdict == Verdict::Abstain(Reason::ModelFault) {
         Ending::CallFailed
-    } else if run.state() != State::Continue {
+    } else if run.state() != StoppingState::Continue {
         Ending::Rule(run.state())
     } else if parameters.deadline_ms.is_some() {
         Ending::Deadline
@@ -122,7 +101,7 @@ pub(super) fn same(
     }
     let mut radii = vec![("radius", Some(stored.radius), Some(here.radius))];
     if let Some(norm) = norm {
-        radii.push(("frame_radius", inspection.frame_radius, here.side.map(|_| here.radius / norm)));
+        radii.push(("frame_radius", inspection.frame_radius, here.frame_radius(norm)));
     }
     let mut worst = Finding::Equal;
     for (what, stored, here) in radii {

@@ -64,15 +64,15 @@ def draws_when_all_agree(prior, reach, alpha):
     return int(n[np.argmax(ln_marginal - n * norm.logcdf(reach) >= -np.log(alpha))])
 
 
-gaussian = [{"reach": float(u), "ln_cdf": float(norm.logcdf(u))} for u in np.arange(-6, 6.25, 0.25)]
+gaussian = [{"radius_in_sigmas": float(u), "ln_cdf": float(norm.logcdf(u))} for u in np.arange(-6, 6.25, 0.25)]
 ranks = [
-    {"draws": n, "reach": reach, "error": error, "rank": upper_rank(n, reach, error)}
+    {"draws": n, "radius_in_sigmas": reach, "error": error, "rank": upper_rank(n, reach, error)}
     for n in (1, 5, 10, 32, 100, 333, 1000, 2000, 20000)
     for reach in (0.0, 0.5, 1.0, 1.44, 1.5, 2.3)
     for error in (0.05, 0.01, 0.001, 0.0005, 0.000005)
 ]
 fixed = [
-    {"draws": n, "agreeing": a, "error": error, "reach": fixed_reach(n, a, error)}
+    {"draws": n, "agreeing": a, "error": error, "radius_in_sigmas": fixed_reach(n, a, error)}
     for n in (1, 10, 32, 100, 1000, 10000)
     for a in sorted({0, n // 2, (6 * n) // 10, (9 * n) // 10, n - 1, n})
     for error in (0.025, 0.0005)
@@ -83,14 +83,14 @@ marginals = [
     for ones, zeros in ((1, 0), (0, 12), (12, 1), (64, 0), (97, 3), (3, 200), (500, 500), (1500, 20))
 ]
 sequential = [
-    {"prior": prior, "draws": n, "agreeing": a, "alpha": alpha, "reach": sequential_reach(prior, a, n, alpha)}
+    {"prior": prior, "draws": n, "agreeing": a, "alpha": alpha, "radius_in_sigmas": sequential_reach(prior, a, n, alpha)}
     for prior in (PRIORS["even"], PRIORS["kt"])
     for n in (10, 12, 64, 200, 1000)
     for a in sorted({n // 2, (3 * n) // 4, n - 2, n})
     for alpha in (0.05, 0.001, 1e-6)
 ]
 agreement = [
-    {"prior": prior, "reach": reach, "alpha": alpha, "draws": draws_when_all_agree(prior, reach, alpha)}
+    {"prior": prior, "radius_in_sigmas": reach, "alpha": alpha, "draws": draws_when_all_agree(prior, reach, alpha)}
     for prior in (PRIORS["even"], PRIORS["kt"])
     for reach in (0.0, 0.5, 1.0, 1.5, 2.5)
     for alpha in (0.05, 0.001, 1e-6)

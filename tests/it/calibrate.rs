@@ -55,7 +55,7 @@ impl Site {
         names(self.folder.path())
     }
 
-    fn calibration(&self, bundle: &str) -> certiscope::bundle::manifest::Calibration {
+    fn calibration(&self, bundle: &str) -> certiscope::bundle::manifest::CalibrationSection {
         Bundle::load(&self.at(bundle)).unwrap().manifest.calibration.unwrap()
     }
 

@@ -1,19 +1,25 @@
 //! The method as a whole, against worlds whose answers are known: an analytic denoiser with p and the
 //! true radius in closed form, and the real model of the demo line.
 
+use std::sync::{Arc, Mutex};
+
 use certiscope::bundle::Bundle;
 use certiscope::capture::{Channels, Frame, Picture, Samples, Stamp};
+use certiscope::certify::certify;
+use certiscope::computation::Computation;
 use certiscope::detector::Detector;
-use certiscope::diffusion::denoiser::{Denoiser, DenoiserError, GaussianDenoiser, Prediction};
+use certiscope::diffusion::denoiser::{Denoiser, DenoiserError, Prediction};
 use certiscope::diffusion::noise::NoisyDraw;
 use certiscope::diffusion::onnx::{OnUnavailable, OnnxDenoiser, Provider, Runtime, SessionSettings};
 use certiscope::diffusion::reconstruct::{Reconstruction, reconstruct};
 use certiscope::diffusion::schedule::{NoiseLevel, Schedule, Timestep};
-use certiscope::inspection::{FrameSeed, Inspection, Parameters};
-use certiscope::inspector::Inspector;
+use certiscope::diffusion::seed::FrameSeed;
+use certiscope::diffusion::testing::GaussianDenoiser;
+use certiscope::inspection::{Inspection, Parameters};
+use certiscope::inspector::{HeatMapWanted, Inspector};
 use certiscope::preprocess::{Input, InputShape, Preprocessor};
 use certiscope::score::{self, ScoreParameters, TrainingMaps};
-use certiscope::smoothing::{Prior, SequentialRule, Settings};
+use certiscope::smoothing::{RuleSettings, SequentialRule};
 use certiscope::verdict::{Reason, Verdict};
 use ndarray::{Array3, Array4, ArrayView4};
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -76,47 +82,48 @@ impl World {
         max_draws: u32,
         batch: u32,
     ) -> Inspector {
-        let settings = Settings {
-            alpha,
-            threshold: self.threshold as f32,
-            sigma: self.level.sigma(),
-            target_radius,
-            max_draws,
-            prior: Prior::default(),
-        };
+        let settings = RuleSettings { alpha, max_draws, ..RuleSettings::new(target_radius) };
+        self.inspector_keeping(denoiser, settings, batch, Box::new(|_, _| false))
+    }
+
+    fn inspector_keeping(
+        &self,
+        denoiser: Box<dyn Denoiser>,
+        settings: RuleSettings,
+        batch: u32,
+        heat_map_wanted: HeatMapWanted,
+    ) -> Inspector {
         let parameters = Parameters {
             model: "analytic@1".to_owned(),
             model_sha256: "none".to_owned(),
+            bundle_sha256: String::new(),
             input: [1, SIDE, SIDE],
             k: self.level.k().0,
             sigma: self.level.sigma(),
             threshold: self.threshold as f32,
-            alpha,
-            target_radius,
-            required_radius: target_radius,
-            max_draws,
+            required_radius: settings.target_radius,
+            rule: settings,
             deadline_ms: None,
-            prior: settings.prior.components().to_vec(),
-            provider: "none".to_owned(),
-            precision: "fp32".to_owned(),
-            onnxruntime: "none".to_owned(),
             recipe: None,
-            bundle_sha256: String::new(),
-            batch: 8,
-            threads: 1,
-            cpu: String::new(),
+            batch,
+            computation: Computation {
+                provider: "none".to_owned(),
+                precision: "fp32".to_owned(),
+                onnxruntime: "none".to_owned(),
+                threads: 1,
+                cpu: String::new(),
+            },
             region: None,
         };
         let shape = InputShape { channels: 1, height: SIDE, width: SIDE };
-        let rule = SequentialRule::new(settings).unwrap();
         let detector = self.detector(denoiser, batch);
-        Inspector::from_parts(Preprocessor::new(shape, None), detector, rule, parameters, false)
+        Inspector::for_testing(Preprocessor::new(shape, None), detector, parameters, heat_map_wanted).unwrap()
     }
 
     fn detector(&self, denoiser: Box<dyn Denoiser>, batch: u32) -> Detector {
         let one_block = ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1, head_weight: 0.0 };
         let maps = TrainingMaps::identity(SIDE, SIDE);
-        Detector::with_denoiser(denoiser, self.level, one_block, maps.clone(), maps, batch)
+        Detector::for_testing(denoiser, self.level, one_block, maps.clone(), maps, batch)
     }
 }
 
@@ -171,7 +178,7 @@ fn draws_score_above_the_threshold_as_often_as_the_closed_form_says() {
         let grey = Grey::with_p(&world, wanted);
         let p = world.p(grey.value());
         assert!((p - wanted).abs() < 0.01, "the test needs a grey near p = {wanted}: {p}");
-        let pairs = detector.reconstruct(&grey.input(), FrameSeed([1; 32]), 0..DRAWS).unwrap();
+        let pairs = detector.draws(&grey.input(), FrameSeed([1; 32])).next(DRAWS).unwrap();
         let above = pairs.iter().filter(|pair| f64::from(detector.certified(pair).value()) > world.threshold);
         let above = above.count() as f64;
         let off = (above - p * f64::from(DRAWS)) / (p * (1.0 - p) * f64::from(DRAWS)).sqrt();
@@ -219,7 +226,7 @@ fn batches_change_nothing_and_lose_nothing() {
     let grey = Grey::with_p(&world, 0.5);
     let scores = |batch| -> Vec<f32> {
         let mut detector = world.detector(Box::new(world.denoiser.clone()), batch);
-        let pairs = detector.reconstruct(&grey.input(), FrameSeed([7; 32]), 0..50).unwrap();
+        let pairs = detector.draws(&grey.input(), FrameSeed([7; 32])).next(50).unwrap();
         pairs.iter().map(|pair| detector.certified(pair).value()).collect()
     };
     let one_by_one = scores(1);
@@ -231,6 +238,106 @@ fn batches_change_nothing_and_lose_nothing() {
         assert_eq!(inspection.batches.iter().sum::<u32>() as usize, inspection.scores.len());
         assert!(inspection.batches.iter().all(|&draws| draws <= batch));
     }
+}
+
+/// The draws of a detector and their scores are those of the functions that make them one by one: noise of the frame's
+/// seed, one model call, the score of the draw.
+#[test]
+fn the_detector_s_draws_are_made_of_noise_model_and_score_bit_for_bit() {
+    let world = World::new(150, 0.2, 2.5e-5);
+    let (input, seed) = (Grey::with_p(&world, 0.5).input(), FrameSeed([9; 32]));
+    let maps = TrainingMaps::identity(SIDE, SIDE);
+    let parameters = ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1, head_weight: 0.0 };
+    let by_hand: Vec<u32> = (0..20)
+        .map(|index| {
+            let draw = NoisyDraw::of(&input, world.level, seed, index);
+            let pair = reconstruct(&mut world.denoiser.clone(), vec![draw]).unwrap().remove(0);
+            score::certified(&pair, &parameters, &maps).value().to_bits()
+        })
+        .collect();
+    let mut detector = world.detector(Box::new(world.denoiser.clone()), 8);
+    let mut draws = detector.draws(&input, seed);
+    let mut made = Vec::new();
+    // Calls of one, fewer and more than a batch: none is repeated or left out where one ends.
+    for count in [1, 5, 14] {
+        let call = draws.next(count).unwrap();
+        assert_eq!(call.len(), count as usize);
+        made.extend(call.iter().map(|pair| draws.detector().certified(pair).value().to_bits()));
+    }
+    assert_eq!(made, by_hand);
+}
+
+/// `certify` is what the inspector runs, and it can be run without a frame.
+#[test]
+fn an_input_is_certified_as_its_frame_is() {
+    let world = World::new(150, 0.2, 1e-3);
+    for grey in [Grey(32_768), Grey(64_000)] {
+        let inspection = inspect(&mut world.inspector(0.001, 0.1, 100, 8), grey, 3);
+        let mut detector = world.detector(Box::new(world.denoiser.clone()), 8);
+        let settings = RuleSettings { max_draws: 100, ..RuleSettings::new(0.1) };
+        let rule = SequentialRule::new(&settings, world.threshold as f32, world.level.sigma()).unwrap();
+        let frame = grey.frame();
+        let shape = InputShape { channels: 1, height: SIDE, width: SIDE };
+        let input = Preprocessor::new(shape, None).apply(frame.picture.as_ref().unwrap()).unwrap().input;
+        let mut seen = 0;
+        let draws = certify(&mut detector, &rule, &input, FrameSeed([3; 32]), || Ok(()), |_, _| seen += 1);
+        assert_eq!(draws.verdict(), inspection.verdict);
+        assert_eq!(Some(&draws.certificate), inspection.certificate.as_ref());
+        assert_eq!((&draws.scores, &draws.batches), (&inspection.scores, &inspection.batches));
+        assert_eq!(seen, draws.scores.len());
+        // Before the first model call a reason to stop leaves a certificate without a side.
+        let stopped = certify(
+            &mut detector,
+            &rule,
+            &input,
+            FrameSeed([3; 32]),
+            || Err(Reason::Deadline),
+            |_, _| panic!("no draw was allowed"),
+        );
+        assert_eq!((stopped.verdict(), stopped.scores.len()), (Verdict::Abstain(Reason::Deadline), 0));
+    }
+}
+
+/// A heat map is made of the frames for which one is wanted, and of no other; it is the mean of their score maps.
+#[test]
+fn heat_maps_are_made_only_of_the_frames_that_want_one() {
+    let world = World::new(150, 0.2, 1e-3);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let kept_seed = FrameSeed([5; 32]);
+    let wanted: HeatMapWanted = {
+        let asked = Arc::clone(&asked);
+        Box::new(move |verdict, seed| {
+            asked.lock().unwrap().push(verdict);
+            verdict != Verdict::Normal || seed == kept_seed
+        })
+    };
+    let settings = RuleSettings { max_draws: 100, ..RuleSettings::new(0.1) };
+    let mut inspector = world.inspector_keeping(Box::new(world.denoiser.clone()), settings, 8, wanted);
+    let (good, bad) = (Grey(32_768), Grey(64_000));
+    let mut maps = Vec::new();
+    for (grey, seed) in [(good, 1), (good, 5), (bad, 1), (good, 2)] {
+        let inspected = inspector.inspect(&grey.frame(), FrameSeed([seed; 32]), std::time::Instant::now());
+        if let Some(map) = &inspected.heat_map {
+            let input = inspected.input.as_ref().unwrap();
+            let mut detector = world.detector(Box::new(world.denoiser.clone()), 8);
+            let draws = inspected.inspection.scores.len() as u32;
+            let pairs = detector.draws(input, FrameSeed([seed; 32])).next(draws).unwrap();
+            // As it was always defined: the maps of all draws, added in order, divided by their number.
+            let mut of_draws = pairs.iter().map(|pair| detector.score(pair).map);
+            let first = of_draws.next().unwrap();
+            let mean = of_draws.fold(first, |sum, map| sum + map) / draws as f32;
+            assert_eq!(*map, mean);
+        }
+        maps.push((inspected.inspection.verdict, inspected.heat_map.is_some()));
+    }
+    let expected = [
+        (Verdict::Normal, false),
+        (Verdict::Normal, true),
+        (Verdict::Anomalous, true),
+        (Verdict::Normal, false),
+    ];
+    assert_eq!(maps, expected);
+    assert_eq!(asked.lock().unwrap().len(), 4, "each frame is asked for once, when its verdict is known");
 }
 
 /// A denoiser that breaks after a number of draws.

@@ -176,7 +176,7 @@ fn a_commit_that_hangs_ends_the_signs_of_life_and_is_on_status() {
     let hung = Instant::now();
     std::fs::write(&hang, []).unwrap();
     wait_within(Duration::from_secs(60), "the hanging stage is named", || {
-        agent.said().contains("watchdog: stage record has stood still")
+        agent.said().contains("watchdog: stage record has hung")
     });
     let seen = hung.elapsed();
     assert!(seen > SLOW, "a commit of {seen:?} is taken for one that hangs");
@@ -184,9 +184,9 @@ fn a_commit_that_hangs_ends_the_signs_of_life_and_is_on_status() {
     wait_until("there is no sign of life", || manager.longest_silence(hung) > WATCHDOG);
     wait_until("heartbeats go on", || line.reader.heard("heartbeat").len() > beats + 1);
     assert_eq!(manager.heard("WATCHDOG=1").into_iter().filter(|sign| *sign > hung + seen).count(), 0);
-    assert!(!agent.said().contains("stage publish has stood still"), "{}", agent.said());
+    assert!(!agent.said().contains("stage publish has hung"), "{}", agent.said());
     std::fs::remove_file(&hang).unwrap();
-    wait_until("the stage goes on", || agent.said().contains("watchdog: stage record turns again"));
+    wait_until("the stage goes on", || agent.said().contains("watchdog: stage record goes on"));
     agent.stop();
     let committed = line.check_nothing_is_lost();
     report(

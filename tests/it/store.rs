@@ -135,7 +135,7 @@ fn what_a_recomputation_needs_is_kept_to_the_bit() {
     assert_eq!((threshold as f32, draws), (log.parameters.threshold, None));
     let prior: Vec<f64> =
         prior.chunks(8).map(|value| f64::from_le_bytes(value.try_into().unwrap())).collect();
-    assert_eq!(prior, log.parameters.prior.concat());
+    assert_eq!(prior, log.parameters.rule.prior.components().concat());
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl Station {
         inspection.seed.0[..8].copy_from_slice(&self.made.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
         self.made += 1;
         let wanted = Keep::OneInN(20.try_into().unwrap()).wants(inspection.verdict, inspection.seed);
-        let mut inspected = Inspected { inspection, input: None, heat: None };
+        let mut inspected = Inspected { inspection, input: None, heat_map: None };
         if wanted {
             let frame = Frame {
                 source_seq: self.made,

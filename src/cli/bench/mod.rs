@@ -86,7 +86,6 @@ pub(super) fn bench(args: &BenchArgs) -> Result<ExitCode, Failure> {
     let limit = length.mul_f64(COMMITS_SHARE);
     let commits = time_commits(scratch.path(), &throughput.sample, limit, &watch)?;
     bar.set_message("starts");
-    bar.set_message("starts");
     let starts = (1..=STARTS)
         .map(|start| {
             let lasting = if start == STARTS { length / 3 } else { Duration::ZERO };

@@ -23,7 +23,8 @@ use crate::diffusion::denoiser::Denoiser;
 use crate::diffusion::noise::NoisyDraw;
 use crate::diffusion::onnx::{OnnxDenoiser, ProviderReport};
 use crate::diffusion::schedule::Timestep;
-use crate::inspection::{FrameSeed, Inspection};
+use crate::diffusion::seed::FrameSeed;
+use crate::inspection::Inspection;
 use crate::preprocess::Input;
 use crate::verdict::Verdict;
 

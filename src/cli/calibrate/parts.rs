@@ -10,8 +10,8 @@ use anyhow::anyhow;
 use super::super::Failure;
 use super::super::frames::{self, Labelled, Pictures};
 use super::CalibrateArgs;
-use crate::calibration::groups::{first_of_each, groups_by};
 use crate::capture::{Channels, Truth};
+use crate::near_duplicates::{first_of_each, groups_by};
 use crate::preprocess::{Input, InputShape};
 
 /// A normal part by the one picture that stands for it.

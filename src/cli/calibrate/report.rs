@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CalibrateArgs, Scored};
 use crate::bundle::Bundle;
-use crate::calibration::Threshold;
+use crate::calibration::conformal::Threshold;
 use crate::cli::rounded_down;
 use crate::plot::{Marker, Sample, histogram};
 use crate::smoothing::Side;

@@ -7,11 +7,12 @@ use serde::Serialize;
 use super::super::Failure;
 use super::measure::{Measured, Scored};
 use crate::bundle::Bundle;
+use crate::evaluation::au_pro::PixelFigures;
 use crate::evaluation::layout::LeftOut;
-use crate::evaluation::pixel::PixelFigures;
 use crate::evaluation::{Bootstrap, Estimate, auroc, average_precision, certified_auc, f1_max};
+use crate::score::CertifiedScore;
 use crate::smoothing::fixed::draws_for_rank;
-use crate::smoothing::{CertifiedScore, FixedDesign, FixedRun, Side};
+use crate::smoothing::{FixedDesign, FixedRun, Side};
 
 pub(super) const BOOTSTRAP: Bootstrap = Bootstrap { replicates: 2000, confidence: 0.95, seed: 1 };
 /// The row of all defects together.

@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::tensors::{self, Tensors};
+use crate::tensors::{self, Tensors};
 
 /// Everything that the scores of a picture depend on. A choice that changes scores belongs in here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,6 +119,12 @@ mod tests {
         assert!(kept.get(&key(2), [1, 2]).is_none() && kept.get(&key(3), [1, 2]).is_none());
         kept.put(&key(2), &scores, &map).unwrap();
         assert!(Kept::open(folder.path()).unwrap().get(&key(2), [1, 2]).is_some(), "written whole again");
+
+        let full = kept.map_file(&key(3));
+        std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+        let refused = kept.put(&key(3), &scores, &map).unwrap_err().to_string();
+        let named = format!("{}: cannot be written: No space left on device", full.display());
+        assert!(refused.starts_with(&named) && !refused.contains("bundle"), "{refused}");
 
         std::fs::remove_dir_all(folder.path().join("maps")).unwrap();
         assert!(kept.get(&key(1), [1, 2]).is_none(), "without its map a picture is not finished");

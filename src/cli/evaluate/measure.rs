@@ -16,13 +16,15 @@ use super::super::Failure;
 use super::super::frames::Reader;
 use super::kept::{Kept, Key, Scores};
 use crate::bundle::Bundle;
-use crate::calibration::groups::groups;
 use crate::capture::folder::read_frame;
 use crate::capture::{Picture, Samples};
 use crate::detector::Detector;
+use crate::diffusion::seed::FrameSeed;
+use crate::evaluation::au_pro::{PixelFigures, Pixels};
 use crate::evaluation::layout::{Category, GOOD, LeftOut, Listed, Mask};
-use crate::evaluation::pixel::{PixelFigures, Pixels};
-use crate::inspection::FrameSeed;
+use crate::heat_map::HeatMapSum;
+use crate::hex;
+use crate::near_duplicates::groups;
 use crate::preprocess::Input;
 use crate::smoothing::Ranked;
 
@@ -160,7 +162,7 @@ impl Measuring<'_> {
 
     fn key(&self, bytes: &[u8]) -> Key {
         Key {
-            picture: hex(&Sha256::digest(bytes)),
+            picture: hex::sha256(bytes),
             bundle: self.bundle.sha256.clone(),
             draws: self.draws,
             seed: self.seed,
@@ -177,15 +179,21 @@ impl Measuring<'_> {
     ) -> Result<(Scores, Array2<f32>), Failure> {
         let seed = Sha256::new().chain_update(self.seed.to_le_bytes()).chain_update(bytes).finalize();
         let pairs =
-            detector.reconstruct(input, FrameSeed(seed.into()), 0..self.draws).map_err(Failure::stopped)?;
+            detector.draws(input, FrameSeed(seed.into())).next(self.draws).map_err(Failure::stopped)?;
+        let mut heat = HeatMapSum::default();
+        let scored = pairs.iter().map(|pair| detector.score(pair));
         let number = |score: f32| Some(score).filter(|score| score.is_finite());
         let scores = Scores {
-            draws_scores: pairs.iter().map(|pair| number(detector.certified(pair).value())).collect(),
+            draws_scores: scored
+                .map(|draw| {
+                    heat.add(draw.map);
+                    number(draw.score.value())
+                })
+                .collect(),
             empirical: number(detector.empirical(input, &pairs).value()),
         };
-        let map = detector
-            .heat(&pairs)
-            .ok_or_else(|| Failure::refused(anyhow!("draws = 0: no map; at least 1")))?;
+        let map =
+            heat.heat_map().ok_or_else(|| Failure::refused(anyhow!("draws = 0: no map; at least 1")))?;
         Ok((scores, map))
     }
 
@@ -236,8 +244,4 @@ fn marked(mask: &Picture, path: &Path) -> Vec<bool> {
         Samples::Eight(samples) => above(samples, pixels, if smeared { 127 } else { 0 }),
         Samples::Sixteen(samples) => above(samples, pixels, 0),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -15,7 +15,7 @@ use super::{Report, in_words, too_few, value_of};
 use crate::capture::folder::read_frame;
 use crate::evaluation::layout::LeftOut;
 use crate::evaluation::roc;
-use crate::evidence::heat_beside_frame;
+use crate::heat_map::heat_beside_frame;
 use crate::plot::{Axes, Corner, Curve, Marker, Sample, SecondAxis, histogram, lines};
 
 /// How many of the worst of each sort are shown.

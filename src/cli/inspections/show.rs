@@ -67,7 +67,7 @@ fn decision(inspection: &Inspection) -> String {
     let why = match reason {
         Reason::Undecided => format!(
             "neither side could be certified: too many draws contradict each other for a verdict within {} draws.",
-            parameters.max_draws
+            parameters.rule.max_draws
         ),
         Reason::Deadline => format!(
             "the deadline of {} ms came before either side could be certified.",
@@ -92,7 +92,7 @@ fn certified(inspection: &Inspection) -> String {
         "{verdict}\nCertified radius {}: whatever changes the picture by less than this (together over all values of the model input; spread evenly, {} grey levels of 255 each) cannot turn the verdict into {opposite}, but for a probability of {}.",
         rounded_down(radius),
         or_dash(inspection.radius_grey().map(rounded_down)),
-        parameters.alpha
+        parameters.rule.alpha
     );
     if let Some(frame) = inspection.frame_radius {
         words +=
@@ -112,12 +112,14 @@ fn draws(certificate: &Certificate, inspection: &Inspection) -> String {
         or_dash(certificate.score),
         parameters.threshold,
         certificate.draws,
-        parameters.max_draws,
+        parameters.rule.max_draws,
         certificate.above
     );
     if let (Some(lower), Some(upper)) = (certificate.score_lower, certificate.score_upper) {
-        words +=
-            &format!("\nThe true median lies between {lower} and {upper}, but for {}.", parameters.alpha);
+        words += &format!(
+            "\nThe true median lies between {lower} and {upper}, but for {}.",
+            parameters.rule.alpha
+        );
     }
     if certificate.not_a_number > 0 {
         words += &format!("\n{} scores are not numbers.", certificate.not_a_number);
@@ -134,9 +136,9 @@ fn computed_by(record: &Record) -> String {
         "Computed in {:.0} ms by {} on {} ({}, {} threads), certiscope {}.\nBundle at that time: {}",
         record.inspection.latency.infer_ms,
         parameters.model,
-        parameters.provider,
-        parameters.precision,
-        parameters.threads,
+        parameters.computation.provider,
+        parameters.computation.precision,
+        parameters.computation.threads,
         record.version,
         record.bundle_folder.display()
     )

@@ -46,19 +46,19 @@ fn fixed_bounds_fail_at_most_alpha_at_the_hardest_p() {
 #[test]
 fn order_statistics_cover_their_quantile_and_ranks_read_from_zero_are_caught() {
     // nine draws: P(Bin(9, Phi(.5)) >= 9) = .036, but .181 for one rank less, so that one rank shows
-    let (draws, reach, side_error) = (9, 0.5, 0.05);
+    let (draws, radius_in_sigmas, side_error) = (9, 0.5, 0.05);
     let design = FixedDesign::new(draws, 2.0 * side_error, SIGMA).unwrap();
-    let rank = upper_rank(draws, reach, side_error).unwrap() as usize;
+    let rank = upper_rank(draws, radius_in_sigmas, side_error).unwrap() as usize;
     let (mut above, mut below, mut planted) = (0, 0, 0);
     failures(|rng| {
         let values: [f32; 9] = std::array::from_fn(|_| rng.sample(StandardNormal));
         let run = design.observe(&scores(values)).unwrap();
         let mut ascending = values;
         ascending.sort_by(f32::total_cmp);
-        above += u64::from(f64::from(run.upper(reach * SIGMA).unwrap()) < reach);
-        below += u64::from(f64::from(run.lower(reach * SIGMA).unwrap()) > -reach);
+        above += u64::from(f64::from(run.upper(radius_in_sigmas * SIGMA).unwrap()) < radius_in_sigmas);
+        below += u64::from(f64::from(run.lower(radius_in_sigmas * SIGMA).unwrap()) > -radius_in_sigmas);
         // the rank from one of L_r, n - k + 1, taken for an index from zero
-        planted += u64::from(f64::from(ascending[9 - rank + 1]) > -reach);
+        planted += u64::from(f64::from(ascending[9 - rank + 1]) > -radius_in_sigmas);
         false
     });
     assert!(!proves_unsound(above, side_error), "U_r: {above} of {RUNS}");
@@ -73,13 +73,13 @@ proptest! {
         values in prop::collection::vec(prop_oneof![9 => (0_u8..8).prop_map(f32::from), 1 => Just(f32::NAN)], 1..300),
         lean in 0.0_f32..8.0,
         threshold in 0_u8..8,
-        reach in 0.0_f64..2.5,
+        radius_in_sigmas in 0.0_f64..2.5,
         alpha in prop_oneof![Just(0.2), Just(0.05), Just(0.001)],
     ) {
         let values = values.into_iter().map(|value| if value < lean { value.min(1.0) } else { value });
         let values: Vec<f32> = values.collect();
         let threshold = f32::from(threshold);
-        let radius = reach * SIGMA;
+        let radius = radius_in_sigmas * SIGMA;
         let design = FixedDesign::new(values.len() as u32, alpha, SIGMA).unwrap();
         let run = design.observe(&scores(values.iter().copied())).unwrap();
 

@@ -24,18 +24,6 @@ fn input_at(distance: f64) -> [f64; 8] {
     WEIGHTS.map(|w| w * along)
 }
 
-fn rule(alpha: f64, target_radius: f64, max_draws: u32) -> SequentialRule {
-    let settings = Settings {
-        alpha,
-        threshold: THRESHOLD,
-        sigma: SIGMA,
-        target_radius,
-        max_draws,
-        prior: Prior::default(),
-    };
-    SequentialRule::new(settings).unwrap()
-}
-
 /// Certifies `input` with any scorer of noisy draws, as the agent does: until the rule says stop.
 fn certify(
     rule: &SequentialRule,
@@ -44,16 +32,16 @@ fn certify(
     rng: &mut ChaCha8Rng,
 ) -> Certificate {
     let mut run = SequentialRun::new(rule);
-    while run.state() == State::Continue {
+    while run.state() == StoppingState::Continue {
         let z = input.map(|x| x + SIGMA * rng.sample::<f64, _>(StandardNormal));
-        run.push(CertifiedScore(score(&z)));
+        run.count_against_threshold(CertifiedScore::stored(score(&z)));
     }
     run.certificate()
 }
 
 #[test]
 fn no_certificate_exceeds_the_true_radius_more_often_than_alpha() {
-    let rule = rule(ALPHA, SIGMA, 100);
+    let rule = rule(ALPHA, SIGMA, 100, THRESHOLD);
     for distance in [-SIGMA, -0.02, 0.05, 0.9 * SIGMA, 1.5 * SIGMA] {
         let input = input_at(distance);
         let failed = failures(|rng| {
@@ -66,13 +54,13 @@ fn no_certificate_exceeds_the_true_radius_more_often_than_alpha() {
 
 #[test]
 fn a_clear_frame_is_certified_on_its_side_at_the_target() {
-    let rule = rule(0.001, SIGMA, 200);
+    let rule = rule(0.001, SIGMA, 200, THRESHOLD);
     for (distance, side) in [(2.5 * SIGMA, Side::Anomalous), (-2.5 * SIGMA, Side::Normal)] {
         let certificate =
             certify(&rule, &input_at(distance), linear_score, &mut ChaCha8Rng::seed_from_u64(7));
         assert_eq!(certificate.side, Some(side));
         assert!(certificate.radius >= SIGMA && certificate.radius <= distance.abs());
-        assert!(certificate.draws >= rule.reachable_draws());
+        assert!(certificate.draws >= rule.draws_needed());
         let median = f64::from(THRESHOLD) + distance * norm();
         assert!(f64::from(certificate.score_lower.unwrap()) <= median);
         assert!(f64::from(certificate.score_upper.unwrap()) >= median);
@@ -83,13 +71,13 @@ fn a_clear_frame_is_certified_on_its_side_at_the_target() {
 fn the_radius_approaches_the_true_one_from_below() {
     let distance = 1.2 * SIGMA;
     // a target that the frame does not have, so that all the draws are made
-    let rule = rule(0.001, 2.0 * SIGMA, 20_000);
+    let rule = rule(0.001, 2.0 * SIGMA, 20_000, THRESHOLD);
     let mut run = SequentialRun::new(&rule);
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let mut radius_at = |draws| {
         while run.draws() < draws {
             let z = input_at(distance).map(|x| x + SIGMA * rng.sample::<f64, _>(StandardNormal));
-            run.push(CertifiedScore(linear_score(&z)));
+            run.count_against_threshold(CertifiedScore::stored(linear_score(&z)));
         }
         run.radius()
     };
@@ -101,7 +89,7 @@ fn the_radius_approaches_the_true_one_from_below() {
 #[test]
 fn a_scorer_that_sees_the_clean_frame_certifies_a_radius_it_does_not_have() {
     // the trap of the method, section 4: the score of the clean frame in place of the noisy draw's
-    let rule = rule(ALPHA, SIGMA, 100);
+    let rule = rule(ALPHA, SIGMA, 100, THRESHOLD);
     let distance = 0.2 * SIGMA;
     let input = input_at(distance);
     let failed = failures(|rng| {

@@ -8,8 +8,8 @@
 //! The planted bugs go through the same check as the real code, and must be caught by it.
 //! These tests live in the library since only there a `CertifiedScore` can be made without a draw.
 
+mod against_scipy;
 mod fixed;
-mod golden;
 mod linear;
 mod sequential;
 
@@ -17,7 +17,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use super::*;
+use super::certificate::{Certificate, Side};
+use super::fixed::FixedDesign;
+use super::gaussian;
+use super::prior::Prior;
+use super::rule::{RuleSettings, SequentialRule};
+use super::stopping::{SequentialRun, StoppingState};
+use crate::score::CertifiedScore;
 
 const SIGMA: f64 = 0.25;
 const ALPHA: f64 = 0.05;
@@ -42,8 +48,14 @@ fn proves_unsound(failures: u64, error: f64) -> bool {
     failures > 0 && Binomial::new(error, RUNS).unwrap().sf(failures - 1) < 0.001
 }
 
+/// A rule with the default prior.
+fn rule(alpha: f64, target: f64, max_draws: u32, threshold: f32) -> SequentialRule {
+    let settings = RuleSettings { alpha, max_draws, ..RuleSettings::new(target) };
+    SequentialRule::new(&settings, threshold, SIGMA).unwrap()
+}
+
 fn scores(values: impl IntoIterator<Item = f32>) -> Vec<CertifiedScore> {
-    values.into_iter().map(CertifiedScore).collect()
+    values.into_iter().map(CertifiedScore::stored).collect()
 }
 
 #[test]

@@ -6,21 +6,14 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::*;
 use crate::smoothing::fixed::upper_rank;
-use crate::smoothing::rule::Evidence;
+use crate::smoothing::radius::Evidence;
 
 /// Draws of a run; every one of them is looked at.
 const HORIZON: u32 = 200;
 
-fn rule(alpha: f64) -> SequentialRule {
-    let settings = Settings {
-        alpha,
-        threshold: 0.5,
-        sigma: SIGMA,
-        target_radius: 0.0,
-        max_draws: 100_000,
-        prior: Prior::default(),
-    };
-    SequentialRule::new(settings).unwrap()
+/// Claims at radius 0 count, and no end of the draws comes in sight.
+fn endless_rule(alpha: f64) -> SequentialRule {
+    rule(alpha, 0.0, 100_000, 0.5)
 }
 
 /// P(some look claims wrongly), exactly: a recursion over (draws, ones) in which a wrong claim absorbs.
@@ -84,7 +77,7 @@ fn ever_wrong(rng: &mut ChaCha8Rng, truth: f64, mut wrong: impl FnMut(u32, u32) 
 #[test]
 fn sequential_claims_fail_at_most_alpha_at_any_time_exactly() {
     for alpha in [0.2, ALPHA, 0.001, 1e-6] {
-        let rule = rule(alpha);
+        let rule = endless_rule(alpha);
         let lattice = Lattice::new(|side, agreeing, draws| rule.evidence(side, agreeing, draws));
         let (truth, failure) = lattice.hardest();
         assert!(failure <= alpha, "alpha {alpha}: {failure} at Phi({truth})");
@@ -94,14 +87,14 @@ fn sequential_claims_fail_at_most_alpha_at_any_time_exactly() {
 
 #[test]
 fn sequential_claims_fail_at_most_alpha_at_the_hardest_p() {
-    let rule = rule(ALPHA);
+    let rule = endless_rule(ALPHA);
     let lattice = Lattice::new(|side, agreeing, draws| rule.evidence(side, agreeing, draws));
     let (truth, exact) = lattice.hardest();
     let p = gaussian::cdf(truth);
     let failed = failures(|rng| {
         let mut run = SequentialRun::new(&rule);
         (0..HORIZON).any(|_| {
-            run.push(CertifiedScore(f32::from(rng.random_bool(p))));
+            run.count_against_threshold(CertifiedScore::stored(f32::from(rng.random_bool(p))));
             wrong(run.side(), run.radius(), truth)
         })
     });
@@ -128,8 +121,8 @@ fn a_prior_that_saw_the_frame_is_caught() {
         let mean = (f64::from(ones) + 0.5) / (f64::from(draws) + 1.0);
         let seen = [0.8, 1000.0 * mean, 1000.0 * (1.0 - mean)];
         let prior = Prior::new(&[seen, [0.2, 0.5, 0.5]]).unwrap();
-        let settings = Settings { prior, ..rule(ALPHA).settings().clone() };
-        SequentialRule::new(settings).unwrap().evidence(side, agreeing, draws)
+        let settings = RuleSettings { alpha: ALPHA, max_draws: 100_000, prior, ..RuleSettings::new(0.0) };
+        SequentialRule::new(&settings, 0.5, SIGMA).unwrap().evidence(side, agreeing, draws)
     });
     let (truth, _) = fitted.hardest();
     let planted = failures(|rng| ever_wrong(rng, truth, |draws, ones| fitted.wrong(truth, draws, ones)));
@@ -138,7 +131,7 @@ fn a_prior_that_saw_the_frame_is_caught() {
 
 #[test]
 fn dropping_half_of_the_disagreeing_draws_is_caught() {
-    let rule = rule(ALPHA);
+    let rule = endless_rule(ALPHA);
     let truth = 0.5;
     let p = gaussian::cdf(truth);
     let planted = failures(|rng| {
@@ -146,7 +139,7 @@ fn dropping_half_of_the_disagreeing_draws_is_caught() {
         (0..HORIZON).any(|_| {
             let above = rng.random_bool(p);
             if above || rng.random_bool(0.5) {
-                run.push(CertifiedScore(f32::from(above)));
+                run.count_against_threshold(CertifiedScore::stored(f32::from(above)));
             }
             wrong(run.side(), run.radius(), truth)
         })
@@ -156,7 +149,7 @@ fn dropping_half_of_the_disagreeing_draws_is_caught() {
 
 /// Runs with p(above), p(NaN) and the rest below; `keep` says what of a draw reaches the run.
 fn failures_with_nan(above: f64, nan: f64, keep: impl Fn(f32) -> bool) -> u64 {
-    let rule = rule(ALPHA);
+    let rule = endless_rule(ALPHA);
     let quantile = |p| Normal::standard().inverse_cdf(p);
     let (plus, minus) = (quantile(above), quantile(above + nan));
     failures(|rng| {
@@ -171,7 +164,7 @@ fn failures_with_nan(above: f64, nan: f64, keep: impl Fn(f32) -> bool) -> u64 {
                 0.0
             };
             if keep(score) {
-                run.push(CertifiedScore(score));
+                run.count_against_threshold(CertifiedScore::stored(score));
             }
             match run.side() {
                 Some(Side::Anomalous) => wrong(run.side(), run.radius(), plus),
@@ -193,11 +186,11 @@ fn one_threshold_covers_both_sides_with_scores_that_are_not_numbers() {
 
 #[test]
 fn the_bounds_of_the_median_hold_at_every_draw() {
-    let rule = rule(ALPHA);
+    let rule = endless_rule(ALPHA);
     let failed = failures(|rng| {
         let mut run = SequentialRun::new(&rule);
         (0..HORIZON / 2).any(|_| {
-            run.push(CertifiedScore(rng.random_range(-1.0..1.0)));
+            run.count_against_threshold(CertifiedScore::stored(rng.random_range(-1.0..1.0)));
             let certificate = run.certificate();
             certificate.score_lower.is_some_and(|lower| lower > 0.0)
                 || certificate.score_upper.is_some_and(|upper| upper < 0.0)

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use certiscope::inspection::{FrameSeed, Inspection, Latency, Parameters};
-use certiscope::smoothing::{Certificate, Side};
+use certiscope::computation::Computation;
+use certiscope::diffusion::seed::FrameSeed;
+use certiscope::inspection::{Inspection, Latency, Parameters};
+use certiscope::smoothing::{Certificate, Prior, RuleSettings, Side};
 use certiscope::verdict::{Reason, Verdict};
 
 pub(crate) fn parameters() -> Parameters {
@@ -14,20 +16,23 @@ pub(crate) fn parameters() -> Parameters {
         k: 100,
         sigma: 0.0625,
         threshold: 3.25,
-        alpha: 1e-3,
-        target_radius: 0.03125,
+        rule: RuleSettings {
+            max_draws: 400,
+            prior: Prior::new(&[[0.9, 0.05, 2.0], [0.1, 1.0, 1.0]]).unwrap(),
+            ..RuleSettings::new(0.03125)
+        },
         required_radius: 0.03125,
-        max_draws: 400,
         deadline_ms: None,
-        prior: vec![[0.9, 0.05, 2.0], [0.1, 1.0, 1.0]],
-        provider: "cpu".to_owned(),
-        precision: "fp32".to_owned(),
-        onnxruntime: "1.31.0".to_owned(),
+        computation: Computation {
+            provider: "cpu".to_owned(),
+            precision: "fp32".to_owned(),
+            onnxruntime: "1.31.0".to_owned(),
+            threads: 2,
+            cpu: "made up".to_owned(),
+        },
         recipe: None,
         bundle_sha256: "cd".repeat(32),
         batch: 8,
-        threads: 2,
-        cpu: "made up".to_owned(),
         region: None,
     }
 }

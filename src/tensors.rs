@@ -1,7 +1,7 @@
-//! Named f32 tensors in a safetensors file: golden vectors and training maps.
+//! Named f32 tensors in a safetensors file: golden vectors, training maps, kept model inputs, kept score maps.
 //!
 //! Guarantees: a tensor that is handed out has the shape asked for, is f32 and finite. Little-endian on
-//! disk whatever the machine.
+//! disk whatever the machine. Errors name the file and the fault, and nothing that the file belongs to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,20 @@ use std::path::{Path, PathBuf};
 use ndarray::{ArrayD, ArrayViewD};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::BundleError;
+/// What is wrong with a file of tensors.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TensorError {
+    #[error("{}: {why}", path.display())]
+    Read { path: PathBuf, why: String },
+    #[error("{}: cannot be written: {why}", path.display())]
+    Write { path: PathBuf, why: String },
+    /// No safetensors file of f32 tensors at all.
+    #[error("{}: {what}", path.display())]
+    Format { path: PathBuf, what: String },
+    /// A tensor is missing, of another shape, or not finite.
+    #[error("{}: {what}", path.display())]
+    Tensor { path: PathBuf, what: String },
+}
 
 /// All tensors of one file.
 #[derive(Debug, Clone)]
@@ -19,14 +32,10 @@ pub struct Tensors {
 }
 
 impl Tensors {
-    pub fn read(path: &Path) -> Result<Self, BundleError> {
-        let refused = |what: String| BundleError::Content {
-            path: path.to_path_buf(),
-            what,
-            allowed: "a safetensors file of f32 tensors is needed",
-        };
+    pub fn read(path: &Path) -> Result<Self, TensorError> {
+        let refused = |what: String| TensorError::Format { path: path.to_path_buf(), what };
         let bytes = std::fs::read(path)
-            .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
+            .map_err(|e| TensorError::Read { path: path.to_path_buf(), why: e.to_string() })?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| refused(e.to_string()))?;
         let mut by_name = BTreeMap::new();
         for (name, view) in file.tensors() {
@@ -43,20 +52,14 @@ impl Tensors {
     }
 
     /// The tensor `name`, if it is there with this shape and finite throughout.
-    pub fn get(&self, name: &str, shape: &[usize]) -> Result<ArrayD<f32>, BundleError> {
-        let array = self
-            .by_name
-            .get(name)
-            .ok_or_else(|| self.refused(format!("no tensor `{name}`"), "export or calibrate again"))?;
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<ArrayD<f32>, TensorError> {
+        let array = self.by_name.get(name).ok_or_else(|| self.refused(format!("no tensor `{name}`")))?;
         if array.shape() != shape {
             let what = format!("tensor `{name}` has shape {:?} where {shape:?} is needed", array.shape());
-            return Err(self.refused(what, "export or calibrate again"));
+            return Err(self.refused(what));
         }
         if array.iter().any(|value| !value.is_finite()) {
-            return Err(self.refused(
-                format!("tensor `{name}` holds values that are not numbers"),
-                "export or calibrate again",
-            ));
+            return Err(self.refused(format!("tensor `{name}` holds values that are not numbers")));
         }
         Ok(array.clone())
     }
@@ -66,14 +69,18 @@ impl Tensors {
         self.by_name.get(name).map(|array| array.shape())
     }
 
-    pub(super) fn refused(&self, what: String, allowed: &'static str) -> BundleError {
-        BundleError::Content { path: self.path.clone(), what, allowed }
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn refused(&self, what: String) -> TensorError {
+        TensorError::Tensor { path: self.path.clone(), what }
     }
 }
 
 /// Writes named tensors as a safetensors file.
-pub fn write(path: &Path, tensors: &[(&str, ArrayViewD<'_, f32>)]) -> Result<(), BundleError> {
-    let failed = |why: String| BundleError::File { path: path.to_path_buf(), why };
+pub fn write(path: &Path, tensors: &[(&str, ArrayViewD<'_, f32>)]) -> Result<(), TensorError> {
+    let failed = |why: String| TensorError::Write { path: path.to_path_buf(), why };
     let bytes: Vec<Vec<u8>> =
         tensors.iter().map(|(_, array)| array.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
     let views: Vec<(&str, TensorView<'_>)> = tensors
@@ -86,4 +93,19 @@ pub fn write(path: &Path, tensors: &[(&str, ArrayViewD<'_, f32>)]) -> Result<(),
         .collect::<Result<_, _>>()?;
     let file = safetensors::serialize(views, None).map_err(|e| failed(e.to_string()))?;
     std::fs::write(path, file).map_err(|e| failed(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_and_nothing_else() {
+        let values = ndarray::arr1(&[1.0_f32]);
+        let refused = write(Path::new("/dev/full"), &[("input", values.view().into_dyn())]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "/dev/full: cannot be written: No space left on device (os error 28)"
+        );
+    }
 }

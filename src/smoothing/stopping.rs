@@ -1,4 +1,7 @@
-//! The sequential certificate: an e-process that may be read after every draw and stopped at any time.
+//! When to stop drawing, and what is certified then: an e-process that may be read after every draw.
+//!
+//! Here the threshold is applied ([`SequentialRun::count_against_threshold`]) and the stop decided
+//! ([`SequentialRun::state`]).
 //!
 //! With a ones in n draws and a prior pi over p that was fixed before the first draw,
 //! ```text
@@ -14,21 +17,24 @@
 //!
 //! Scores that are not a number count as "not above" for `anomalous` and as "above" for `normal`, and one
 //! threshold is still enough (our own proof). Let p+ = P(above) and p- = P(above or NaN). Put p* = 1/2 if it
-//! lies between them, else the one nearer to 1/2, and turn each NaN into a one by a coin of its own such that
-//! ones have probability p*. `anomalous` at q >= 1/2 is wrong only if q >= p+, hence q >= p*; then the coins
+//! lies between them, else the one nearer to 1/2, and replace each NaN by an independent Bernoulli draw
+//! such that ones have probability p*. `anomalous` at q >= 1/2 is wrong only if q >= p+, hence q >= p*; then the coins
 //! only add ones, and since M_n(q; .) is convex in the ones and at most 1 at a = nq, the claim still stands
 //! with them: M_n(q; a*) >= 1/alpha with a*/n > q >= p*, so M_n(p*; a*) >= 1/alpha. `normal` likewise. Both
 //! errors lie in one event of the single martingale M_n(p*), which has probability at most alpha.
 //!
 //! Leaves out: the deadline, which is the caller's; the prior's choice; where the draws come from. They must
-//! be independent given the frame, pushed in issue order, none dropped or repeated.
+//! be independent given the frame, counted in issue order, none dropped or repeated.
 //! Costs: microseconds a draw.
 
-use super::{Certificate, CertifiedScore, Ranked, SequentialRule, Settings, Side};
+use super::certificate::{Certificate, Side};
+use super::ranked::Ranked;
+use super::rule::SequentialRule;
+use crate::score::CertifiedScore;
 
 /// Whether another draw is worth making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum StoppingState {
     Continue,
     /// A side is certified at the target radius.
     Settled,
@@ -43,7 +49,7 @@ enum Claim {
     None,
     Held {
         side: Side,
-        reach: f64,
+        radius_in_sigmas: f64,
     },
     /// Both sides were claimed, each at its time: the draws have proven that this run is one of the alpha
     /// in which a claim is wrong, without saying which. The sound answer is none, for good.
@@ -65,32 +71,33 @@ impl<'a> SequentialRun<'a> {
         Self { rule, scores: Vec::new(), above: 0, below: 0, claim: Claim::None }
     }
 
-    /// Counts the next draw in issue order. Draws beyond the stop, as at the end of a batch, may be pushed
-    /// too: they only tell more.
-    pub fn push(&mut self, score: CertifiedScore) {
+    /// Counts the next draw, in issue order, by the side of the threshold on which its score lies. Draws beyond the
+    /// stop, as at the end of a batch, may be counted too: they only add evidence.
+    pub fn count_against_threshold(&mut self, score: CertifiedScore) {
         let score = score.value();
         self.scores.push(score);
-        if score > self.rule.settings().threshold {
+        if score > self.rule.threshold() {
             self.above += 1;
-        } else if score <= self.rule.settings().threshold {
+        } else if score <= self.rule.threshold() {
             self.below += 1;
         }
         for side in Side::BOTH {
-            self.look(side);
+            self.claim_if_supported(side);
         }
     }
 
-    fn look(&mut self, side: Side) {
+    fn claim_if_supported(&mut self, side: Side) {
         let held = match self.claim {
-            Claim::Held { side: held, reach } if held == side => reach,
+            Claim::Held { side: held, radius_in_sigmas } if held == side => radius_in_sigmas,
             _ => 0.0,
         };
-        let Some(reach) = self.rule.evidence(side, self.agreeing(side), self.draws()).reach(held) else {
+        let evidence = self.rule.evidence(side, self.agreeing(side), self.draws());
+        let Some(radius_in_sigmas) = evidence.radius_in_sigmas(held) else {
             return;
         };
         self.claim = match self.claim {
-            Claim::None => Claim::Held { side, reach },
-            Claim::Held { side: held, .. } if held == side => Claim::Held { side, reach },
+            Claim::None => Claim::Held { side, radius_in_sigmas },
+            Claim::Held { side: held, .. } if held == side => Claim::Held { side, radius_in_sigmas },
             Claim::Held { .. } | Claim::Contradicted => Claim::Contradicted,
         };
     }
@@ -117,33 +124,32 @@ impl<'a> SequentialRun<'a> {
     /// The certified radius; 0 without a certified side.
     pub fn radius(&self) -> f64 {
         match self.claim {
-            Claim::Held { reach, .. } => reach * self.rule.settings().sigma,
+            Claim::Held { radius_in_sigmas, .. } => radius_in_sigmas * self.rule.sigma(),
             Claim::None | Claim::Contradicted => 0.0,
         }
     }
 
-    pub fn state(&self) -> State {
-        let &Settings { target_radius, max_draws, .. } = self.rule.settings();
-        if self.side().is_some() && self.radius() >= target_radius {
-            State::Settled
-        } else if self.draws() >= max_draws {
-            State::Exhausted
+    pub fn state(&self) -> StoppingState {
+        if self.side().is_some() && self.rule.is_met_by(self.radius()) {
+            StoppingState::Settled
+        } else if self.draws() >= self.rule.max_draws() {
+            StoppingState::Exhausted
         } else if self.claim == Claim::Contradicted
-            || !Side::BOTH.into_iter().any(|side| self.may_reach(side))
+            || !Side::BOTH.into_iter().any(|side| self.may_meet_target(side))
         {
-            State::Hopeless
+            StoppingState::Hopeless
         } else {
-            State::Continue
+            StoppingState::Continue
         }
     }
 
     /// Whether `side` gets to the target if all the remaining draws agree. M_n is convex along them, so it is
     /// enough to look at their end.
-    fn may_reach(&self, side: Side) -> bool {
-        let max_draws = self.rule.settings().max_draws;
+    fn may_meet_target(&self, side: Side) -> bool {
+        let max_draws = self.rule.max_draws();
         let agreeing = self.agreeing(side) + max_draws - self.draws();
         self.side().is_none_or(|held| held == side)
-            && self.rule.evidence(side, agreeing, max_draws).holds(self.rule.target_reach())
+            && self.rule.evidence(side, agreeing, max_draws).holds(self.rule.target_in_sigmas())
     }
 
     /// What holds now, at any time: after the stop, or at a deadline.
@@ -169,103 +175,97 @@ impl<'a> SequentialRun<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smoothing::Prior;
+    use crate::smoothing::rule::RuleSettings;
 
-    fn settings() -> Settings {
-        Settings {
-            alpha: 0.001,
-            threshold: 1.0,
-            sigma: 0.1,
-            target_radius: 0.05,
-            max_draws: 200,
-            prior: Prior::default(),
-        }
+    /// A target of half a sigma, threshold 1.
+    fn rule(max_draws: u32) -> SequentialRule {
+        SequentialRule::new(&RuleSettings { max_draws, ..RuleSettings::new(0.05) }, 1.0, 0.1).unwrap()
     }
 
-    fn pushed<'a>(rule: &'a SequentialRule, scores: &[(usize, f32)]) -> SequentialRun<'a> {
+    fn counted<'a>(rule: &'a SequentialRule, scores: &[(usize, f32)]) -> SequentialRun<'a> {
         let mut run = SequentialRun::new(rule);
         for &(times, score) in scores {
-            (0..times).for_each(|_| run.push(CertifiedScore(score)));
+            (0..times).for_each(|_| run.count_against_threshold(CertifiedScore::stored(score)));
         }
         run
     }
 
     #[test]
     fn a_run_settles_at_the_first_draw_that_reaches_the_target_on_either_side() {
-        let rule = SequentialRule::new(settings()).unwrap();
-        assert_eq!(rule.reachable_draws(), 22);
+        let rule = rule(200);
+        assert_eq!(rule.draws_needed(), 22);
         for (score, side) in [(2.0, Side::Anomalous), (1.0, Side::Normal)] {
-            let run = pushed(&rule, &[(21, score)]);
-            assert_eq!((run.state(), run.side()), (State::Continue, Some(side)));
+            let run = counted(&rule, &[(21, score)]);
+            assert_eq!((run.state(), run.side()), (StoppingState::Continue, Some(side)));
             assert!(run.radius() > 0.0 && run.radius() < 0.05);
-            let run = pushed(&rule, &[(22, score)]);
-            assert_eq!((run.state(), run.side()), (State::Settled, Some(side)));
+            let run = counted(&rule, &[(22, score)]);
+            assert_eq!((run.state(), run.side()), (StoppingState::Settled, Some(side)));
             assert!(run.radius() >= 0.05);
         }
     }
 
     #[test]
     fn the_radius_is_the_largest_the_run_has_claimed() {
-        let rule = SequentialRule::new(settings()).unwrap();
-        let best = pushed(&rule, &[(40, 2.0)]).radius();
-        let mut run = pushed(&rule, &[(40, 2.0), (8, 0.0)]);
+        let rule = rule(200);
+        let best = counted(&rule, &[(40, 2.0)]).radius();
+        let mut run = counted(&rule, &[(40, 2.0), (8, 0.0)]);
         assert_eq!(run.radius(), best);
         assert_eq!((run.side(), run.certificate().above), (Some(Side::Anomalous), 40));
-        (0..400).for_each(|_| run.push(CertifiedScore(2.0)));
+        (0..400).for_each(|_| run.count_against_threshold(CertifiedScore::stored(2.0)));
         assert!(run.radius() > best);
     }
 
     #[test]
     fn a_run_is_hopeless_once_full_agreement_would_come_too_late() {
-        let rule = SequentialRule::new(Settings { max_draws: 40, ..settings() }).unwrap();
-        let hopeless =
-            (1..=20).find(|&each| pushed(&rule, &[(each, 2.0), (each, 0.0)]).state() == State::Hopeless);
+        let rule = rule(40);
+        let hopeless = (1..=20)
+            .find(|&each| counted(&rule, &[(each, 2.0), (each, 0.0)]).state() == StoppingState::Hopeless);
         let each = hopeless.expect("a run that splits evenly gets hopeless");
         assert!(each < 20, "before the draws are spent");
         let rest = 40 - 2 * each;
-        assert!(pushed(&rule, &[(each, 0.0), (each, 2.0), (rest, 2.0)]).radius() < 0.05, "rightly so");
-        let before = pushed(&rule, &[(each - 1, 0.0), (each - 1, 2.0), (rest + 2, 2.0)]);
+        assert!(counted(&rule, &[(each, 0.0), (each, 2.0), (rest, 2.0)]).radius() < 0.05, "rightly so");
+        let before = counted(&rule, &[(each - 1, 0.0), (each - 1, 2.0), (rest + 2, 2.0)]);
         assert!(before.radius() >= 0.05, "and not too soon");
-        let run = pushed(&rule, &[(1, 0.0), (21, 2.0)]);
-        assert_eq!(run.state(), State::Continue, "one that may still make it goes on");
+        let run = counted(&rule, &[(1, 0.0), (21, 2.0)]);
+        assert_eq!(run.state(), StoppingState::Continue, "one that may still make it goes on");
     }
 
     #[test]
     fn a_run_is_exhausted_at_the_last_draw() {
-        let rule = SequentialRule::new(Settings { max_draws: 22, ..settings() }).unwrap();
-        assert_eq!(pushed(&rule, &[(1, 0.0), (21, 2.0)]).state(), State::Exhausted);
-        assert_eq!(pushed(&rule, &[(22, 2.0)]).state(), State::Settled);
+        let rule = rule(22);
+        assert_eq!(counted(&rule, &[(1, 0.0), (21, 2.0)]).state(), StoppingState::Exhausted);
+        assert_eq!(counted(&rule, &[(22, 2.0)]).state(), StoppingState::Settled);
     }
 
     #[test]
     fn both_sides_claimed_leave_none() {
-        let rule = SequentialRule::new(Settings { max_draws: 1000, ..settings() }).unwrap();
-        let mut run = pushed(&rule, &[(13, 2.0), (100, 0.0)]);
-        assert_eq!((run.side(), run.radius(), run.state()), (None, 0.0, State::Hopeless));
-        (0..500).for_each(|_| run.push(CertifiedScore(0.0)));
+        let rule = rule(1000);
+        let mut run = counted(&rule, &[(13, 2.0), (100, 0.0)]);
+        assert_eq!((run.side(), run.radius(), run.state()), (None, 0.0, StoppingState::Hopeless));
+        (0..500).for_each(|_| run.count_against_threshold(CertifiedScore::stored(0.0)));
         assert_eq!(run.side(), None, "for good");
     }
 
     #[test]
     fn a_nan_counts_against_both_sides_and_stays_counted() {
-        let rule = SequentialRule::new(settings()).unwrap();
+        let rule = rule(200);
         for score in [2.0, 0.0] {
-            let run = pushed(&rule, &[(3, f32::NAN), (22, score)]);
-            assert!(run.radius() < pushed(&rule, &[(25, score)]).radius());
+            let run = counted(&rule, &[(3, f32::NAN), (22, score)]);
+            assert!(run.radius() < counted(&rule, &[(25, score)]).radius());
             let certificate = run.certificate();
             assert_eq!(
                 (certificate.draws, certificate.not_a_number, certificate.score),
                 (25, 3, Some(score))
             );
         }
-        let certificate = pushed(&rule, &[(100, f32::NAN)]).certificate();
+        let certificate = counted(&rule, &[(100, f32::NAN)]).certificate();
         assert_eq!((certificate.side, certificate.score, certificate.score_upper), (None, None, None));
-        assert_eq!(pushed(&rule, &[(190, f32::NAN)]).state(), State::Hopeless);
+        assert_eq!(counted(&rule, &[(190, f32::NAN)]).state(), StoppingState::Hopeless);
     }
 
     #[test]
     fn nothing_is_claimed_without_a_draw() {
-        let rule = SequentialRule::new(settings()).unwrap();
+        let rule = rule(200);
         let certificate = SequentialRun::new(&rule).certificate();
         assert_eq!((certificate.side, certificate.radius, certificate.draws), (None, 0.0, 0));
         assert_eq!((certificate.score, certificate.score_lower, certificate.score_upper), (None, None, None));

@@ -1,0 +1,235 @@
+//! The folder of a bundle: read and checked as a whole, and written with a new calibration.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::Array2;
+
+use super::error::BundleError;
+use super::golden::{GoldenScores, GoldenVectors};
+use super::manifest::{CalibrationSection, CameraFormat, Manifest};
+use crate::diffusion::schedule::{NoiseLevel, Schedule, Timestep};
+use crate::hex;
+use crate::preprocess::InputShape;
+use crate::score::{PixelStatistics, ScoreParameters, TrainingMaps};
+use crate::tensors::{self, Tensors};
+
+/// The file in which a bundle says what it is.
+pub const MANIFEST: &str = "bundle.toml";
+
+/// A bundle that was read and found whole.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    pub folder: PathBuf,
+    /// Of `bundle.toml` as it was read; the hashes in it vouch for the other files.
+    pub sha256: String,
+    pub manifest: Manifest,
+    pub level: NoiseLevel,
+    pub score: ScoreParameters,
+    pub golden: GoldenVectors,
+    pub calibrated: Option<Calibrated>,
+}
+
+/// The part that `certiscope calibrate` adds.
+#[derive(Debug, Clone)]
+pub struct Calibrated {
+    /// Maps of the certified error.
+    pub maps: TrainingMaps,
+    /// Maps of the empirical error.
+    pub empirical_maps: TrainingMaps,
+    /// Decision threshold on the certified score.
+    pub threshold: f32,
+}
+
+/// Files that are written with a bundle for people to look at: name and text.
+pub type ForPeople<'a> = &'a [(&'a str, &'a str)];
+
+impl Bundle {
+    /// Reads and checks the bundle in `folder`.
+    pub fn load(folder: &Path) -> Result<Self, BundleError> {
+        let manifest_file = folder.join(MANIFEST);
+        let manifest = Manifest::read(&manifest_file)?;
+        let sha256 = sha256_of(&manifest_file)?;
+        let [channels, height, width] = manifest.input_shape();
+        check_hash(&folder.join(&manifest.model.file), &manifest.model.sha256)?;
+        let golden_file = folder.join(&manifest.golden.file);
+        check_hash(&golden_file, &manifest.golden.sha256)?;
+        let golden = GoldenVectors::read(&golden_file, [channels, height, width])?;
+        let calibrated = match &manifest.calibration {
+            None => None,
+            Some(calibration) => {
+                let maps_file = folder.join(&calibration.maps);
+                check_hash(&maps_file, &calibration.maps_sha256)?;
+                let tensors = Tensors::read(&maps_file)?;
+                Some(Calibrated {
+                    maps: read_maps(&tensors, CERTIFIED, [height, width])?,
+                    empirical_maps: read_maps(&tensors, EMPIRICAL, [height, width])?,
+                    threshold: calibration.threshold,
+                })
+            }
+        };
+        let level = noise_level(&manifest)?;
+        let score = manifest.score.clone().into();
+        Ok(Self { folder: folder.to_path_buf(), sha256, manifest, level, score, golden, calibrated })
+    }
+
+    /// The calibrated part, or words that say how to get one.
+    pub fn calibrated(&self) -> Result<&Calibrated, BundleError> {
+        self.calibrated.as_ref().ok_or_else(|| BundleError::NotCalibrated {
+            name: self.manifest.name.clone(),
+            path: self.folder.clone(),
+        })
+    }
+
+    /// Refuses a score that asks for a defect map the model (`has_head`) does not give, and maps made without one.
+    pub fn check_head(&self, has_head: bool) -> Result<(), BundleError> {
+        let asked = self.score.head_weight;
+        let mapped = self.calibrated.as_ref().is_none_or(|c| c.maps.defect.is_some() == has_head);
+        if (asked == 0.0 || has_head) && mapped {
+            return Ok(());
+        }
+        Err(BundleError::Content {
+            path: self.folder.clone(),
+            what: format!(
+                "score.head_weight = {asked}, model with a defect head: {has_head}, training maps that fit: {mapped}"
+            ),
+            allowed: "a model with output `defect_logit` and maps made with it; export and calibrate again",
+        })
+    }
+
+    /// The camera whose pictures it was calibrated with, if it was one.
+    pub fn camera(&self) -> Option<&CameraFormat> {
+        self.manifest.calibration.as_ref()?.camera.as_ref()
+    }
+
+    pub fn model_file(&self) -> PathBuf {
+        self.folder.join(&self.manifest.model.file)
+    }
+
+    pub fn input_shape(&self) -> InputShape {
+        let [channels, height, width] = self.manifest.input_shape();
+        InputShape { channels, height, width }
+    }
+
+    /// Writes this bundle with a new calibration, as `version`, to `folder`, which must not exist.
+    /// The folder appears whole, when it can be read again, or not at all.
+    pub fn write_calibrated(
+        &self,
+        folder: &Path,
+        version: u32,
+        calibrated: &Calibrated,
+        calibration: CalibrationSection,
+        golden: GoldenScores,
+        for_people: ForPeople<'_>,
+    ) -> Result<(), BundleError> {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = folder.with_file_name(format!(".{name}.unfinished"));
+        let manifest = Manifest { version, ..self.manifest.clone() };
+        let written = self
+            .write_files(&unfinished, manifest, calibrated, calibration, golden, for_people)
+            .and_then(|()| Self::load(&unfinished))
+            .and_then(|_| std::fs::rename(&unfinished, folder).map_err(failed(&unfinished)));
+        if written.is_err() {
+            let _ = std::fs::remove_dir_all(&unfinished); // the disk that refused a file may refuse this too
+        }
+        written
+    }
+
+    fn write_files(
+        &self,
+        unfinished: &Path,
+        mut manifest: Manifest,
+        calibrated: &Calibrated,
+        calibration: CalibrationSection,
+        golden: GoldenScores,
+        for_people: ForPeople<'_>,
+    ) -> Result<(), BundleError> {
+        let failed = failed(unfinished);
+        std::fs::create_dir_all(unfinished).map_err(&failed)?;
+        for (name, text) in for_people {
+            std::fs::write(unfinished.join(name), text).map_err(&failed)?;
+        }
+        std::fs::copy(self.model_file(), unfinished.join(&self.manifest.model.file)).map_err(&failed)?;
+        let golden_file = unfinished.join(&self.manifest.golden.file);
+        self.golden.calibrated_with(golden).write(&golden_file)?;
+        let maps_file = unfinished.join(&calibration.maps);
+        let Calibrated { maps, empirical_maps, .. } = calibrated;
+        let mut list = named_maps(maps, CERTIFIED);
+        list.extend(named_maps(empirical_maps, EMPIRICAL));
+        let list: Vec<_> = list.iter().map(|(name, map)| (name.as_str(), map.view().into_dyn())).collect();
+        tensors::write(&maps_file, &list)?;
+        manifest.golden.sha256 = sha256_of(&golden_file)?;
+        manifest.calibration =
+            Some(CalibrationSection { maps_sha256: sha256_of(&maps_file)?, ..calibration });
+        manifest.write(&unfinished.join(MANIFEST))
+    }
+
+    /// `name@version`, for people and for the wire.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.manifest.name, self.manifest.version)
+    }
+}
+
+/// What cannot be written at `path`.
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> BundleError {
+    |error| BundleError::Write { path: path.to_path_buf(), why: error.to_string() }
+}
+
+fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {
+    let refused = |error| BundleError::Schedule { name: manifest.name.clone(), error };
+    let schedule = &manifest.schedule;
+    Schedule::linear(schedule.steps, schedule.beta_first, schedule.beta_last)
+        .and_then(|s| s.noise_level(Timestep(manifest.detector.k), manifest.detector.sigma))
+        .map_err(refused)
+}
+
+/// How the names of the tensors begin that belong to the maps of each score.
+const CERTIFIED: &str = "";
+const EMPIRICAL: &str = "empirical_";
+
+fn read_maps(tensors: &Tensors, score: &str, shape: [usize; 2]) -> Result<TrainingMaps, BundleError> {
+    let map = |name: &str| -> Result<Array2<f32>, BundleError> {
+        Ok(tensors.get(name, &shape)?.into_dimensionality().expect("two dimensions were asked for"))
+    };
+    let statistics = |part: &str| -> Result<PixelStatistics, BundleError> {
+        let std = format!("{score}{part}std");
+        let found = PixelStatistics { mean: map(&format!("{score}{part}mean"))?, std: map(&std)? };
+        if found.std.iter().any(|&s| s <= 0.0) {
+            return Err(BundleError::Content {
+                path: tensors.path().to_path_buf(),
+                what: format!("tensor `{std}` has values of 0 or less"),
+                allowed: "calibrate again",
+            });
+        }
+        Ok(found)
+    };
+    let residual = statistics("")?;
+    let headed = tensors.shape(&format!("{score}defect_mean")).is_some();
+    let defect = if headed { Some(statistics("defect_")?) } else { None };
+    Ok(TrainingMaps { residual, defect })
+}
+
+/// The maps of one score by the names of their tensors.
+fn named_maps<'a>(maps: &'a TrainingMaps, score: &str) -> Vec<(String, &'a Array2<f32>)> {
+    let parts = [("", Some(&maps.residual)), ("defect_", maps.defect.as_ref())];
+    let present = parts.into_iter().filter_map(|(part, statistics)| Some((part, statistics?)));
+    present
+        .flat_map(|(part, PixelStatistics { mean, std })| {
+            [(format!("{score}{part}mean"), mean), (format!("{score}{part}std"), std)]
+        })
+        .collect()
+}
+
+/// sha256 of a file, in hexadecimal.
+pub fn sha256_of(path: &Path) -> Result<String, BundleError> {
+    let bytes = std::fs::read(path)
+        .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
+    Ok(hex::sha256(&bytes))
+}
+
+fn check_hash(path: &Path, wanted: &str) -> Result<(), BundleError> {
+    let got = sha256_of(path)?;
+    if got == wanted {
+        return Ok(());
+    }
+    Err(BundleError::Hash { path: path.to_path_buf(), got, wanted: wanted.to_owned() })
+}

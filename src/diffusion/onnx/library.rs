@@ -1,0 +1,80 @@
+//! Finds ONNX Runtime's library and loads it, once in the life of the process.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ort::environment::Environment;
+
+use super::error::{ONNXRUNTIME_VERSION, OnnxError};
+
+/// ONNX Runtime, loaded into this process. Loading a second time returns the first.
+#[derive(Clone)]
+pub struct Runtime {
+    environment: Environment,
+    library: PathBuf,
+}
+
+/// The one that was loaded: the library allows a single environment in the life of a process.
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+impl Runtime {
+    /// Loads the library from, in this order: `configured`, `ORT_DYLIB_PATH`, where a package puts it, the cache
+    /// that set-up fills, the system's own search path.
+    pub fn load(configured: Option<&Path>) -> Result<Self, OnnxError> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*loaded {
+            return Ok(runtime.clone());
+        }
+        let library = configured
+            .map(Path::to_path_buf)
+            .or_else(|| std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from))
+            .or_else(|| {
+                [packaged_library(), cached_library()].into_iter().flatten().find(|path| path.is_file())
+            })
+            .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));
+        let refused = |why: String| OnnxError::Library { library: library.clone(), why };
+        let environment = ort::init_from(&library)
+            .map_err(|e| refused(e.to_string()))?
+            .with_name("certiscope")
+            // What a plant inspects is nobody else's business; the library reports its use otherwise.
+            .with_telemetry(false)
+            .build()
+            .map_err(|e| refused(e.to_string()))?;
+        Ok(loaded.insert(Self { environment, library }).clone())
+    }
+
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// ONNX Runtime's own words about its build.
+    pub fn build_info(&self) -> &'static str {
+        ort::info()
+    }
+}
+
+/// Where a package puts the library: the program is bin/certiscope, this lib/certiscope/ beside it.
+fn packaged_library() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let prefix = program.parent()?.parent()?;
+    Some(prefix.join(format!("lib/certiscope/libonnxruntime.so.{ONNXRUNTIME_VERSION}")))
+}
+
+/// Where `make setup` puts the library.
+fn cached_library() -> Option<PathBuf> {
+    let cache = std::env::var_os("CERTISCOPE_CACHE").map(PathBuf::from).or_else(|| {
+        let caches = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
+        Some(caches.join("certiscope"))
+    })?;
+    Some(
+        cache
+            .join(format!("onnxruntime-{ONNXRUNTIME_VERSION}"))
+            .join(format!("libonnxruntime.so.{ONNXRUNTIME_VERSION}")),
+    )
+}

@@ -1,0 +1,37 @@
+//! What was different when the part was inspected, and may change the last bits of a score.
+
+use crate::bundle::Bundle;
+use crate::computation::Computation;
+use crate::diffusion::onnx::ProviderReport;
+use crate::store::Record;
+
+/// Something that was different when the part was inspected, and may change bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circumstance {
+    pub what: &'static str,
+    /// Empty where the log does not know.
+    pub stored: String,
+    pub here: String,
+}
+
+/// Every difference between then and now; `model`: what computes here, where draws are computed at all.
+pub fn circumstances(record: &Record, model: Option<(&Bundle, &ProviderReport)>) -> Vec<Circumstance> {
+    let stored = &*record.inspection.parameters;
+    let mut list = vec![("certiscope", record.version.clone(), env!("CARGO_PKG_VERSION").to_owned())];
+    if let Some((bundle, provider)) = model {
+        let (then, here) = (&stored.computation, Computation::here(provider));
+        list.extend([
+            ("bundle.toml sha256", stored.bundle_sha256.clone(), bundle.sha256.clone()),
+            ("model sha256", stored.model_sha256.clone(), bundle.manifest.model.sha256.clone()),
+            ("ONNX Runtime", then.onnxruntime.clone(), here.onnxruntime),
+            ("provider", then.provider.clone(), here.provider),
+            ("precision", then.precision.clone(), here.precision),
+            ("processor", then.cpu.clone(), here.cpu),
+            ("threads", then.threads.to_string(), here.threads.to_string()),
+        ]);
+    }
+    list.into_iter()
+        .filter(|(_, stored, here)| stored != here)
+        .map(|(what, stored, here)| Circumstance { what, stored, here })
+        .collect()
+}
