@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::clocks::Clocks;
 use super::handover::Handover;
 use crate::capture::trigger::Triggers;
-use crate::capture::{Camera, Drops, Frame, Trouble};
+use crate::capture::{CameraInfo, Drops, Frame, Trouble};
 use crate::health::Pulse;
 use crate::inspection::FrameSeed;
 use crate::inspector::Inspected;
@@ -205,7 +205,7 @@ impl Live {
     }
 
     /// What the source says of its camera, and how many of its frames it could not hand on.
-    pub(super) fn set_camera(&self, camera: Option<Arc<Camera>>, drops: Drops) {
+    pub(super) fn set_camera(&self, camera: Option<Arc<CameraInfo>>, drops: Drops) {
         let mut states = self.states();
         states.source.camera = camera.as_deref().map(wire::Camera::from);
         states.drops = drops;

@@ -31,8 +31,8 @@ use crate::bundle::Bundle;
 use crate::bundle::manifest::CameraFormat;
 use crate::capture::camera::{CameraSettings, CameraSource};
 use crate::capture::folder::FolderSource;
-use crate::capture::gate::Gate;
 use crate::capture::simulator::Simulator;
+use crate::capture::trigger::TriggerGate;
 use crate::capture::{CaptureError, Frame, FrameSource};
 use crate::config::{Config, SourceConfig, SourceKind, StationConfig};
 use crate::detector::Detector;
@@ -247,7 +247,7 @@ impl Station {
         };
         let handover = Handover::new(config.station.source.delivery);
         let inference = self.inspector.pulse().clone();
-        let (mut gate, line) = Gate::new(self.source, config.station.source.trigger);
+        let (mut gate, line) = TriggerGate::new(self.source, config.station.source.trigger);
         let triggers = line.as_ref().map(|(triggers, _)| triggers.clone());
         let commands = line.map(|(triggers, answers)| Commands::new(triggers, answers));
         let live = Arc::new(Live::new(fixed, handover, store.clone(), triggers, inference));

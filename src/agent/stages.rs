@@ -15,8 +15,8 @@ use anyhow::Context;
 use super::handover::{Put, Taken};
 use super::live::{Fault, InHand, Live};
 use super::{Stop, WAIT, short};
-use crate::capture::gate::Gate;
-use crate::capture::{Frame, Next, Trouble, TroubleKind};
+use crate::capture::trigger::TriggerGate;
+use crate::capture::{Frame, SourceEvent, Trouble, TroubleKind};
 use crate::diffusion::noise::fresh_seed;
 use crate::inspector::{Inspected, Inspector};
 use crate::retention::{Moment, Retention};
@@ -26,21 +26,21 @@ use crate::store::{self, Origin, StoreError};
 const RETENTION: Duration = Duration::from_secs(1);
 
 /// The wanted frames of the source into the hand-over until the source ends or a stop is asked for.
-pub(super) fn capture(gate: &mut Gate, stop: &Stop, live: &Live) {
+pub(super) fn capture(gate: &mut TriggerGate, stop: &Stop, live: &Live) {
     while !stop.requested() {
         live.pulses.capture.idle();
         live.set_camera(gate.source().camera(), gate.source().drops());
         match gate.next(WAIT) {
-            Ok(Next::Frame(frame)) => {
+            Ok(SourceEvent::Frame(frame)) => {
                 live.frame_at(frame.captured_at.wall);
                 if hand_over(*frame, live) {
                     gate.handed_over();
                 }
             }
-            Ok(Next::Passed(stamp)) => live.frame_at(stamp.wall),
-            Ok(Next::NotYet) => {}
-            Ok(Next::Trouble(trouble)) => live.source_troubled(trouble),
-            Ok(Next::End) => return live.source_ended(),
+            Ok(SourceEvent::Passed(stamp)) => live.frame_at(stamp.wall),
+            Ok(SourceEvent::NotYet) => {}
+            Ok(SourceEvent::Trouble(trouble)) => live.source_troubled(trouble),
+            Ok(SourceEvent::End) => return live.source_ended(),
             Err(error) => {
                 live.source_troubled(Trouble { kind: TroubleKind::Lost, reason: error.to_string() });
                 stop.wait(WAIT);

@@ -129,8 +129,8 @@ pub struct Camera {
     pub controls_drifted: Vec<String>,
 }
 
-impl From<&capture::Camera> for Camera {
-    fn from(camera: &capture::Camera) -> Self {
+impl From<&capture::CameraInfo> for Camera {
+    fn from(camera: &capture::CameraInfo) -> Self {
         let camera = camera.clone();
         Self {
             device: camera.device,
