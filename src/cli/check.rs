@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::Failure;
+use super::exit_code::{Failure, REFUSED, UNREACHABLE};
 use crate::agent::{database, inspector_settings, open_source};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::CameraFormat;
@@ -65,8 +65,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         check_broker(&mut checks, &config)?;
     }
     Ok(match checks {
-        Checks { wrong: true, .. } => ExitCode::from(78),
-        Checks { unreachable: true, .. } => ExitCode::from(75),
+        Checks { wrong: true, .. } => ExitCode::from(REFUSED),
+        Checks { unreachable: true, .. } => ExitCode::from(UNREACHABLE),
         _ => ExitCode::SUCCESS,
     })
 }
