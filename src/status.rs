@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::capture::{Camera, Drops, TroubleKind};
+use crate::capture::{CameraInfo, Drops, TroubleKind};
 use crate::diffusion::onnx::Provider;
 use crate::pulse::{Pulse, StageFailure};
 use crate::store::Cause;
@@ -163,7 +163,7 @@ pub struct SourceStatus {
     pub reason: Option<String>,
     pub last_frame_at: Option<Timestamp>,
     /// `None` for folders and simulators, and for a camera that was never opened.
-    pub camera: Option<Arc<Camera>>,
+    pub camera: Option<Arc<CameraInfo>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

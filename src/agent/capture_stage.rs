@@ -8,13 +8,13 @@ use std::sync::Arc;
 use super::handover::{Handover, Put};
 use super::reports::CaptureReporter;
 use super::timing::WAIT;
-use crate::capture::gate::Gate;
-use crate::capture::{Frame, Next, Trouble, TroubleKind};
+use crate::capture::trigger::TriggerGate;
+use crate::capture::{Frame, SourceEvent, Trouble, TroubleKind};
 use crate::pulse::Pulse;
 use crate::stop::Stop;
 
 pub(super) struct CaptureStage {
-    pub gate: Gate,
+    pub gate: TriggerGate,
     pub handover: Arc<Handover>,
     pub report: CaptureReporter,
     pub pulse: Pulse,
@@ -28,16 +28,16 @@ impl CaptureStage {
             self.pulse.idle();
             self.report.set_camera(self.gate.source().camera(), self.gate.source().drops());
             match self.gate.next(WAIT) {
-                Ok(Next::Frame(frame)) => {
+                Ok(SourceEvent::Frame(frame)) => {
                     self.report.frame_at(frame.captured_at.wall);
                     if self.hand_over(*frame) {
                         self.gate.handed_over();
                     }
                 }
-                Ok(Next::Passed(stamp)) => self.report.frame_at(stamp.wall),
-                Ok(Next::NotYet) => {}
-                Ok(Next::Trouble(trouble)) => self.report.troubled(trouble),
-                Ok(Next::End) => return self.report.ended(),
+                Ok(SourceEvent::Passed(stamp)) => self.report.frame_at(stamp.wall),
+                Ok(SourceEvent::NotYet) => {}
+                Ok(SourceEvent::Trouble(trouble)) => self.report.troubled(trouble),
+                Ok(SourceEvent::End) => return self.report.ended(),
                 Err(error) => {
                     self.report.troubled(Trouble { kind: TroubleKind::Lost, reason: error.to_string() });
                     self.stop.wait(WAIT);

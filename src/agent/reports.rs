@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::capture::{Camera, Drops, Trouble};
+use crate::capture::{CameraInfo, Drops, Trouble};
 use crate::pulse::Pulse;
 use crate::status::{
     Condition, ConditionState, EvidenceState, SourceState, SourceStatus, StoreState, VerdictCounts,
@@ -73,7 +73,7 @@ impl CaptureReporter {
     }
 
     /// The camera as the source describes it, and how many of its frames it could not hand on.
-    pub(super) fn set_camera(&self, camera: Option<Arc<Camera>>, drops: Drops) {
+    pub(super) fn set_camera(&self, camera: Option<Arc<CameraInfo>>, drops: Drops) {
         self.report.send_if_modified(|report| {
             let changed = report.source.camera != camera || report.drops != drops;
             report.source.camera = camera;

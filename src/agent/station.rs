@@ -26,7 +26,7 @@ use super::reports::{CaptureReporter, RecordReporter};
 use super::supervisor::{ProcessView, StationPulses, StationView, SupervisedStation};
 use super::threads::Threads;
 use crate::bundle::Bundle;
-use crate::capture::gate::Gate;
+use crate::capture::trigger::TriggerGate;
 use crate::capture::{CaptureError, FrameSource};
 use crate::config::{Config, StationConfig};
 use crate::detector::Detector;
@@ -190,7 +190,7 @@ impl Station {
         let parameters = Arc::clone(self.inspector.parameters());
         let (model_thread, model) = inference::start(self.inspector)
             .context("thread model: the system allows no more threads or memory")?;
-        let (gate, line) = Gate::new(self.source, self.config.source.trigger);
+        let (gate, line) = TriggerGate::new(self.source, self.config.source.trigger);
         let triggers = line.as_ref().map(|(triggers, _)| triggers.clone());
         let commands = line.map(|(triggers, answers)| Commands::new(triggers, answers));
         let handover = Arc::new(Handover::new(self.config.source.delivery));

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::decode;
-use super::pace::Pace;
-use super::{BadFrame, CaptureError, Frame, FrameSource, Next, Stamp, Truth};
+use super::frame::{BadFrame, Frame, GroundTruth, Stamp};
+use super::frame_rate::{ALLOWED_RATES, FrameRate, allowed_rates_in_words};
+use super::frame_source::{CaptureError, FrameSource, SourceEvent};
+use super::picture_files::{is_good_folder, is_picture};
 
-const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "bmp"];
 /// No picture that `decode` accepts is larger on the disk.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
@@ -35,27 +36,27 @@ pub struct FolderSettings {
 /// The pictures of a folder, in order.
 pub struct FolderSource {
     settings: FolderSettings,
-    pace: Pace,
-    pictures: Vec<Listed>,
+    rate: FrameRate,
+    pictures: Vec<FolderListing>,
     sent: u64,
 }
 
 #[derive(Debug)]
-struct Listed {
+struct FolderListing {
     /// Path below the folder, with `/`.
     name: String,
     path: PathBuf,
-    truth: Option<Truth>,
+    truth: Option<GroundTruth>,
 }
 
 impl FolderSource {
     pub fn open(settings: FolderSettings) -> Result<Self, CaptureError> {
-        if let Some(rate) = settings.frames_per_second.filter(|rate| !Pace::ALLOWED.contains(rate)) {
+        if let Some(rate) = settings.frames_per_second.filter(|rate| !ALLOWED_RATES.contains(rate)) {
             return Err(CaptureError::Setting {
                 key: "folder.frames_per_second",
                 value: rate.to_string(),
                 why: "no such rate".into(),
-                allowed: "0.001 to 1000, or none for as fast as it goes".into(),
+                allowed: format!("{}, or none for as fast as it goes", allowed_rates_in_words()),
             });
         }
         let refused = |path: &Path, why: String| CaptureError::Folder {
@@ -72,7 +73,7 @@ impl FolderSource {
         if pictures.is_empty() {
             return Err(refused(&settings.path, "no pictures".into()));
         }
-        Ok(Self { pace: Pace::new(settings.frames_per_second), settings, pictures, sent: 0 })
+        Ok(Self { rate: FrameRate::new(settings.frames_per_second), settings, pictures, sent: 0 })
     }
 
     /// How many pictures one round has; never 0.
@@ -83,17 +84,17 @@ impl FolderSource {
 }
 
 impl FrameSource for FolderSource {
-    fn next(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+    fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
         let count = self.pictures.len() as u64;
         if !self.settings.repeat && self.sent == count {
-            return Ok(Next::End);
+            return Ok(SourceEvent::End);
         }
-        if !self.pace.sleep(wait) {
-            return Ok(Next::NotYet);
+        if !self.rate.sleep(wait) {
+            return Ok(SourceEvent::NotYet);
         }
         let listed = &self.pictures[(self.sent % count) as usize];
         self.sent += 1;
-        Ok(Next::Frame(Box::new(Frame {
+        Ok(SourceEvent::Frame(Box::new(Frame {
             part_id: Some(listed.name.clone()),
             meas_id: None,
             truth: listed.truth.clone(),
@@ -158,7 +159,7 @@ impl Walk {
                     if name == "ground_truth" {
                         continue;
                     }
-                    if is_good(&name) {
+                    if is_good_folder(&name) {
                         self.class_parents.insert(prefix.into());
                     }
                     self.folder(&path, &format!("{prefix}{name}/"))?;
@@ -173,7 +174,7 @@ impl Walk {
         Ok(())
     }
 
-    fn into_list(mut self) -> Vec<Listed> {
+    fn into_list(mut self) -> Vec<FolderListing> {
         self.files.sort();
         let truth = |name: &str| {
             let (mut start, mut class) = (0, None);
@@ -183,19 +184,14 @@ impl Walk {
                 }
                 start = end + 1;
             }
-            let kind = class.map(|class| if is_good(class) { "good" } else { class })?;
-            Some(Truth { kind: kind.into() })
+            let kind = class.map(|class| if is_good_folder(class) { "good" } else { class })?;
+            Some(GroundTruth { kind: kind.into() })
         };
         let truths: Vec<_> = self.files.iter().map(|(name, _)| truth(name)).collect();
-        self.files.into_iter().zip(truths).map(|((name, path), truth)| Listed { name, path, truth }).collect()
+        self.files
+            .into_iter()
+            .zip(truths)
+            .map(|((name, path), truth)| FolderListing { name, path, truth })
+            .collect()
     }
-}
-
-fn is_good(class: &str) -> bool {
-    ["good", "ok"].iter().any(|word| class.eq_ignore_ascii_case(word))
-}
-
-fn is_picture(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }

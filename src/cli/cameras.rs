@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::log::{printable, written};
 use crate::capture::camera::{
-    CameraSettings, CameraSource, ControlDescription, Description, Device, Format, FormatDescription, Rate,
-    Rules, SizeDescription, describe, device, devices,
+    CameraSettings, CameraSource, ControlDescription, Description, Device, FormatDescription, FrameLimits,
+    PixelFormat, RateRange, SizeDescription, describe, device, devices,
 };
 use crate::capture::encode::{png, to_image};
-use crate::capture::{Frame, FrameSource, Next};
+use crate::capture::{Frame, FrameSource, SourceEvent};
 
 /// Good frames that are let pass before the one that is kept, for the camera to find its exposure.
 const WARM_UP: usize = 5;
@@ -46,17 +46,17 @@ pub(super) struct CamerasArgs {
     /// Write one frame as PNG; with the end .jpg the bytes of a camera that sends JPEG
     #[arg(long)]
     snapshot: Option<PathBuf>,
-    /// Format of the snapshot, such as YUYV [default: the first that can be read]
+    /// PixelFormat of the snapshot, such as YUYV [default: the first that can be read]
     #[arg(long, requires = "snapshot", value_parser = format_by_word)]
-    format: Option<Format>,
+    format: Option<PixelFormat>,
     /// Size of the snapshot, such as 1280x720 [default: as the camera is set]
     #[arg(long, requires = "snapshot", value_parser = size_by_words)]
     size: Option<(u32, u32)>,
 }
 
-fn format_by_word(typed: &str) -> Result<Format, String> {
-    Format::from_word(&typed.to_ascii_uppercase())
-        .ok_or_else(|| format!("one of {} is allowed", Format::ALL.map(Format::word).join(", ")))
+fn format_by_word(typed: &str) -> Result<PixelFormat, String> {
+    PixelFormat::from_word(&typed.to_ascii_uppercase())
+        .ok_or_else(|| format!("one of {} is allowed", PixelFormat::ALL.map(PixelFormat::word).join(", ")))
 }
 
 fn size_by_words(typed: &str) -> Result<(u32, u32), String> {
@@ -65,7 +65,7 @@ fn size_by_words(typed: &str) -> Result<(u32, u32), String> {
 }
 
 /// A node and what it says of itself, or why it does not.
-struct Seen {
+struct CameraListing {
     device: Device,
     description: Result<Description, String>,
 }
@@ -97,15 +97,15 @@ pub(super) fn cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
     written(seen.iter().try_for_each(|seen| tell(&mut out, seen)).and_then(|()| out.flush()))
 }
 
-fn look_at(device: Device) -> Seen {
-    Seen { description: describe(&device.path), device }
+fn look_at(device: Device) -> CameraListing {
+    CameraListing { description: describe(&device.path), device }
 }
 
-fn look_at_all() -> Result<Vec<Seen>, Failure> {
+fn look_at_all() -> Result<Vec<CameraListing>, Failure> {
     Ok(devices().map_err(Failure::stopped)?.into_iter().map(look_at).collect())
 }
 
-fn tell(out: &mut impl Write, Seen { device, description }: &Seen) -> io::Result<()> {
+fn tell(out: &mut impl Write, CameraListing { device, description }: &CameraListing) -> io::Result<()> {
     let path = device.path.display();
     match description {
         Err(why) => writeln!(out, "{path}  {}", printable(why))?,
@@ -159,7 +159,7 @@ fn tell_others(out: &mut impl Write, others: &[&FormatDescription]) -> io::Resul
     writeln!(out, "  others   {}{more}: certiscope cannot read them", words.join(", "))
 }
 
-fn rate_in_words(rate: &Rate) -> String {
+fn rate_in_words(rate: &RateRange) -> String {
     let words = |rate: f64| {
         let words = format!("{rate:.3}");
         words.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -191,7 +191,7 @@ fn tell_control(out: &mut impl Write, control: &ControlDescription, width: usize
     writeln!(out)
 }
 
-fn as_json(Seen { device, description }: &Seen) -> Value {
+fn as_json(CameraListing { device, description }: &CameraListing) -> Value {
     let described = description.as_ref().ok();
     let formats = described.map(|it| it.formats.iter().map(format_as_json).collect::<Vec<_>>());
     let controls = described.map(|it| it.controls.iter().map(control_as_json).collect::<Vec<_>>());
@@ -258,9 +258,9 @@ fn the_only_camera() -> Result<PathBuf, Failure> {
 fn snapshot(args: &CamerasArgs, file: &Path) -> Result<ExitCode, Failure> {
     let device = args.device.clone().map_or_else(the_only_camera, Ok)?;
     // What is there is shown, good or not.
-    let rules = Rules { frozen_after: 0, dark_below: 0.0, saturated_above: 1.0 };
+    let limits = FrameLimits { frozen_after: 0, dark_below: 0.0, saturated_above: 1.0 };
     let formats = args.format.into_iter().collect();
-    let settings = CameraSettings { size: args.size, formats, rules, ..CameraSettings::of(device) };
+    let settings = CameraSettings { size: args.size, formats, limits, ..CameraSettings::of(device) };
     let mut source = CameraSource::new(settings);
     let frame = warm_frame(&mut source).map_err(Failure::Stopped)?;
     let jpeg =
@@ -297,10 +297,10 @@ fn warm_frame(source: &mut CameraSource) -> anyhow::Result<Frame> {
     let (mut passed, mut trouble) = (0, None);
     while Instant::now() < deadline {
         match source.next(Duration::from_millis(100))? {
-            Next::Frame(frame) if passed == WARM_UP => return Ok(*frame),
-            Next::Frame(_) => passed += 1,
-            Next::Trouble(now) => trouble = Some(now),
-            Next::NotYet | Next::Passed(_) | Next::End => {}
+            SourceEvent::Frame(frame) if passed == WARM_UP => return Ok(*frame),
+            SourceEvent::Frame(_) => passed += 1,
+            SourceEvent::Trouble(now) => trouble = Some(now),
+            SourceEvent::NotYet | SourceEvent::Passed(_) | SourceEvent::End => {}
         }
     }
     Err(match trouble {

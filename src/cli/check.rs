@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::Failure;
+use super::exit_code::{Failure, REFUSED, UNREACHABLE};
 use crate::agent::{database, inspector_settings, open_source};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::CameraFormat;
-use crate::capture::{Camera, FrameSource, Next, Trouble, TroubleKind};
+use crate::capture::{CameraInfo, FrameSource, SourceEvent, Trouble, TroubleKind};
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
@@ -65,8 +65,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         check_broker(&mut checks, &config)?;
     }
     Ok(match checks {
-        Checks { wrong: true, .. } => ExitCode::from(78),
-        Checks { unreachable: true, .. } => ExitCode::from(75),
+        Checks { wrong: true, .. } => ExitCode::from(REFUSED),
+        Checks { unreachable: true, .. } => ExitCode::from(UNREACHABLE),
         _ => ExitCode::SUCCESS,
     })
 }
@@ -120,7 +120,7 @@ fn check_source(checks: &mut Checks, config: &SourceConfig, calibrated: Option<&
             let seen = first_sight(source.as_mut());
             match (seen, source.camera()) {
                 (Ok(()), Some(camera)) => {
-                    let Camera { device, path, driver, format, width, height, frames_per_second, .. } =
+                    let CameraInfo { device, path, driver, format, width, height, frames_per_second, .. } =
                         &*camera;
                     println!(
                         "right      source: camera {device} is {path} ({driver}) and gives {format} {width}x{height} at {frames_per_second:.2} frames a second"
@@ -153,10 +153,10 @@ fn first_sight(source: &mut dyn FrameSource) -> Result<(), Trouble> {
     let lost = |reason: String| Trouble { kind: TroubleKind::Lost, reason };
     while Instant::now() < deadline {
         match source.next(Duration::from_millis(100)) {
-            Ok(Next::Frame(_)) => return Ok(()),
-            Ok(Next::Trouble(trouble)) => return Err(trouble),
-            Ok(Next::NotYet | Next::Passed(_)) => {}
-            Ok(Next::End) => return Err(lost("the source has no frames".to_owned())),
+            Ok(SourceEvent::Frame(_)) => return Ok(()),
+            Ok(SourceEvent::Trouble(trouble)) => return Err(trouble),
+            Ok(SourceEvent::NotYet | SourceEvent::Passed(_)) => {}
+            Ok(SourceEvent::End) => return Err(lost("the source has no frames".to_owned())),
             Err(error) => return Err(lost(error.to_string())),
         }
     }

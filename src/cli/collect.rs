@@ -17,16 +17,16 @@ use clap::Args;
 use image::DynamicImage;
 
 use super::calibrate::{FALSE_ALARM_RATE, MAP_PARTS_NEEDED};
-use super::frames::{Fingerprints, Told, name_of};
+use super::frames::{Fingerprints, TroubleReporter, name_of};
 use super::run::stop_on_signals;
 use super::{Failure, progress_bar, source_note};
 use crate::agent::{Stop, open_source};
 use crate::calibration::conformal::frames_needed;
 use crate::capture::encode::{png, to_image};
 use crate::capture::folder::{FolderSettings, FolderSource};
-use crate::capture::gate::Trigger;
 use crate::capture::simulator::SimulatorSettings;
-use crate::capture::{Frame, FrameSource, Next, Truth};
+use crate::capture::trigger::Trigger;
+use crate::capture::{Frame, FrameSource, GroundTruth, SourceEvent};
 use crate::config::{Config, Delivery, SourceConfig, SourceKind};
 use crate::hex;
 use crate::near_duplicates::{Fingerprint, Parts};
@@ -51,7 +51,7 @@ const WAIT: Duration = Duration::from_millis(200);
 pub(super) struct CollectArgs {
     /// `simulator`, or a folder of pictures (./simulator for a folder of that name)
     #[arg(long, required_unless_present = "config", conflicts_with = "config")]
-    source: Option<Source>,
+    source: Option<SourceArgument>,
     /// Configuration of a station: collects from its source, cut to its region
     #[arg(long)]
     config: Option<PathBuf>,
@@ -71,12 +71,12 @@ pub(super) struct CollectArgs {
 
 /// A source by what a user types.
 #[derive(Debug, Clone)]
-enum Source {
+enum SourceArgument {
     Simulator,
     Folder(PathBuf),
 }
 
-impl From<&str> for Source {
+impl From<&str> for SourceArgument {
     fn from(typed: &str) -> Self {
         if typed == "simulator" { Self::Simulator } else { Self::Folder(typed.into()) }
     }
@@ -92,22 +92,22 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     let from = source.describe();
     let (mut written, mut unreadable, mut defective) = (0, 0_u64, 0_u64);
     let bar = progress_bar(args.count, "collecting");
-    let mut told = Told::default();
+    let mut told = TroubleReporter::default();
     while written < args.count && !stop.requested() {
         let frame = match source.next(WAIT).map_err(Failure::stopped)? {
-            Next::Frame(frame) => frame,
-            Next::NotYet | Next::Passed(_) => continue,
-            Next::Trouble(trouble) => {
+            SourceEvent::Frame(frame) => frame,
+            SourceEvent::NotYet | SourceEvent::Passed(_) => continue,
+            SourceEvent::Trouble(trouble) => {
                 bar.suspend(|| told.tell(&trouble));
                 continue;
             }
-            Next::End => break,
+            SourceEvent::End => break,
         };
-        told = Told::default();
+        told = TroubleReporter::default();
         if let Some(camera) = source.camera() {
             source_note::write(&args.out, &camera).map_err(Failure::Refused)?;
         }
-        if frame.truth.as_ref().is_some_and(Truth::is_defect) {
+        if frame.truth.as_ref().is_some_and(GroundTruth::is_defect) {
             defective += 1;
             continue;
         }
@@ -148,7 +148,7 @@ fn configured(args: &CollectArgs) -> Result<(SourceConfig, Option<Region>), Fail
             let station = Config::read(file).map_err(Failure::refused)?.station;
             return Ok((station.source, station.region));
         }
-        (None, Some(Source::Folder(path))) => {
+        (None, Some(SourceArgument::Folder(path))) => {
             if args.seed.is_some() {
                 let words = "a folder's pictures do not depend on it; leave it out";
                 return Err(Failure::refused(anyhow!("--seed: {words}")));
@@ -243,7 +243,7 @@ impl Collection {
         let bar = progress_bar(source.len() as u64, "reading");
         // They are what was written: cut to the region already.
         let fingerprints = Fingerprints::new(None);
-        while let Next::Frame(frame) = source.next(Duration::ZERO)? {
+        while let SourceEvent::Frame(frame) = source.next(Duration::ZERO)? {
             self.count_part(fingerprints.of(&frame.picture?)?);
             bar.inc(1);
         }

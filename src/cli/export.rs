@@ -68,7 +68,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
         missing.join(", "),
         start.last_seq
     );
-    Ok(ExitCode::from(1))
+    Ok(ExitCode::from(super::exit_code::STOPPED))
 }
 
 /// `from` to `to` in words; nothing for an empty range.

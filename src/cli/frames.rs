@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Failure, progress_bar};
 use crate::capture::folder::{FolderSettings, FolderSource};
-use crate::capture::{Channels, Frame, FrameSource, Next, Picture, Trouble, TroubleKind, Truth};
+use crate::capture::{Channels, Frame, FrameSource, GroundTruth, Picture, SourceEvent, Trouble, TroubleKind};
 use crate::near_duplicates::{Fingerprint, THUMBNAIL_PX, groups};
 use crate::preprocess::{Input, InputShape, PreprocessError, Preprocessor, Region};
 
@@ -20,7 +20,7 @@ pub(super) struct Pictures {
 pub(super) struct Labelled {
     /// Path below the folder.
     pub(super) name: String,
-    pub(super) truth: Option<Truth>,
+    pub(super) truth: Option<GroundTruth>,
     pub(super) input: Input,
     /// Of the picture as it was decoded.
     pub(super) channels: Channels,
@@ -36,17 +36,17 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
     let bar = progress_bar(source.len() as u64, "reading");
-    let mut told = Told::default();
+    let mut told = TroubleReporter::default();
     let (mut pictures, mut unusable) = (Vec::<Labelled>::new(), Vec::new());
     loop {
         let frame = match source.next(Duration::from_secs(1)).map_err(Failure::stopped)? {
-            Next::Frame(frame) => frame,
-            Next::NotYet | Next::Passed(_) => continue,
-            Next::Trouble(trouble) => {
+            SourceEvent::Frame(frame) => frame,
+            SourceEvent::NotYet | SourceEvent::Passed(_) => continue,
+            SourceEvent::Trouble(trouble) => {
                 bar.suspend(|| told.tell(&trouble));
                 continue;
             }
-            Next::End => break,
+            SourceEvent::End => break,
         };
         bar.inc(1);
         let name = name_of(&frame);
@@ -77,9 +77,9 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
 
 /// Tells what troubles a source when it begins and when it changes, not at every look.
 #[derive(Default)]
-pub(super) struct Told(Option<TroubleKind>);
+pub(super) struct TroubleReporter(Option<TroubleKind>);
 
-impl Told {
+impl TroubleReporter {
     pub(super) fn tell(&mut self, trouble: &Trouble) {
         if self.0.replace(trouble.kind) != Some(trouble.kind) {
             tracing::warn!("{}", trouble.reason);

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{Cli, Failure};
+use super::Failure;
 
 /// Write man pages (DIR/man) and completions for bash, zsh and fish (DIR/completions)
 #[derive(Debug, Args)]
@@ -19,18 +19,18 @@ pub(super) struct GenerateArgs {
     dir: PathBuf,
 }
 
-pub(super) fn generate(args: &GenerateArgs) -> Result<ExitCode, Failure> {
+pub(super) fn generate(args: &GenerateArgs, command: &Command) -> Result<ExitCode, Failure> {
     let [man, completions] = ["man", "completions"].map(|name| args.dir.join(name));
     for folder in [&man, &completions] {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot be made", folder.display()))
             .map_err(Failure::refused)?;
     }
-    clap_mangen::generate_to(Cli::command(), &man)
+    clap_mangen::generate_to(command.clone(), &man)
         .with_context(|| format!("{}: cannot be written", man.display()))
         .map_err(Failure::stopped)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "certiscope", &completions)
+        clap_complete::generate_to(shell, &mut command.clone(), "certiscope", &completions)
             .with_context(|| format!("{}: cannot be written", completions.display()))
             .map_err(Failure::stopped)?;
     }

@@ -1,8 +1,4 @@
-//! The command line: one file a command, parsed here, with the exit codes that scripts and systemd rely on.
-//!
-//! 0 done; 1 stopped by a fault while running (systemd starts it again); 2 wrong usage; 75 something is
-//! not reachable right now; 78 refused to start (wrong configuration, bundle or library: starting again
-//! cannot help).
+//! The command line. Each command is a file (or a folder); the arguments are parsed here.
 
 mod bench;
 mod calibrate;
@@ -11,31 +7,30 @@ mod check;
 mod collect;
 #[cfg(feature = "demo")]
 mod demo;
+mod display;
 mod evaluate;
+mod exit_code;
 mod export;
 mod frames;
 mod generate;
 mod inspect;
 mod inspections;
+mod journal;
 mod log;
+mod model_args;
 mod run;
 mod simulate;
 mod source_note;
 mod verify;
 
-use std::fmt::Display;
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::bundle::Bundle;
-use crate::config::all_cores;
-use crate::detector::{Detector, Opened};
-use crate::diffusion::onnx::{OnUnavailable, Provider, Runtime, SessionSettings};
+pub(in crate::cli) use display::{or_dash, progress_bar, rounded_down};
+pub(in crate::cli) use exit_code::Failure;
+pub use journal::end_on_panic;
+pub(in crate::cli) use model_args::{ModelArgs, ProviderName, load_bundle};
 
 const AFTER_HELP: &str = "\
 From nothing to a running station (B is a bundle, such as models/bundles/magnetic-tile):
@@ -89,9 +84,9 @@ enum Command {
 }
 
 impl Command {
-    /// What is logged unless RUST_LOG says otherwise. The demo's embedded broker tells of itself what only its own
-    /// developers can use, at every level; a measurement has no broker and needs none.
-    fn log(&self) -> &'static str {
+    /// What is logged unless RUST_LOG says otherwise. The demo's embedded broker logs, at every level, what only its own
+    /// developers can use. `bench` runs without a broker, and that is not worth a line.
+    fn usual_journal(&self) -> &'static str {
         match self {
             Self::Bench(_) => "warn,certiscope::publish=off",
             _ => "info,ort=warn,rumqttd=off",
@@ -99,29 +94,10 @@ impl Command {
     }
 }
 
-/// How a command failed: what its exit code says.
-#[derive(Debug)]
-enum Failure {
-    /// Exit 78: starting again cannot help.
-    Refused(anyhow::Error),
-    /// Exit 1: stopped while running.
-    Stopped(anyhow::Error),
-}
-
-impl Failure {
-    fn refused(error: impl Into<anyhow::Error>) -> Self {
-        Self::Refused(error.into())
-    }
-
-    fn stopped(error: impl Into<anyhow::Error>) -> Self {
-        Self::Stopped(error.into())
-    }
-}
-
-/// Parses the arguments, runs the command, tells the exit code.
+/// Parses the arguments, runs the command, returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log(cli.command.log());
+    journal::start_journal(cli.command.usual_journal());
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "demo")]
@@ -137,129 +113,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::export(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
-        Command::Generate(args) => generate::generate(&args),
+        Command::Generate(args) => generate::generate(&args, &Cli::command()),
     };
-    let (code, error) = match result {
-        Ok(code) => return code,
-        Err(Failure::Refused(error)) => (78, error),
-        Err(Failure::Stopped(error)) => (1, error),
-    };
-    eprintln!("certiscope: {error:#}");
-    ExitCode::from(code)
-}
-
-/// Logs to standard error.
-fn start_log(log: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // No colours into a journal.
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    end_on_panic();
-}
-
-/// From now on a panic in any thread is logged and ends the process: a thread must not die unseen while the others
-/// go on, and whoever started the process starts it again.
-pub fn end_on_panic() {
-    std::panic::set_hook(Box::new(|panic| {
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or("unnamed");
-        tracing::error!(thread = name, "panic: {panic}");
-        // Said without the log too, which may be what panicked.
-        eprintln!("certiscope: panic in thread {name}: {panic}");
-        std::process::abort();
-    }));
-}
-
-/// Where and how the model runs.
-#[derive(Debug, Args)]
-struct ModelArgs {
-    /// Execution provider
-    #[arg(long, value_enum, default_value = "cpu")]
-    provider: ProviderName,
-    /// Use the processor when the provider cannot run (else: refuse)
-    #[arg(long)]
-    or_cpu: bool,
-    /// Threads of one model call, 1 to 256 [default: all cores]
-    #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
-    threads: Option<usize>,
-    /// Draws per model call
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    batch: u32,
-    /// ONNX Runtime's library [default: $ORT_DYLIB_PATH, or where `make setup` puts it]
-    #[arg(long)]
-    onnxruntime: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ProviderName {
-    Cpu,
-    Cuda,
-    Tensorrt,
-}
-
-impl From<ProviderName> for Provider {
-    fn from(name: ProviderName) -> Self {
-        match name {
-            ProviderName::Cpu => Self::Cpu,
-            ProviderName::Cuda => Self::Cuda,
-            ProviderName::Tensorrt => Self::TensorRt,
-        }
-    }
-}
-
-impl ModelArgs {
-    /// Loads the runtime and opens the bundle's model, self-tested; a fallback is told on standard error.
-    fn open(&self, bundle: &Bundle) -> Result<(Detector, Opened, Runtime), Failure> {
-        let runtime = self.runtime()?;
-        let (detector, opened) =
-            Detector::open(bundle, &runtime, &self.settings(), self.batch).map_err(Failure::refused)?;
-        warn_of_fallback(&opened);
-        Ok((detector, opened, runtime))
-    }
-
-    fn runtime(&self) -> Result<Runtime, Failure> {
-        Runtime::load(self.onnxruntime.as_deref()).map_err(Failure::refused)
-    }
-
-    fn settings(&self) -> SessionSettings {
-        SessionSettings {
-            provider: self.provider.into(),
-            on_unavailable: if self.or_cpu { OnUnavailable::Cpu } else { OnUnavailable::Refuse },
-            threads: self.threads.unwrap_or_else(all_cores),
-        }
-    }
-}
-
-/// No provider is replaced in silence.
-fn warn_of_fallback(opened: &Opened) {
-    let provider = &opened.provider;
-    if let Some(reason) = &provider.reason {
-        tracing::warn!("{} asked for, {} runs: {reason}", provider.requested.word(), provider.active.word());
-    }
-}
-
-fn load_bundle(folder: &Path) -> Result<Bundle, Failure> {
-    Bundle::load(folder).map_err(Failure::refused)
-}
-
-fn progress_bar(length: u64, what: &'static str) -> ProgressBar {
-    let style = "{msg:14} {wide_bar} {human_pos}/{human_len} {elapsed} (still {eta})";
-    ProgressBar::new(length)
-        .with_style(ProgressStyle::with_template(style).expect("the template is a constant"))
-        .with_message(what)
-}
-
-/// A radius for a person: never more than what is certified.
-fn rounded_down(radius: f64) -> f64 {
-    (radius * 1e4).floor() / 1e4
-}
-
-/// A number, or a dash where there is none.
-fn or_dash<T: Display>(value: Option<T>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+    result.unwrap_or_else(|failure| failure.report())
 }

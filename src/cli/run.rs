@@ -65,7 +65,7 @@ pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
     let signalled = AtomicBool::new(false);
     ctrlc::set_handler(move || {
         if signalled.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(super::exit_code::INTERRUPTED.into());
         }
         stop.request();
         eprintln!("certiscope: stopping; once more to end at once");

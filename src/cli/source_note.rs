@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::manifest::CameraFormat;
-use crate::capture::Camera;
+use crate::capture::CameraInfo;
 
 const FILE: &str = "source.json";
 
@@ -30,7 +30,7 @@ impl SourceNote {
 }
 
 /// Notes the camera in the folder; pictures of another format or size do not go beside those that are there.
-pub(super) fn write(folder: &Path, camera: &Camera) -> anyhow::Result<()> {
+pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
     let file = folder.join(FILE);
     let note = SourceNote {
         device: camera.device.clone(),
@@ -79,8 +79,8 @@ fn read(file: &Path) -> anyhow::Result<Option<CameraFormat>> {
 mod tests {
     use super::*;
 
-    fn camera(format: &str, width: u32) -> Camera {
-        Camera {
+    fn camera(format: &str, width: u32) -> CameraInfo {
+        CameraInfo {
             device: "/dev/v4l/by-id/usb-x".into(),
             path: "/dev/video0".into(),
             driver: "uvcvideo".into(),

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::log::{OneArgs, StoreArgs, printable, written};
-use super::{Failure, ProviderName};
+use super::{Failure, ProviderName, exit_code};
 use crate::bundle::Bundle;
 use crate::config::all_cores;
 use crate::detector::{Detector, Opened};
@@ -76,8 +76,8 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     written(writeln!(io::stdout().lock(), "{text}"))?;
     Ok(match report.outcome() {
         Outcome::Bits | Outcome::Tolerance => ExitCode::SUCCESS,
-        Outcome::Gone => ExitCode::from(75),
-        Outcome::Different => ExitCode::from(1),
+        Outcome::Gone => ExitCode::from(exit_code::UNREACHABLE),
+        Outcome::Different => ExitCode::from(exit_code::STOPPED),
     })
 }
 

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::section::{Problems, Section};
 use super::trigger;
-use crate::capture::camera::{CameraSettings, Format, Rules};
+use crate::capture::camera::{CameraSettings, FrameLimits, PixelFormat};
 use crate::capture::folder::FolderSettings;
-use crate::capture::gate::Trigger;
 use crate::capture::simulator::SimulatorSettings;
+use crate::capture::trigger::Trigger;
+use crate::capture::{ALLOWED_RATES, allowed_rates_in_words};
 
 /// Where frames come from, and what happens when they come faster than they are inspected.
 #[derive(Debug, Clone)]
@@ -33,6 +34,33 @@ pub enum Delivery {
     Every,
     /// Keep only the newest; the others are dropped and counted (cameras and conveyors).
     Latest,
+}
+
+/// A pixel format as the configuration names it.
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum FormatWord {
+    Mjpg,
+    Yuyv,
+    Uyvy,
+    Nv12,
+    Grey,
+    Rgb3,
+    Bgr3,
+}
+
+impl From<FormatWord> for PixelFormat {
+    fn from(word: FormatWord) -> Self {
+        match word {
+            FormatWord::Mjpg => Self::Mjpg,
+            FormatWord::Yuyv => Self::Yuyv,
+            FormatWord::Uyvy => Self::Uyvy,
+            FormatWord::Nv12 => Self::Nv12,
+            FormatWord::Grey => Self::Grey,
+            FormatWord::Rgb3 => Self::Rgb3,
+            FormatWord::Bgr3 => Self::Bgr3,
+        }
+    }
 }
 
 pub(super) fn read_source(
@@ -89,10 +117,11 @@ pub(super) fn read_source(
 
 fn read_rate(section: &mut Section<'_>, problems: &Problems) -> Option<f64> {
     let rate = section.optional::<f64>("frames_per_second")?;
-    if !(0.001..=1000.0).contains(&rate) {
+    if !ALLOWED_RATES.contains(&rate) {
         problems.add(format!(
-            "{} = {rate}: not a rate; 0.001 to 1000 are allowed, or leave it out to go as fast as it goes",
-            section.key("frames_per_second")
+            "{} = {rate}: not a rate; {} are allowed, or leave it out to go as fast as it goes",
+            section.key("frames_per_second"),
+            allowed_rates_in_words()
         ));
     }
     Some(rate)
@@ -119,21 +148,21 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
     };
     let (width, height) = (side("width_px"), side("height_px"));
     let frames_per_second = read_rate(&mut section, problems);
-    let formats = section.optional::<Vec<Format>>("format");
+    let formats = section.optional::<Vec<FormatWord>>("format");
     if formats.as_ref().is_some_and(Vec::is_empty) {
         problems.add(format!(
             "{} = []: no format is left; name some, or leave it out for the first that the camera offers",
             section.key("format")
         ));
     }
-    let usual = Rules::default();
-    let rules = Rules {
+    let usual = FrameLimits::default();
+    let limits = FrameLimits {
         frozen_after: section.or("frozen_after", usual.frozen_after),
         dark_below: section.or("dark_below", usual.dark_below),
         saturated_above: section.or("saturated_above", usual.saturated_above),
     };
     for (key, value, most) in
-        [("dark_below", rules.dark_below, 255.0), ("saturated_above", rules.saturated_above, 1.0)]
+        [("dark_below", limits.dark_below, 255.0), ("saturated_above", limits.saturated_above, 1.0)]
     {
         if !(0.0..=most).contains(&value) {
             problems.add(format!("{} = {value}: out of range; 0 to {most} is allowed", section.key(key)));
@@ -146,9 +175,9 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
         device: device?,
         size,
         frames_per_second,
-        formats: formats.unwrap_or_default(),
+        formats: formats.unwrap_or_default().into_iter().map(PixelFormat::from).collect(),
         controls,
-        rules,
+        limits,
         calibrated: None,
     })
 }

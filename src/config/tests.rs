@@ -1,8 +1,8 @@
 //! What a person types wrong, and what is said about it.
 
 use super::*;
-use crate::capture::camera::{CameraSettings, Format, Rules};
-use crate::capture::gate::Trigger;
+use crate::capture::camera::{CameraSettings, FrameLimits, PixelFormat};
+use crate::capture::trigger::Trigger;
 
 /// The least that is a configuration.
 const LEAST: &str = r#"
@@ -343,9 +343,9 @@ fn what_a_camera_is_given_is_what_was_typed() {
     let SourceKind::Camera(settings) = station.source.kind else { panic!("no camera") };
     assert_eq!(
         (settings.frames_per_second, settings.formats),
-        (Some(29.97), vec![Format::Yuyv, Format::Mjpg])
+        (Some(29.97), vec![PixelFormat::Yuyv, PixelFormat::Mjpg])
     );
-    assert_eq!(settings.rules, Rules { frozen_after: 0, dark_below: 2.5, saturated_above: 1.0 });
+    assert_eq!(settings.limits, FrameLimits { frozen_after: 0, dark_below: 2.5, saturated_above: 1.0 });
     assert_eq!(settings.controls, [("gain".to_owned(), 3), ("hflip".to_owned(), 1)].into());
 }
 

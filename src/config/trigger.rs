@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Delivery;
 use super::section::{Problems, Section};
-use crate::capture::gate::Trigger;
+use crate::capture::trigger::Trigger;
 
 /// Of an interval and of a limit: a millisecond to a day.
 const ALLOWED_MS: std::ops::RangeInclusive<u64> = 1..=86_400_000;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::link::Message;
 use crate::capture::Stamp;
-use crate::capture::trigger::{Answer, Answers, Request, Triggers};
+use crate::capture::trigger::{Answer, Answers, TriggerRequest, Triggers};
 
 /// Characters of a part's or a measurement's name.
 const LONGEST_NAME: usize = 128;
@@ -46,7 +46,9 @@ impl Commands {
         }
         self.before = command;
         match wanted {
-            Ok(Wanted { part_id, meas_id }) => self.triggers.ask(Request { part_id, meas_id, received }),
+            Ok(Wanted { part_id, meas_id }) => {
+                self.triggers.ask(TriggerRequest { part_id, meas_id, received })
+            }
             Err(why) => self.triggers.refuse(why),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use certiscope::capture::folder::{FolderSettings, FolderSource};
 use certiscope::capture::simulator::{DefectKind, Simulator, SimulatorSettings, simulate};
-use certiscope::capture::{BadFrame, CaptureError, Frame, FrameSource, Next, Samples};
+use certiscope::capture::{BadFrame, CaptureError, Frame, FrameSource, Samples, SourceEvent};
 use image::GrayImage;
 
 fn write_picture(path: &Path, shade: u8) {
@@ -20,7 +20,7 @@ fn once(path: &Path) -> FolderSettings {
 
 fn all(source: &mut dyn FrameSource) -> Vec<Frame> {
     std::iter::from_fn(|| match source.next(Duration::from_secs(5)).unwrap() {
-        Next::Frame(frame) => Some(*frame),
+        SourceEvent::Frame(frame) => Some(*frame),
         _ => None,
     })
     .collect()
@@ -125,7 +125,7 @@ fn a_repeating_folder_starts_over_and_counts_on() {
     let mut source = FolderSource::open(FolderSettings { repeat: true, ..once(dir.path()) }).unwrap();
     let frames: Vec<_> = (0..5)
         .map(|_| match source.next(Duration::ZERO).unwrap() {
-            Next::Frame(frame) => (frame.source_seq, frame.part_id.unwrap()),
+            SourceEvent::Frame(frame) => (frame.source_seq, frame.part_id.unwrap()),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -141,12 +141,14 @@ fn a_paced_source_is_not_early_and_says_not_yet() {
     }
     let paced = FolderSettings { frames_per_second: Some(20.0), ..once(dir.path()) };
     let mut source = FolderSource::open(paced).unwrap();
-    let Next::Frame(first) = source.next(Duration::ZERO).unwrap() else { panic!("due at once") };
-    assert!(matches!(source.next(Duration::from_millis(1)).unwrap(), Next::NotYet));
-    let Next::Frame(second) = source.next(Duration::from_secs(5)).unwrap() else { panic!("due by now") };
+    let SourceEvent::Frame(first) = source.next(Duration::ZERO).unwrap() else { panic!("due at once") };
+    assert!(matches!(source.next(Duration::from_millis(1)).unwrap(), SourceEvent::NotYet));
+    let SourceEvent::Frame(second) = source.next(Duration::from_secs(5)).unwrap() else {
+        panic!("due by now")
+    };
     let apart = second.captured_at.monotonic - first.captured_at.monotonic;
     assert!(apart > Duration::from_millis(40), "{apart:?} apart at 20 a second");
-    assert!(matches!(source.next(Duration::ZERO).unwrap(), Next::End));
+    assert!(matches!(source.next(Duration::ZERO).unwrap(), SourceEvent::End));
 }
 
 #[test]
@@ -224,5 +226,5 @@ fn a_simulated_line_ends_after_its_count() {
     };
     let mut line = Simulator::new(settings).unwrap();
     assert_eq!(all(&mut line).len(), 2);
-    assert!(matches!(line.next(Duration::ZERO).unwrap(), Next::End));
+    assert!(matches!(line.next(Duration::ZERO).unwrap(), SourceEvent::End));
 }

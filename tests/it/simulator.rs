@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use certiscope::capture::simulator::{DefectKind, Simulator, SimulatorSettings};
-use certiscope::capture::{FrameSource, Next, Samples};
+use certiscope::capture::{FrameSource, Samples, SourceEvent};
 use certiscope::evaluation::auroc;
 use certiscope::preprocess::{InputShape, Preprocessor};
 
@@ -34,7 +34,7 @@ fn parts(seed: u64, count: u64, defect_rate: f64, defect_contrast: f64) -> Vec<P
     .unwrap();
     let preprocessor = Preprocessor::new(MODEL, None);
     let mut parts = Vec::new();
-    while let Next::Frame(frame) = line.next(Duration::ZERO).unwrap() {
+    while let SourceEvent::Frame(frame) = line.next(Duration::ZERO).unwrap() {
         let picture = frame.picture.unwrap();
         let Samples::Eight(pixels) = &picture.samples else { panic!("not 8 bits") };
         let mut histogram = vec![0.0; BINS];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use certiscope::capture::{Camera, Drops, Trouble, TroubleKind};
+use certiscope::capture::{CameraInfo, Drops, Trouble, TroubleKind};
 use certiscope::publish::wire::STATUS_SCHEMA;
 use serde_json::{Value, json};
 
@@ -22,8 +22,8 @@ const TROUBLES: [(TroubleKind, &str); 7] = [
     (TroubleKind::Refused, "refused"),
 ];
 
-fn camera(controls_drifted: &[&str]) -> Camera {
-    Camera {
+fn camera(controls_drifted: &[&str]) -> CameraInfo {
+    CameraInfo {
         device: "/dev/v4l/by-id/usb-test".to_owned(),
         path: "/dev/video3".to_owned(),
         driver: "scripted".to_owned(),

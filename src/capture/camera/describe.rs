@@ -10,8 +10,8 @@ use v4l::{Device, Fraction};
 
 use super::controls::typed_name;
 use super::ioctl;
-use super::open::why_lost;
-use super::pixels::Format;
+use super::pixel_format::PixelFormat;
+use super::why_lost::{no_capture, why_lost};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
@@ -40,12 +40,12 @@ pub struct SizeDescription {
     pub largest: (u32, u32),
     pub step: (u32, u32),
     /// At the largest size.
-    pub rates: Vec<Rate>,
+    pub rates: Vec<RateRange>,
 }
 
 /// Frames a second; two different ones where every rate between them is allowed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rate {
+pub struct RateRange {
     pub slowest: f64,
     pub fastest: f64,
 }
@@ -79,7 +79,7 @@ fn asked(path: &Path) -> io::Result<Description> {
     }
     let formats = device.enum_formats()?.into_iter().map(|format| {
         let word = format.fourcc.to_string();
-        let readable = Format::from_word(&word).is_some();
+        let readable = PixelFormat::from_word(&word).is_some();
         let sizes = if readable { sizes(&device, format.fourcc) } else { Vec::new() };
         FormatDescription { word, name: format.description, readable, sizes }
     });
@@ -100,17 +100,6 @@ fn asked(path: &Path) -> io::Result<Description> {
     Ok(Description { driver, card, bus, formats, controls })
 }
 
-/// Why a node of this driver gives no frames.
-pub(super) fn no_capture(identity: &ioctl::Identity) -> String {
-    let ioctl::Identity { driver, card, .. } = identity;
-    let why = if identity.captures_in_planes {
-        "gives its frames in several planes, which is not supported"
-    } else {
-        "gives no frames: another node of the same camera may, or nobody writes to this one"
-    };
-    format!("{card} ({driver}) {why}")
-}
-
 fn sizes(device: &Device, fourcc: v4l::FourCC) -> Vec<SizeDescription> {
     // A driver that lists no sizes is one that does any.
     let sizes = device.enum_framesizes(fourcc).unwrap_or_default();
@@ -128,12 +117,14 @@ fn sizes(device: &Device, fourcc: v4l::FourCC) -> Vec<SizeDescription> {
     described.collect()
 }
 
-fn rates(device: &Device, fourcc: v4l::FourCC, (width, height): (u32, u32)) -> Vec<Rate> {
+fn rates(device: &Device, fourcc: v4l::FourCC, (width, height): (u32, u32)) -> Vec<RateRange> {
     let intervals = device.enum_frameintervals(fourcc, width, height).unwrap_or_default();
     let rate = |interval: Fraction| f64::from(interval.denominator) / f64::from(interval.numerator.max(1));
     let rates = intervals.into_iter().map(|interval| match interval.interval {
-        FrameIntervalEnum::Discrete(interval) => Rate { slowest: rate(interval), fastest: rate(interval) },
-        FrameIntervalEnum::Stepwise(all) => Rate { slowest: rate(all.max), fastest: rate(all.min) },
+        FrameIntervalEnum::Discrete(interval) => {
+            RateRange { slowest: rate(interval), fastest: rate(interval) }
+        }
+        FrameIntervalEnum::Stepwise(all) => RateRange { slowest: rate(all.max), fastest: rate(all.min) },
     });
     rates.collect()
 }

@@ -15,62 +15,28 @@
 //! Costs: raw 1280x720 converts in a few milliseconds, a JPEG of that size decodes in about ten; comparing a frame
 //! with the one before takes one copy of it.
 
-mod aside;
 mod controls;
 mod describe;
+mod driver_call;
 mod find;
+mod frame_checks;
 mod ioctl;
-mod jpeg;
+mod motion_jpeg;
 mod negotiate;
 mod open;
+mod pixel_format;
 mod pixels;
+mod reconnect;
+mod settings;
 mod source;
 mod stream;
-mod truth;
+mod why_lost;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-pub use describe::{ControlDescription, Description, FormatDescription, Rate, SizeDescription, describe};
+pub use describe::{
+    ControlDescription, Description, FormatDescription, RateRange, SizeDescription, describe,
+};
 pub use find::{Device, device, devices};
-pub use pixels::Format;
+pub use frame_checks::FrameLimits;
+pub use pixel_format::PixelFormat;
+pub use settings::CameraSettings;
 pub use source::CameraSource;
-pub use truth::Rules;
-
-/// Which camera, and how it is to be set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CameraSettings {
-    /// A name below `/dev/v4l/by-id` or `by-path`, or a node.
-    pub device: PathBuf,
-    /// Width and height; `None`: as the camera is set.
-    pub size: Option<(u32, u32)>,
-    /// `None`: as the camera is set.
-    pub frames_per_second: Option<f64>,
-    /// In the order of preference; empty: the first that the camera offers of those that can be read.
-    pub formats: Vec<Format>,
-    /// Values by the driver's name in `snake_case`.
-    pub controls: BTreeMap<String, i64>,
-    pub rules: Rules,
-    /// Format and size that the detector was calibrated with, such as `YUYV 640x480`; no other is accepted.
-    pub calibrated: Option<String>,
-}
-
-impl CameraSettings {
-    /// A camera with nothing asked of it.
-    pub fn of(device: PathBuf) -> Self {
-        Self {
-            device,
-            size: None,
-            frames_per_second: None,
-            formats: Vec::new(),
-            controls: BTreeMap::new(),
-            rules: Rules::default(),
-            calibrated: None,
-        }
-    }
-
-    /// Named by a number, which is given anew whenever something is plugged in.
-    pub fn device_may_move(&self) -> bool {
-        self.device.to_str().is_some_and(|name| name.starts_with("/dev/video"))
-    }
-}

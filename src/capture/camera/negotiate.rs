@@ -11,7 +11,8 @@ use v4l::video::capture::Parameters;
 use v4l::{Device, Fraction};
 
 use super::CameraSettings;
-use super::pixels::{Coding, Format, Layout};
+use super::pixel_format::PixelFormat;
+use super::pixels::{Coding, Layout};
 
 /// What the camera was brought to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,27 +80,27 @@ fn in_short(offered: &[String]) -> String {
     }
 }
 
-fn agreed(format: Format, got: &v4l::Format, frames_per_second: Option<f64>) -> Negotiated {
+fn agreed(format: PixelFormat, got: &v4l::Format, frames_per_second: Option<f64>) -> Negotiated {
     let coding = Coding::of(got.colorspace, got.quantization);
     let layout = Layout { format, width: got.width, height: got.height, stride: got.stride, coding };
     Negotiated { layout, frames_per_second }
 }
 
 /// The formats to try, in their order.
-fn candidates(wanted: &[Format], offered: &[String]) -> Result<Vec<Format>, String> {
-    let offers = |format: &Format| offered.iter().any(|word| word == format.word());
-    let found: Vec<Format> = if wanted.is_empty() {
-        offered.iter().filter_map(|word| Format::from_word(word)).collect()
+fn candidates(wanted: &[PixelFormat], offered: &[String]) -> Result<Vec<PixelFormat>, String> {
+    let offers = |format: &PixelFormat| offered.iter().any(|word| word == format.word());
+    let found: Vec<PixelFormat> = if wanted.is_empty() {
+        offered.iter().filter_map(|word| PixelFormat::from_word(word)).collect()
     } else {
         wanted.iter().copied().filter(offers).collect()
     };
     if !found.is_empty() {
         return Ok(found);
     }
-    let words = |formats: &[Format]| formats.iter().map(|f| f.word()).collect::<Vec<_>>().join(", ");
+    let words = |formats: &[PixelFormat]| formats.iter().map(|f| f.word()).collect::<Vec<_>>().join(", ");
     let offered = in_short(offered);
     Err(if wanted.is_empty() {
-        format!("formats {offered}: none that can be read; {} can", words(&Format::ALL))
+        format!("formats {offered}: none that can be read; {} can", words(&PixelFormat::ALL))
     } else {
         format!("format {}: the camera does not offer it; it offers {offered}", words(wanted))
     })
@@ -138,18 +139,21 @@ mod tests {
     #[test]
     fn the_preference_decides_and_without_one_the_cameras_own_order() {
         let camera = offered(&["H264", "YUYV", "MJPG"]);
-        assert_eq!(candidates(&[Format::Mjpg, Format::Yuyv], &camera), Ok(vec![Format::Mjpg, Format::Yuyv]));
-        assert_eq!(candidates(&[Format::Grey, Format::Yuyv], &camera), Ok(vec![Format::Yuyv]));
-        assert_eq!(candidates(&[], &camera), Ok(vec![Format::Yuyv, Format::Mjpg]));
+        assert_eq!(
+            candidates(&[PixelFormat::Mjpg, PixelFormat::Yuyv], &camera),
+            Ok(vec![PixelFormat::Mjpg, PixelFormat::Yuyv])
+        );
+        assert_eq!(candidates(&[PixelFormat::Grey, PixelFormat::Yuyv], &camera), Ok(vec![PixelFormat::Yuyv]));
+        assert_eq!(candidates(&[], &camera), Ok(vec![PixelFormat::Yuyv, PixelFormat::Mjpg]));
     }
 
     #[test]
     fn what_is_not_offered_is_told_with_what_is() {
-        let error = candidates(&[Format::Nv12], &offered(&["H264", "YUYV"])).unwrap_err();
+        let error = candidates(&[PixelFormat::Nv12], &offered(&["H264", "YUYV"])).unwrap_err();
         assert!(error.contains("NV12") && error.contains("offers H264, YUYV"), "{error}");
         let many: Vec<String> =
             (0..83).map(|format| format!("F{format:03}")).chain([" ".to_owned()]).collect();
-        let error = candidates(&[Format::Nv12], &many).unwrap_err();
+        let error = candidates(&[PixelFormat::Nv12], &many).unwrap_err();
         assert!(
             error.ends_with("offers F000, F001, F002, F003, F004, F005, F006, F007 and 75 more"),
             "{error}"

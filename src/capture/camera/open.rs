@@ -4,34 +4,33 @@
 //! words for who must act. May hang in a driver: for a thread aside.
 
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use super::aside::Aside;
-use super::describe::no_capture;
+use super::driver_call::DriverCall;
 use super::negotiate::{Negotiated, NotAgreed, negotiate};
 use super::pixels::Layout;
 use super::stream::Stream;
+use super::why_lost::{lost, no_capture};
 use super::{CameraSettings, controls, ioctl};
-use crate::capture::{Camera, Trouble, TroubleKind};
+use crate::capture::{CameraInfo, Trouble, TroubleKind};
 
 /// Between two looks at the controls.
 pub(super) const LOOK_AT_CONTROLS: Duration = Duration::from_secs(3);
 
 /// A camera that streams.
-pub(super) struct Open {
+pub(super) struct OpenCamera {
     pub(super) stream: Stream,
     pub(super) device: Arc<v4l::Device>,
     pub(super) negotiated: Negotiated,
-    pub(super) camera: Camera,
+    pub(super) info: CameraInfo,
     pub(super) look_at_controls: Instant,
-    pub(super) looking: Option<Aside<Vec<String>>>,
+    pub(super) looking: Option<DriverCall<Vec<String>>>,
 }
 
 /// Opens the camera that the name leads to at this moment, and brings it to what is asked for.
-pub(super) fn open(settings: &CameraSettings) -> Result<Open, Trouble> {
+pub(super) fn open(settings: &CameraSettings) -> Result<OpenCamera, Trouble> {
     let lost = |error: io::Error| lost(&settings.device, &error);
     let unfit = |kind, why: String| Trouble {
         kind,
@@ -53,7 +52,7 @@ pub(super) fn open(settings: &CameraSettings) -> Result<Open, Trouble> {
     let Layout { format, width, height, .. } = negotiated.layout;
     refuse_uncalibrated(&format!("{format} {width}x{height}"), settings)?;
     controls::set(&device, &settings.controls);
-    let camera = Camera {
+    let info = CameraInfo {
         device: settings.device.display().to_string(),
         path: path.display().to_string(),
         driver: identity.driver,
@@ -65,11 +64,11 @@ pub(super) fn open(settings: &CameraSettings) -> Result<Open, Trouble> {
     };
     let stream = Stream::start(&device).map_err(lost)?;
     let device = Arc::new(device);
-    Ok(Open {
+    Ok(OpenCamera {
         stream,
         device,
         negotiated,
-        camera,
+        info,
         look_at_controls: Instant::now() + LOOK_AT_CONTROLS,
         looking: None,
     })
@@ -89,32 +88,6 @@ fn refuse_uncalibrated(given: &str, settings: &CameraSettings) -> Result<(), Tro
     }
 }
 
-/// What a failed call means for who has to act.
-pub(super) fn why_lost(error: &io::Error) -> String {
-    let words = match error.raw_os_error() {
-        Some(libc::ENOENT) => {
-            "not there; plug it in, or give one of the names that `certiscope cameras` lists"
-        }
-        Some(libc::EACCES | libc::EPERM) => {
-            "no permission; the user that runs this must be in the group `video`"
-        }
-        Some(libc::EBUSY) => "busy: another program has it; only one can (`fuser -v` tells which)",
-        Some(libc::ENODEV | libc::ENXIO) => "gone: it was unplugged, or its driver gave it up; plug it in",
-        Some(libc::ENOTTY | libc::EINVAL) => {
-            "no camera; a video node such as `certiscope cameras` lists is needed"
-        }
-        Some(libc::EIO) => "its driver reports a fault of the device; look at the cable and the port",
-        Some(_) => return format!("{error}; see the kernel's log (`dmesg`)"),
-        None => return error.to_string(),
-    };
-    words.to_owned()
-}
-
-pub(super) fn lost(device: &Path, error: &io::Error) -> Trouble {
-    let reason = format!("source.device = {}: {}", device.display(), why_lost(error));
-    Trouble { kind: TroubleKind::Lost, reason }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,15 +104,5 @@ mod tests {
         assert_eq!(refused.kind, TroubleKind::Refused);
         let told = refused.reason;
         assert!(told.contains("gives MJPG 640x480") && told.contains("with YUYV 640x480"), "{told}");
-    }
-
-    #[test]
-    fn every_failure_has_words_for_who_must_act() {
-        let words = |code| why_lost(&io::Error::from_raw_os_error(code));
-        assert!(words(libc::EACCES).contains("group `video`"));
-        assert!(words(libc::EBUSY).contains("another program"));
-        assert!(words(libc::ENODEV).contains("plug it in"));
-        assert!(words(libc::EIO).contains("cable"));
-        assert!(words(libc::ENOSPC).contains("space") && words(libc::ENOSPC).contains("dmesg"));
     }
 }

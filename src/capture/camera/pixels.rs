@@ -6,57 +6,16 @@
 //! Assumes: BT.601 unless the driver says Rec. 709, limited range (16 to 235) unless it says full range or JPEG: V4L2's
 //! own defaults. Chroma is that of the pair or of the block of four, not interpolated.
 
-use std::fmt;
-
 use v4l::format::{Colorspace, Quantization};
 
-use super::jpeg;
+use super::motion_jpeg;
+use super::pixel_format::PixelFormat;
 use crate::capture::{Channels, Picture, Samples};
-
-/// The formats that can be read, by V4L2's four characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Format {
-    Mjpg,
-    Yuyv,
-    Uyvy,
-    Nv12,
-    Grey,
-    Rgb3,
-    Bgr3,
-}
-
-impl Format {
-    pub const ALL: [Self; 7] =
-        [Self::Mjpg, Self::Yuyv, Self::Uyvy, Self::Nv12, Self::Grey, Self::Rgb3, Self::Bgr3];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Mjpg => "MJPG",
-            Self::Yuyv => "YUYV",
-            Self::Uyvy => "UYVY",
-            Self::Nv12 => "NV12",
-            Self::Grey => "GREY",
-            Self::Rgb3 => "RGB3",
-            Self::Bgr3 => "BGR3",
-        }
-    }
-
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.word() == word)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
 
 /// How a frame lies in its buffer, as it was negotiated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Layout {
-    pub format: Format,
+    pub format: PixelFormat,
     pub width: u32,
     pub height: u32,
     /// Bytes from one row to the next; 0 where the driver does not say: they follow one another.
@@ -71,16 +30,16 @@ impl Layout {
         let (w, h) = (width as usize, height as usize);
         let pairs = w.div_ceil(2);
         let row = match format {
-            Format::Mjpg => return jpeg::picture(bytes, width, height),
-            Format::Yuyv | Format::Uyvy => 4 * pairs,
-            Format::Nv12 => 2 * pairs,
-            Format::Grey => w,
-            Format::Rgb3 | Format::Bgr3 => 3 * w,
+            PixelFormat::Mjpg => return motion_jpeg::picture(bytes, width, height),
+            PixelFormat::Yuyv | PixelFormat::Uyvy => 4 * pairs,
+            PixelFormat::Nv12 => 2 * pairs,
+            PixelFormat::Grey => w,
+            PixelFormat::Rgb3 | PixelFormat::Bgr3 => 3 * w,
         };
         let stride = row.max(self.stride as usize);
         // The last row of a driver with padding may end with its pixels.
         let needed = match format {
-            Format::Nv12 => stride * (h + h.div_ceil(2) - 1) + row,
+            PixelFormat::Nv12 => stride * (h + h.div_ceil(2) - 1) + row,
             _ => stride * (h - 1) + row,
         };
         if bytes.len() < needed {
@@ -91,19 +50,21 @@ impl Layout {
         }
         let rows = (0..h).map(|y| &bytes[y * stride..y * stride + row]);
         let samples = match format {
-            Format::Mjpg => unreachable!("a JPEG has no rows"),
-            Format::Grey => rows.flatten().copied().collect(),
-            Format::Rgb3 => rows.flatten().copied().collect(),
-            Format::Bgr3 => rows.flat_map(|row| row.as_chunks().0).flat_map(|&[b, g, r]| [r, g, b]).collect(),
-            Format::Yuyv => coding.packed(rows, w, |[y0, u, y1, v]| (y0, y1, u, v)),
-            Format::Uyvy => coding.packed(rows, w, |[u, y0, v, y1]| (y0, y1, u, v)),
-            Format::Nv12 => {
+            PixelFormat::Mjpg => unreachable!("a JPEG has no rows"),
+            PixelFormat::Grey => rows.flatten().copied().collect(),
+            PixelFormat::Rgb3 => rows.flatten().copied().collect(),
+            PixelFormat::Bgr3 => {
+                rows.flat_map(|row| row.as_chunks().0).flat_map(|&[b, g, r]| [r, g, b]).collect()
+            }
+            PixelFormat::Yuyv => coding.packed(rows, w, |[y0, u, y1, v]| (y0, y1, u, v)),
+            PixelFormat::Uyvy => coding.packed(rows, w, |[u, y0, v, y1]| (y0, y1, u, v)),
+            PixelFormat::Nv12 => {
                 let chroma = &bytes[stride * h..];
                 let chroma = (0..h).map(|y| &chroma[y / 2 * stride..y / 2 * stride + row]);
                 coding.planar(rows.zip(chroma), w)
             }
         };
-        let channels = if format == Format::Grey { Channels::Grey } else { Channels::Rgb };
+        let channels = if format == PixelFormat::Grey { Channels::Grey } else { Channels::Rgb };
         Ok(Picture { width, height, channels, samples: Samples::Eight(samples) })
     }
 }
@@ -192,7 +153,7 @@ mod tests {
 
     const LIMITED: (Colorspace, Quantization) = (Colorspace::Default, Quantization::Default);
 
-    fn layout(format: Format, width: u32, height: u32, stride: u32) -> Layout {
+    fn layout(format: PixelFormat, width: u32, height: u32, stride: u32) -> Layout {
         Layout { format, width, height, stride, coding: Coding::of(LIMITED.0, LIMITED.1) }
     }
 
@@ -275,7 +236,7 @@ mod tests {
     fn odd_sides_and_padded_rows_lose_nothing() {
         for (width, height, stride) in [(6, 4, 12), (5, 3, 12), (5, 3, 20), (6, 4, 0), (7, 5, 64)] {
             let chroma = |x: u32, y: u32| (100 + (x / 2) as u8, 150 - (y / 2) as u8);
-            for format in [Format::Yuyv, Format::Uyvy] {
+            for format in [PixelFormat::Yuyv, PixelFormat::Uyvy] {
                 let mut bytes = Vec::new();
                 for y in 0..height {
                     let begin = bytes.len();
@@ -283,7 +244,11 @@ mod tests {
                         // Vertically both packed formats have chroma of their own in every row.
                         let (u, v) = chroma(x, y);
                         let (y0, y1) = (luma(x, y), luma(x + 1, y));
-                        bytes.extend(if format == Format::Yuyv { [y0, u, y1, v] } else { [u, y0, v, y1] });
+                        bytes.extend(if format == PixelFormat::Yuyv {
+                            [y0, u, y1, v]
+                        } else {
+                            [u, y0, v, y1]
+                        });
                     }
                     bytes.resize(begin + (bytes.len() - begin).max(stride as usize), 77);
                 }
@@ -302,7 +267,7 @@ mod tests {
                 bytes.extend((0..width).step_by(2).flat_map(|x| <[u8; 2]>::from(chroma(x, y))));
                 bytes.resize(begin + row, 77);
             }
-            let got = samples(layout(Format::Nv12, width, height, stride), &bytes);
+            let got = samples(layout(PixelFormat::Nv12, width, height, stride), &bytes);
             assert_eq!(got, wanted(width, height), "NV12 {width}x{height} stride {stride}");
         }
     }
@@ -310,34 +275,40 @@ mod tests {
     #[test]
     fn samples_without_chroma_stay_as_they_are() {
         let bytes: Vec<u8> = (0..60).collect();
-        let grey = layout(Format::Grey, 3, 4, 5).picture(&bytes).unwrap();
+        let grey = layout(PixelFormat::Grey, 3, 4, 5).picture(&bytes).unwrap();
         assert_eq!(grey.channels, Channels::Grey);
         assert_eq!(grey.samples, Samples::Eight(vec![0, 1, 2, 5, 6, 7, 10, 11, 12, 15, 16, 17]));
-        assert_eq!(samples(layout(Format::Rgb3, 2, 2, 8), &bytes), [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13]);
-        assert_eq!(samples(layout(Format::Bgr3, 2, 2, 8), &bytes), [2, 1, 0, 5, 4, 3, 10, 9, 8, 13, 12, 11]);
+        assert_eq!(
+            samples(layout(PixelFormat::Rgb3, 2, 2, 8), &bytes),
+            [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13]
+        );
+        assert_eq!(
+            samples(layout(PixelFormat::Bgr3, 2, 2, 8), &bytes),
+            [2, 1, 0, 5, 4, 3, 10, 9, 8, 13, 12, 11]
+        );
     }
 
     #[test]
     fn a_short_buffer_is_told_and_a_last_row_without_padding_is_none() {
-        for format in [Format::Yuyv, Format::Uyvy, Format::Nv12, Format::Grey, Format::Rgb3, Format::Bgr3] {
+        for format in [
+            PixelFormat::Yuyv,
+            PixelFormat::Uyvy,
+            PixelFormat::Nv12,
+            PixelFormat::Grey,
+            PixelFormat::Rgb3,
+            PixelFormat::Bgr3,
+        ] {
             for (width, height) in [(8, 6), (7, 5)] {
                 let layout = layout(format, width, height, 40);
                 let bytes = vec![128; 10_000];
                 let enough =
                     (0..bytes.len()).find(|&length| layout.picture(&bytes[..length]).is_ok()).unwrap();
-                let rows = if format == Format::Nv12 { height + height.div_ceil(2) } else { height } as usize;
+                let rows =
+                    if format == PixelFormat::Nv12 { height + height.div_ceil(2) } else { height } as usize;
                 assert!(enough > 40 * (rows - 1) && enough < 40 * rows, "{format}: {enough}");
                 let error = layout.picture(&bytes[..enough - 1]).unwrap_err();
                 assert!(error.contains(&format!("needs {enough}")), "{error}");
             }
         }
-    }
-
-    #[test]
-    fn words_are_those_of_v4l2() {
-        for format in Format::ALL {
-            assert_eq!(Format::from_word(format.word()), Some(format));
-        }
-        assert_eq!(Format::from_word("H264"), None);
     }
 }

@@ -12,7 +12,7 @@ use v4l::device::Handle;
 use v4l::io::traits::{CaptureStream, Stream as _};
 use v4l::prelude::MmapStream;
 
-use super::truth::Buffer;
+use super::frame_checks::Buffer;
 use crate::capture::Stamp;
 
 /// Enough for the driver to write one while one is decoded and others wait.

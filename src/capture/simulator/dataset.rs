@@ -10,8 +10,9 @@ use std::{fs, iter};
 
 use image::{ExtendedColorType, ImageFormat};
 
+use super::defect::DefectKind;
 use super::render::render;
-use super::{DefectKind, SimulatorSettings};
+use super::settings::SimulatorSettings;
 use crate::capture::CaptureError;
 
 /// Writes a data set into `out`: `train_good` normal parts to train on; `test_per_kind` normal parts and

@@ -9,7 +9,7 @@ use std::f32::consts::TAU;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::part::{HOLES, HUB, Part, Point, RIM, Surface, mix};
+use super::part::{HOLES, HUB, Point, RIM, SimulatedPart, Surface, mix};
 
 /// The kinds of defects, in the order of their folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,24 +49,24 @@ enum Shape {
     /// A piece broken out of the rim.
     Chip(Blob),
     /// A dark jagged line that starts at a bolt hole.
-    Crack(Line),
+    Crack(Stroke),
     /// A dimple or, with a negative depth, a bump: only the way the light falls changes.
     Dent { centre: Point, radius: f32, depth: f32 },
     /// One bolt hole was not drilled, or not through.
     MissingHole(Point),
     /// A thin bowed line, bright (bare metal) or dark.
-    Scratch { line: Line, shade: f32 },
+    Scratch { line: Stroke, shade: f32 },
     /// Dirt that darkens what lies under it, or a dried residue that whitens it.
     Stain { blob: Blob, tone: f32 },
 }
 
 impl Defect {
-    pub(super) fn draw(kind: DefectKind, contrast: f32, part: &Part, rng: &mut ChaCha8Rng) -> Self {
+    pub(super) fn draw(kind: DefectKind, contrast: f32, part: &SimulatedPart, rng: &mut ChaCha8Rng) -> Self {
         let shape = match kind {
             DefectKind::Chip => {
                 Shape::Chip(Blob::draw(Point::polar(RIM - 0.03, any_angle(rng)), 0.08..0.13, rng))
             }
-            DefectKind::Crack => Shape::Crack(Line::crack(part, rng)),
+            DefectKind::Crack => Shape::Crack(Stroke::crack(part, rng)),
             DefectKind::Dent => Shape::Dent {
                 centre: on_face(rng),
                 radius: rng.random_range(0.09..0.14),
@@ -74,7 +74,7 @@ impl Defect {
             },
             DefectKind::MissingHole => Shape::MissingHole(part.hole(rng.random_range(0..HOLES))),
             DefectKind::Scratch => {
-                Shape::Scratch { line: Line::scratch(rng), shade: either(0.98, 0.08, rng) }
+                Shape::Scratch { line: Stroke::scratch(rng), shade: either(0.98, 0.08, rng) }
             }
             DefectKind::Stain => {
                 Shape::Stain { blob: Blob::draw(on_face(rng), 0.07..0.12, rng), tone: either(0.5, 1.5, rng) }
@@ -84,7 +84,7 @@ impl Defect {
     }
 
     /// What is seen at `p` with the defect there, and how much of the point the defect covers.
-    pub(super) fn touch(&self, part: &Part, p: Point, seen: Surface) -> (f32, f32) {
+    pub(super) fn touch(&self, part: &SimulatedPart, p: Point, seen: Surface) -> (f32, f32) {
         let Surface { value, metal } = seen;
         let (coverage, defective) = match &self.shape {
             Shape::Chip(blob) => {
@@ -160,7 +160,7 @@ impl Blob {
 }
 
 /// A thin line through some points.
-struct Line {
+struct Stroke {
     points: Vec<Point>,
     half_width: f32,
     /// A circle around all of it, so that far points are settled at once.
@@ -168,7 +168,7 @@ struct Line {
     reach: f32,
 }
 
-impl Line {
+impl Stroke {
     fn new(points: Vec<Point>, half_width: f32) -> Self {
         let centre = points[points.len() / 2];
         let farthest = points.iter().map(|p| p.minus(centre).norm()).fold(0.0, f32::max);
@@ -191,7 +191,7 @@ impl Line {
     }
 
     /// A jagged walk away from a bolt hole.
-    fn crack(part: &Part, rng: &mut ChaCha8Rng) -> Self {
+    fn crack(part: &SimulatedPart, rng: &mut ChaCha8Rng) -> Self {
         let hole = part.hole(rng.random_range(0..HOLES));
         let heading = any_angle(rng);
         let start = Point::polar(part.hole_radius(), heading);

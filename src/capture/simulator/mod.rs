@@ -14,104 +14,47 @@ mod dataset;
 mod defect;
 mod part;
 mod render;
+mod settings;
 
 use std::time::Duration;
 
 use rand::RngExt;
 
-use super::pace::Pace;
-use super::{CaptureError, Channels, Frame, FrameSource, Next, Picture, Samples, Stamp, Truth};
+use super::frame_rate::FrameRate;
+use super::{CaptureError, Channels, Frame, FrameSource, GroundTruth, Picture, Samples, SourceEvent, Stamp};
 pub use dataset::simulate;
 pub use defect::DefectKind;
 use render::{Purpose, render, stream};
-
-/// What the simulated line looks like.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SimulatorSettings {
-    /// The same seed gives the same frames.
-    pub seed: u64,
-    pub width: u32,
-    pub height: u32,
-    /// Share of parts with a defect, 0 to 1.
-    pub defect_rate: f64,
-    /// 1 for defects as they are meant, less for fainter ones, more for none that is faint.
-    pub defect_contrast: f64,
-    /// `None`: as fast as frames are asked for.
-    pub parts_per_second: Option<f64>,
-    /// `None`: for ever.
-    pub count: Option<u64>,
-}
-
-impl Default for SimulatorSettings {
-    fn default() -> Self {
-        Self {
-            // Not the seed that the shipped model was trained with: a demo shows unseen parts.
-            seed: 2026,
-            width: 256,
-            height: 256,
-            defect_rate: 0.15,
-            defect_contrast: 1.0,
-            parts_per_second: Some(4.0),
-            count: None,
-        }
-    }
-}
-
-impl SimulatorSettings {
-    fn check(&self) -> Result<(), CaptureError> {
-        let refuse = |key, value: String, why: &str, allowed: &str| {
-            Err(CaptureError::Setting { key, value, why: why.into(), allowed: allowed.into() })
-        };
-        for (key, side) in [("simulator.width", self.width), ("simulator.height", self.height)] {
-            if !(32..=4096).contains(&side) {
-                return refuse(key, side.to_string(), "no such frame can be rendered", "32 to 4096 pixels");
-            }
-        }
-        if !(0.0..=1.0).contains(&self.defect_rate) {
-            return refuse("simulator.defect_rate", self.defect_rate.to_string(), "not a share", "0 to 1");
-        }
-        if !(0.0..=10.0).contains(&self.defect_contrast) {
-            let value = self.defect_contrast.to_string();
-            return refuse("simulator.defect_contrast", value, "out of range", "0 to 10, 1 as designed");
-        }
-        match self.parts_per_second {
-            Some(rate) if !Pace::ALLOWED.contains(&rate) => {
-                let allowed = "0.001 to 1000, or none for as fast as it goes";
-                refuse("simulator.parts_per_second", rate.to_string(), "no such rate", allowed)
-            }
-            _ => Ok(()),
-        }
-    }
-}
+pub use settings::SimulatorSettings;
 
 /// The simulated line as a source of frames.
 pub struct Simulator {
     settings: SimulatorSettings,
-    pace: Pace,
+    rate: FrameRate,
     sent: u64,
 }
 
 impl Simulator {
     pub fn new(settings: SimulatorSettings) -> Result<Self, CaptureError> {
         settings.check()?;
-        let pace = Pace::new(settings.parts_per_second);
-        Ok(Self { settings, pace, sent: 0 })
+        let rate = FrameRate::new(settings.parts_per_second);
+        Ok(Self { settings, rate, sent: 0 })
     }
 }
 
 impl FrameSource for Simulator {
-    fn next(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+    fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
         if self.settings.count.is_some_and(|count| self.sent >= count) {
-            return Ok(Next::End);
+            return Ok(SourceEvent::End);
         }
-        if !self.pace.sleep(wait) {
-            return Ok(Next::NotYet);
+        if !self.rate.sleep(wait) {
+            return Ok(SourceEvent::NotYet);
         }
         self.sent += 1;
         let captured_at = Stamp::now();
         let defect = choose(&self.settings, self.sent);
         let rendered = render(&self.settings, self.sent, defect);
-        Ok(Next::Frame(Box::new(Frame {
+        Ok(SourceEvent::Frame(Box::new(Frame {
             source_seq: self.sent,
             captured_at,
             part_id: Some(format!("flange-{:06}", self.sent)),
@@ -123,7 +66,7 @@ impl FrameSource for Simulator {
                 samples: Samples::Eight(rendered.pixels),
             }),
             encoded: None,
-            truth: Some(Truth { kind: defect.map_or("good", DefectKind::word).into() }),
+            truth: Some(GroundTruth { kind: defect.map_or("good", DefectKind::word).into() }),
         })))
     }
 
@@ -151,7 +94,7 @@ mod tests {
     fn frames(settings: SimulatorSettings) -> Vec<Frame> {
         let mut source = Simulator::new(settings).unwrap();
         std::iter::from_fn(|| match source.next(Duration::ZERO).unwrap() {
-            Next::Frame(frame) => Some(*frame),
+            SourceEvent::Frame(frame) => Some(*frame),
             _ => None,
         })
         .collect()

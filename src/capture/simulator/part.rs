@@ -87,7 +87,7 @@ enum Finish {
 }
 
 /// One part as it lies on the belt: its pose, and how this one's metal looks.
-pub(super) struct Part {
+pub(super) struct SimulatedPart {
     shift: Point,
     cos: f32,
     sin: f32,
@@ -109,7 +109,7 @@ pub(super) struct Part {
     sharpness: f32,
 }
 
-impl Part {
+impl SimulatedPart {
     /// Lays the next part on the belt; `pixel` is the length of a pixel's side.
     pub(super) fn draw(rng: &mut ChaCha8Rng, pixel: f32) -> Self {
         let (sin, cos) = rng.random_range(0.0..TAU).sin_cos();

@@ -7,9 +7,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::SimulatorSettings;
 use super::defect::{Defect, DefectKind};
-use super::part::{Part, Point};
+use super::part::{Point, SimulatedPart};
+use super::settings::SimulatorSettings;
 
 /// What a frame's random numbers are for; each use has a stream of its own, so that a part is the same
 /// part with and without its defect.
@@ -39,7 +39,7 @@ pub(super) struct Rendered {
 pub(super) fn render(settings: &SimulatorSettings, index: u64, kind: Option<DefectKind>) -> Rendered {
     let (width, height) = (settings.width as usize, settings.height as usize);
     let pixel = 2.0 / width.min(height) as f32;
-    let part = Part::draw(&mut stream(settings.seed, index, Purpose::Part), pixel);
+    let part = SimulatedPart::draw(&mut stream(settings.seed, index, Purpose::Part), pixel);
     let defect = kind.map(|kind| {
         let rng = &mut stream(settings.seed, index, Purpose::Defect);
         Defect::draw(kind, settings.defect_contrast as f32, &part, rng)

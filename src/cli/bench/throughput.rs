@@ -16,7 +16,7 @@ use ndarray::{Array3, Array4};
 use super::{Subject, Watch};
 use crate::agent::{Recorded, Stop};
 use crate::capture::simulator::{Simulator, SimulatorSettings};
-use crate::capture::{CaptureError, Frame, FrameSource, Next, Picture, Stamp};
+use crate::capture::{CaptureError, Frame, FrameSource, Picture, SourceEvent, Stamp};
 use crate::cli::Failure;
 use crate::cli::run::run_agent_on;
 use crate::diffusion::denoiser::Denoiser;
@@ -297,7 +297,7 @@ impl FromMemory {
         };
         let mut simulator = Simulator::new(settings).map_err(Failure::stopped)?;
         let mut pictures = Vec::new();
-        while let Next::Frame(frame) = simulator.next(Duration::ZERO).map_err(Failure::stopped)? {
+        while let SourceEvent::Frame(frame) = simulator.next(Duration::ZERO).map_err(Failure::stopped)? {
             pictures.push(frame.picture.map_err(Failure::stopped)?);
         }
         Ok(Self { pictures, gate })
@@ -305,21 +305,21 @@ impl FromMemory {
 }
 
 impl FrameSource for FromMemory {
-    fn next(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+    fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
         let (mut state, _) = self
             .gate
             .changed
             .wait_timeout_while(self.gate.lock(), wait, |state| state.turn == Turn::Bare)
             .unwrap_or_else(PoisonError::into_inner);
         match state.turn {
-            Turn::Bare => return Ok(Next::NotYet),
-            Turn::Over => return Ok(Next::End),
+            Turn::Bare => return Ok(SourceEvent::NotYet),
+            Turn::Over => return Ok(SourceEvent::End),
             Turn::Pipeline => state.served += 1,
         }
         let source_seq = state.served;
         drop(state);
         let picture = &self.pictures[source_seq as usize % self.pictures.len()];
-        Ok(Next::Frame(Box::new(Frame {
+        Ok(SourceEvent::Frame(Box::new(Frame {
             source_seq,
             captured_at: Stamp::now(),
             part_id: None,

@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use super::super::Failure;
 use super::super::frames::{self, Labelled, Pictures};
 use super::CalibrateArgs;
-use crate::capture::{Channels, Truth};
+use crate::capture::{Channels, GroundTruth};
 use crate::near_duplicates::{first_of_each, groups_by};
 use crate::preprocess::{Input, InputShape};
 
@@ -92,7 +92,7 @@ impl Parts {
 /// The pictures of a folder, each a part of its own for now; refuses those of defects.
 fn read_normal(folder: &Path, shape: InputShape) -> Result<Pictures, Failure> {
     let read = frames::read(folder, shape, true)?;
-    match read.pictures.iter().find(|picture| picture.truth.as_ref().is_some_and(Truth::is_defect)) {
+    match read.pictures.iter().find(|picture| picture.truth.as_ref().is_some_and(GroundTruth::is_defect)) {
         None => Ok(read),
         Some(defect) => Err(Failure::refused(anyhow!(
             "{}: {}: a picture of a defect; only normal parts calibrate",

@@ -17,7 +17,7 @@ use clap::Args;
 use super::run::{in_words, run_agent, stop_on_signals};
 use super::{Failure, rounded_down};
 use crate::agent::{Recorded, Stop};
-use crate::capture::Truth;
+use crate::capture::GroundTruth;
 use crate::config::{Config, SourceKind};
 use crate::verdict::Verdict;
 use broker::EmbeddedBroker;
@@ -131,7 +131,7 @@ impl Tally {
     fn count(&mut self, recorded: &Recorded<'_>) {
         let inspection = recorded.inspection;
         let truth = recorded.frame.truth.as_ref();
-        let defect = truth.is_some_and(Truth::is_defect);
+        let defect = truth.is_some_and(GroundTruth::is_defect);
         let (counter, word) = match (inspection.verdict, defect) {
             (Verdict::Anomalous, true) => (&mut self.hits, "hit"),
             (Verdict::Normal, true) => (&mut self.misses, "MISS"),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{V, json, time};
-use crate::capture::Camera;
+use crate::capture::CameraInfo;
 use crate::status::{Condition, ConditionState, DeliveryTime, SourceStatus, StageStatus, Status};
 use crate::store::Backlog;
 
@@ -102,8 +102,8 @@ struct CameraMessage<'a> {
     controls_drifted: &'a [String],
 }
 
-impl<'a> From<&'a Camera> for CameraMessage<'a> {
-    fn from(camera: &'a Camera) -> Self {
+impl<'a> From<&'a CameraInfo> for CameraMessage<'a> {
+    fn from(camera: &'a CameraInfo) -> Self {
         Self {
             device: &camera.device,
             path: &camera.path,
@@ -258,7 +258,7 @@ mod tests {
                 state: SourceState::Troubled(TroubleKind::Frozen),
                 reason: Some("30 equal frames".to_owned()),
                 last_frame_at: Some(at()),
-                camera: Some(Arc::new(Camera {
+                camera: Some(Arc::new(CameraInfo {
                     device: "/dev/v4l/by-id/x".to_owned(),
                     path: "/dev/video0".to_owned(),
                     driver: "uvcvideo".to_owned(),

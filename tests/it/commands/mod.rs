@@ -3,7 +3,7 @@
 mod measuring;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -240,4 +240,33 @@ fn a_radius_out_of_reach_is_refused_with_the_numbers_that_can_be_reached() {
     let draws = number_after(&few.stderr, "at least ");
     site(radius, draws).check(75).says("right", "certificate", &format!("can be reached in {draws} draws"));
     site(radius, draws - 1.0).run("run").refused("one too few", &["at least "]);
+}
+
+#[test]
+fn inspect_writes_nothing_unless_it_is_told_where() {
+    let folder = TempDir::new().unwrap();
+    let (here, pictures) = (folder.path().join("here"), folder.path().join("pictures"));
+    for folder in [&here, &pictures] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let picture = pictures.join("grey.png");
+    image::GrayImage::from_fn(96, 96, |x, y| [(x + y) as u8].into()).save(&picture).unwrap();
+    let inspect = |more: &[&str]| {
+        let mut command = certiscope("inspect");
+        command.current_dir(&here).arg("--bundle").arg(demo_line()).args(["--max-draws", "40", "--json"]);
+        run(command.args(more).arg(&picture)).succeeded().json()
+    };
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = folder.read_dir().unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let result = inspect(&[]);
+    assert_eq!(names(&here), Vec::<String>::new(), "written without being asked");
+    assert_eq!(names(&pictures), ["grey.png"]);
+    assert_eq!(result[0]["heat_map"], serde_json::Value::Null);
+    assert!(result[0]["verdict"].is_string());
+    let result = inspect(&["--heat-maps", "heat"]);
+    assert_eq!(names(&here), ["heat"]);
+    assert_eq!(names(&here.join("heat")), ["grey-heatmap.png"]);
+    assert_eq!(result[0]["heat_map"], "heat/grey-heatmap.png");
 }

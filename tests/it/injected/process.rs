@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use certiscope::agent::{self, AgentError, Stop};
-use certiscope::capture::{CaptureError, FrameSource, Next};
+use certiscope::capture::{CaptureError, FrameSource, SourceEvent};
 use certiscope::config::Config;
 
 use crate::support::faulty::faulty;
@@ -48,7 +48,7 @@ fn out_of_file_descriptors_nothing_is_normal_and_nothing_is_lost() {
 struct Panics;
 
 impl FrameSource for Panics {
-    fn next(&mut self, _: Duration) -> Result<Next, CaptureError> {
+    fn next(&mut self, _: Duration) -> Result<SourceEvent, CaptureError> {
         panic!("the lens fell off")
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use certiscope::agent::{self, Stop, Summary};
 use certiscope::capture::{
-    Camera, CaptureError, Channels, Drops, Frame, FrameSource, Next, Picture, Samples, Stamp, Trouble,
+    CameraInfo, CaptureError, Channels, Drops, Frame, FrameSource, Picture, Samples, SourceEvent, Stamp,
+    Trouble,
 };
 use certiscope::config::Config;
 
@@ -28,7 +29,7 @@ pub(crate) struct Script(Arc<Mutex<State>>);
 
 struct State {
     now: Now,
-    camera: Option<Camera>,
+    camera: Option<CameraInfo>,
     drops: Drops,
 }
 
@@ -41,7 +42,7 @@ impl Script {
         self.with(|state| state.now = now);
     }
 
-    pub(crate) fn set_camera(&self, camera: Camera, drops: Drops) {
+    pub(crate) fn set_camera(&self, camera: CameraInfo, drops: Drops) {
         self.with(|state| (state.camera, state.drops) = (Some(camera), drops));
     }
 
@@ -85,17 +86,17 @@ struct Scripted {
 }
 
 impl FrameSource for Scripted {
-    fn next(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+    fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
         std::thread::sleep(wait.min(FRAME));
         if wait < FRAME {
-            return Ok(Next::NotYet);
+            return Ok(SourceEvent::NotYet);
         }
         Ok(match self.script.with(|state| state.now.clone()) {
-            Now::Silence => Next::NotYet,
-            Now::Trouble(trouble) => Next::Trouble(trouble),
+            Now::Silence => SourceEvent::NotYet,
+            Now::Trouble(trouble) => SourceEvent::Trouble(trouble),
             Now::Frames => {
                 self.frames += 1;
-                Next::Frame(Box::new(Frame {
+                SourceEvent::Frame(Box::new(Frame {
                     source_seq: self.frames,
                     captured_at: Stamp::now(),
                     part_id: None,
@@ -113,9 +114,9 @@ impl FrameSource for Scripted {
         })
     }
 
-    fn pass(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+    fn pass(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
         Ok(match self.next(wait)? {
-            Next::Frame(frame) => Next::Passed(frame.captured_at),
+            SourceEvent::Frame(frame) => SourceEvent::Passed(frame.captured_at),
             other => other,
         })
     }
@@ -124,7 +125,7 @@ impl FrameSource for Scripted {
         "a script".to_owned()
     }
 
-    fn camera(&self) -> Option<Arc<Camera>> {
+    fn camera(&self) -> Option<Arc<CameraInfo>> {
         self.script.with(|state| state.camera.clone().map(Arc::new))
     }
 

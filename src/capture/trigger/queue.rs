@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Stamp;
+use crate::capture::Stamp;
 
 /// What the line asks for: a look at this part, now.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct TriggerRequest {
     pub part_id: Option<String>,
     pub meas_id: Option<String>,
     pub received: Stamp,
@@ -66,17 +66,17 @@ const ANSWERS: usize = 64;
 
 /// The line's way to the gate: one request at a time.
 #[derive(Debug, Clone)]
-pub struct Triggers(Arc<Inbox>);
+pub struct Triggers(Arc<TriggerQueue>);
 
 #[derive(Debug)]
-struct Inbox {
-    state: Mutex<State>,
+struct TriggerQueue {
+    state: Mutex<TriggerQueueState>,
     arrived: Condvar,
     answers: mpsc::Sender<Answer>,
 }
 
 #[derive(Debug)]
-struct State {
+struct TriggerQueueState {
     slot: Slot,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -85,21 +85,21 @@ struct State {
 enum Slot {
     Free,
     /// From its arrival until its frame waits for inspection.
-    Taken(Request),
+    Taken(TriggerRequest),
     /// Nobody takes frames any more.
     Closed,
 }
 
 impl Triggers {
-    pub(super) fn new() -> (Self, Answers) {
+    pub(in crate::capture) fn new() -> (Self, Answers) {
         let (answers, receiver) = mpsc::channel(ANSWERS);
         let counts = Ack::ALL.map(|ack| (ack.word(), 0)).into();
-        let state = Mutex::new(State { slot: Slot::Free, counts });
-        (Self(Arc::new(Inbox { state, arrived: Condvar::new(), answers })), receiver)
+        let state = Mutex::new(TriggerQueueState { slot: Slot::Free, counts });
+        (Self(Arc::new(TriggerQueue { state, arrived: Condvar::new(), answers })), receiver)
     }
 
     /// Asks for a frame of this part. Never waits; the answer comes when its fate is known.
-    pub fn ask(&self, request: Request) {
+    pub fn ask(&self, request: TriggerRequest) {
         let mut state = self.state();
         match &state.slot {
             Slot::Free => {
@@ -128,12 +128,12 @@ impl Triggers {
     }
 
     /// Waits for a request, at most `limit`.
-    pub(super) fn wait(&self, limit: Duration) {
-        let nothing = |state: &mut State| matches!(state.slot, Slot::Free);
+    pub(in crate::capture) fn wait(&self, limit: Duration) {
+        let nothing = |state: &mut TriggerQueueState| matches!(state.slot, Slot::Free);
         let _ = self.0.arrived.wait_timeout_while(self.state(), limit, nothing);
     }
 
-    pub(super) fn pending(&self) -> Option<Request> {
+    pub(in crate::capture) fn pending(&self) -> Option<TriggerRequest> {
         match &self.state().slot {
             Slot::Taken(request) => Some(request.clone()),
             Slot::Free | Slot::Closed => None,
@@ -141,11 +141,11 @@ impl Triggers {
     }
 
     /// Answers the pending request, where there is one, and makes room for the next.
-    pub(super) fn settle(&self, ack: Ack, reason: Option<String>) {
+    pub(in crate::capture) fn settle(&self, ack: Ack, reason: Option<String>) {
         self.leave(Slot::Free, ack, reason);
     }
 
-    pub(super) fn close(&self) {
+    pub(in crate::capture) fn close(&self) {
         self.leave(Slot::Closed, Ack::Missed, Some(STOPS.to_owned()));
     }
 
@@ -156,7 +156,13 @@ impl Triggers {
         }
     }
 
-    fn answer(&self, state: &mut State, request: Option<&Request>, ack: Ack, reason: Option<String>) {
+    fn answer(
+        &self,
+        state: &mut TriggerQueueState,
+        request: Option<&TriggerRequest>,
+        ack: Ack,
+        reason: Option<String>,
+    ) {
         *state.counts.entry(ack.word()).or_default() += 1;
         let answer = Answer {
             part_id: request.and_then(|request| request.part_id.clone()),
@@ -173,7 +179,7 @@ impl Triggers {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TriggerQueueState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,18 +5,22 @@
 
 use std::time::{Duration, Instant};
 
+/// The rates that a source accepts, frames a second.
+pub(crate) const ALLOWED_RATES: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
+
+pub(crate) fn allowed_rates_in_words() -> String {
+    format!("{} to {}", ALLOWED_RATES.start(), ALLOWED_RATES.end())
+}
+
 /// A steady rate, or none: then every frame is due at once.
-pub(super) struct Pace {
+pub(super) struct FrameRate {
     per_second: Option<f64>,
     start: Option<Instant>,
     frames: u64,
 }
 
-impl Pace {
-    /// The rates a source accepts, frames a second.
-    pub(super) const ALLOWED: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
-
-    /// `per_second` is checked against [`Self::ALLOWED`] by the caller, who knows what it is called.
+impl FrameRate {
+    /// The caller checks `per_second` against [`ALLOWED_RATES`], because it knows the name of the setting.
     pub(super) fn new(per_second: Option<f64>) -> Self {
         Self { per_second, start: None, frames: 0 }
     }
@@ -50,27 +54,27 @@ mod tests {
 
     #[test]
     fn the_rate_does_not_drift_whatever_the_consumer_does() {
-        let mut pace = Pace::new(Some(30.0));
+        let mut rate = FrameRate::new(Some(30.0));
         let start = Instant::now();
-        pace.missing(start);
-        pace.frames = 3_000_000;
+        rate.missing(start);
+        rate.frames = 3_000_000;
         let exactly = Duration::from_secs(100_000);
-        let missing = pace.missing(start + exactly - Duration::from_millis(5));
+        let missing = rate.missing(start + exactly - Duration::from_millis(5));
         assert!(missing.abs_diff(Duration::from_millis(5)) < Duration::from_micros(1));
-        assert_eq!(pace.missing(start + exactly + Duration::from_millis(5)), Duration::ZERO);
+        assert_eq!(rate.missing(start + exactly + Duration::from_millis(5)), Duration::ZERO);
     }
 
     #[test]
     fn a_wait_shorter_than_the_interval_ends_before_the_frame_is_due() {
-        let mut pace = Pace::new(Some(0.01));
-        assert!(pace.sleep(Duration::ZERO), "the first frame is due at once");
-        assert!(!pace.sleep(Duration::from_millis(1)), "the second one in 100 s");
-        assert_eq!(pace.frames, 1);
+        let mut rate = FrameRate::new(Some(0.01));
+        assert!(rate.sleep(Duration::ZERO), "the first frame is due at once");
+        assert!(!rate.sleep(Duration::from_millis(1)), "the second one in 100 s");
+        assert_eq!(rate.frames, 1);
     }
 
     #[test]
     fn without_a_rate_every_frame_is_due() {
-        let mut pace = Pace::new(None);
-        assert!((0..1000).all(|_| pace.sleep(Duration::ZERO)));
+        let mut rate = FrameRate::new(None);
+        assert!((0..1000).all(|_| rate.sleep(Duration::ZERO)));
     }
 }

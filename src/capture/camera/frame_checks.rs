@@ -21,7 +21,7 @@ const STALL_LEAST: Duration = Duration::from_secs(1);
 
 /// What counts as a frame of something.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rules {
+pub struct FrameLimits {
     /// Identical frames in a row that are `frozen`; 0: identical frames are fine.
     pub frozen_after: u32,
     /// Mean level, 0 to 255, below which a frame is `dark`.
@@ -30,7 +30,7 @@ pub struct Rules {
     pub saturated_above: f64,
 }
 
-impl Default for Rules {
+impl Default for FrameLimits {
     fn default() -> Self {
         Self { frozen_after: 5, dark_below: 4.0, saturated_above: 0.5 }
     }
@@ -57,8 +57,8 @@ pub(super) enum Judged {
     Held(Option<Trouble>),
 }
 
-pub(super) struct Truth {
-    rules: Rules,
+pub(super) struct FrameChecks {
+    limits: FrameLimits,
     /// How long no frame may come.
     patience: Duration,
     interval: Duration,
@@ -76,10 +76,10 @@ pub(super) struct Truth {
     drops: Drops,
 }
 
-impl Truth {
-    pub(super) fn new(rules: Rules) -> Self {
+impl FrameChecks {
+    pub(super) fn new(limits: FrameLimits) -> Self {
         Self {
-            rules,
+            limits,
             patience: STALL_LEAST,
             interval: Duration::ZERO,
             heard: Instant::now(),
@@ -174,7 +174,7 @@ impl Truth {
         if buffer.bytes.is_empty() {
             return self.hold(broken("the frame is empty"));
         }
-        if self.rules.frozen_after > 0 && buffer.bytes == self.previous {
+        if self.limits.frozen_after > 0 && buffer.bytes == self.previous {
             let frozen = || {
                 Trouble {
                 kind: TroubleKind::Frozen,
@@ -189,7 +189,7 @@ impl Truth {
         self.previous.extend_from_slice(buffer.bytes);
         match read(buffer.bytes) {
             Err(why) => self.hold(broken(&why)),
-            Ok(picture) => match self.rules.light(&picture) {
+            Ok(picture) => match self.limits.light(&picture) {
                 Some(fault) => self.hold(fault),
                 None => {
                     self.fault = None;
@@ -208,7 +208,7 @@ impl Truth {
         }
         self.faults_in_a_row = self.faults_in_a_row.saturating_add(1);
         let enough = match fault.kind {
-            TroubleKind::Frozen => self.rules.frozen_after,
+            TroubleKind::Frozen => self.limits.frozen_after,
             _ => IN_A_ROW,
         };
         let trouble = (self.faults_in_a_row >= enough).then(|| fault.clone());
@@ -225,7 +225,7 @@ fn broken(why: &str) -> Trouble {
     }
 }
 
-impl Rules {
+impl FrameLimits {
     /// What is wrong with the light of a picture.
     fn light(&self, picture: &Picture) -> Option<Trouble> {
         let Samples::Eight(samples) = &picture.samples else {
@@ -284,8 +284,8 @@ mod tests {
     }
 
     /// Judges the frames in turn: `.` good, `-` held back, else the first letter of the trouble.
-    fn fates<'a>(truth: &mut Truth, frames: impl IntoIterator<Item = &'a Vec<u8>>) -> String {
-        let fate = |frame: &Vec<u8>| match truth.judge(&buffer(frame), grey) {
+    fn fates<'a>(checks: &mut FrameChecks, frames: impl IntoIterator<Item = &'a Vec<u8>>) -> String {
+        let fate = |frame: &Vec<u8>| match checks.judge(&buffer(frame), grey) {
             Judged::Good(_) => '.',
             Judged::Held(None) => '-',
             Judged::Held(Some(trouble)) => format!("{:?}", trouble.kind).chars().next().unwrap(),
@@ -295,91 +295,91 @@ mod tests {
 
     #[test]
     fn identical_frames_are_held_back_at_once_and_frozen_after_five() {
-        let mut truth = Truth::new(Rules::default());
+        let mut checks = FrameChecks::new(FrameLimits::default());
         let (one, two) = (frame(90), frame(91));
         let frames = [&one, &two, &two, &one, &one, &one, &one, &one, &one, &one, &two, &one];
-        assert_eq!(fates(&mut truth, frames), "..-.----FF..");
-        assert_eq!(truth.drops(), Drops { stale: 7, ..Drops::default() });
+        assert_eq!(fates(&mut checks, frames), "..-.----FF..");
+        assert_eq!(checks.drops(), Drops { stale: 7, ..Drops::default() });
     }
 
     #[test]
     fn identical_frames_are_fine_where_they_are_said_to_be() {
-        let mut truth = Truth::new(Rules { frozen_after: 0, ..Rules::default() });
-        assert_eq!(fates(&mut truth, [&frame(90); 9]), ".........");
+        let mut checks = FrameChecks::new(FrameLimits { frozen_after: 0, ..FrameLimits::default() });
+        assert_eq!(fates(&mut checks, [&frame(90); 9]), ".........");
     }
 
     #[test]
     fn a_covered_lens_is_dark_and_not_frozen() {
-        let mut truth = Truth::new(Rules::default());
+        let mut checks = FrameChecks::new(FrameLimits::default());
         let frames = [frame(90), frame(0), frame(0), frame(1), frame(1), frame(2), frame(90)];
-        assert_eq!(fates(&mut truth, &frames), ".--DDD.");
-        assert_eq!(truth.drops().stale, 5);
+        assert_eq!(fates(&mut checks, &frames), ".--DDD.");
+        assert_eq!(checks.drops().stale, 5);
     }
 
     #[test]
     fn light_is_judged_by_the_rules_at_their_edges() {
-        let rules = Rules::default();
+        let limits = FrameLimits::default();
         let part_full = |full: usize| [vec![255; full], vec![100; 64 - full]].concat();
-        let light = |rules: Rules, bytes: &[u8]| rules.light(&grey(bytes).unwrap()).map(|t| t.kind);
-        assert_eq!(light(rules, &frame(3)), Some(TroubleKind::Dark));
-        assert_eq!(light(rules, &frame(4)), None);
-        assert_eq!(light(rules, &part_full(32)), None);
-        assert_eq!(light(rules, &part_full(33)), Some(TroubleKind::Saturated));
-        let off = Rules { dark_below: 0.0, saturated_above: 1.0, ..rules };
+        let light = |limits: FrameLimits, bytes: &[u8]| limits.light(&grey(bytes).unwrap()).map(|t| t.kind);
+        assert_eq!(light(limits, &frame(3)), Some(TroubleKind::Dark));
+        assert_eq!(light(limits, &frame(4)), None);
+        assert_eq!(light(limits, &part_full(32)), None);
+        assert_eq!(light(limits, &part_full(33)), Some(TroubleKind::Saturated));
+        let off = FrameLimits { dark_below: 0.0, saturated_above: 1.0, ..limits };
         assert_eq!(light(off, &frame(0)), None);
         assert_eq!(light(off, &frame(255)), None);
         // A bright red part is not a saturated picture.
         let red = Samples::Eight([255, 10, 10].repeat(64));
         let red = Picture { width: 8, height: 8, channels: Channels::Rgb, samples: red };
-        assert_eq!(rules.light(&red), None);
+        assert_eq!(limits.light(&red), None);
     }
 
     #[test]
     fn broken_frames_are_trouble_from_the_third_in_a_row() {
-        let mut truth = Truth::new(Rules::default());
+        let mut checks = FrameChecks::new(FrameLimits::default());
         let (good, short) =
             ([frame(90), frame(91), frame(92)], vec![vec![1; 9], vec![2; 9], vec![3; 9], vec![4; 9]]);
         let frames = [&short[0], &short[1], &good[0], &short[0], &short[1], &short[2], &short[3], &good[1]];
-        assert_eq!(fates(&mut truth, frames), "--.--BB.");
-        assert_eq!(truth.drops(), Drops { broken: 6, ..Drops::default() });
+        assert_eq!(fates(&mut checks, frames), "--.--BB.");
+        assert_eq!(checks.drops(), Drops { broken: 6, ..Drops::default() });
         let marked = frame(70);
         let marked = Buffer { marked_broken: true, ..buffer(&marked) };
-        assert!(matches!(truth.judge(&marked, grey), Judged::Held(None)));
-        assert!(matches!(truth.judge(&buffer(&[]), grey), Judged::Held(None)));
-        let Judged::Held(Some(trouble)) = truth.judge(&marked, grey) else { panic!("the third") };
+        assert!(matches!(checks.judge(&marked, grey), Judged::Held(None)));
+        assert!(matches!(checks.judge(&buffer(&[]), grey), Judged::Held(None)));
+        let Judged::Held(Some(trouble)) = checks.judge(&marked, grey) else { panic!("the third") };
         assert!(trouble.reason.contains("marks the frame"), "{}", trouble.reason);
     }
 
     #[test]
     fn trouble_lasts_until_a_good_frame() {
-        let mut truth = Truth::new(Rules::default());
+        let mut checks = FrameChecks::new(FrameLimits::default());
         let steps = [(0, false), (1, false), (2, true), (3, true), (90, false), (1, false)];
         for (level, troubled) in steps {
-            fates(&mut truth, [&frame(level)]);
-            assert_eq!(truth.is_troubled(), troubled, "level {level}");
+            fates(&mut checks, [&frame(level)]);
+            assert_eq!(checks.is_troubled(), troubled, "level {level}");
         }
     }
 
     #[test]
     fn a_frame_gives_way_to_a_newer_one_but_not_for_ever() {
-        let mut truth = Truth::new(Rules::default());
+        let mut checks = FrameChecks::new(FrameLimits::default());
         let bytes = frame(90);
         let alone = buffer(&bytes);
         let overtaken = Buffer { newer_waits: true, ..alone };
-        let given_way = [overtaken; 6].map(|buffer| truth.is_overtaken(&buffer));
+        let given_way = [overtaken; 6].map(|buffer| checks.is_overtaken(&buffer));
         assert_eq!(given_way, [true, true, true, true, false, true]);
-        assert!(!truth.is_overtaken(&alone));
-        assert!(!truth.is_overtaken(&Buffer { marked_broken: true, ..overtaken }));
-        assert_eq!(truth.drops().stale, 5);
+        assert!(!checks.is_overtaken(&alone));
+        assert!(!checks.is_overtaken(&Buffer { marked_broken: true, ..overtaken }));
+        assert_eq!(checks.drops().stale, 5);
     }
 
     #[test]
     fn gaps_are_counted_over_the_wrap_and_a_new_beginning_is_none() {
         let now = Instant::now();
         let count = |sequences: &[u32]| {
-            let mut truth = Truth::new(Rules::default());
-            let seen = sequences.iter().map(|&sequence| truth.arrived(sequence, now)).last().unwrap();
-            (truth.drops().driver, seen)
+            let mut checks = FrameChecks::new(FrameLimits::default());
+            let seen = sequences.iter().map(|&sequence| checks.arrived(sequence, now)).last().unwrap();
+            (checks.drops().driver, seen)
         };
         assert_eq!(count(&[7, 8, 9]), (0, 3));
         assert_eq!(count(&[7, 9, 13]), (4, 7));
@@ -387,20 +387,20 @@ mod tests {
         assert_eq!(count(&[u32::MAX, 2]), (2, 4));
         assert_eq!(count(&[1000, 0, 1]), (0, 3));
         assert_eq!(count(&[0, 0, 0]), (0, 3));
-        let mut truth = Truth::new(Rules::default());
-        truth.arrived(5, now);
-        truth.begin(None, now);
-        truth.arrived(50, now);
-        assert_eq!(truth.drops().driver, 0, "a stream that is opened anew");
+        let mut checks = FrameChecks::new(FrameLimits::default());
+        checks.arrived(5, now);
+        checks.begin(None, now);
+        checks.arrived(50, now);
+        assert_eq!(checks.drops().driver, 0, "a stream that is opened anew");
     }
 
     #[test]
     fn silence_is_a_stall_after_three_intervals_and_a_second_at_least() {
         let now = Instant::now();
         for (rate, patience) in [(Some(30.0), 1.0), (Some(0.5), 6.0), (None, 1.0), (Some(0.0), 1.0)] {
-            let mut truth = Truth::new(Rules::default());
-            truth.begin(rate, now);
-            let after = |seconds: f64| truth.silence(now + Duration::from_secs_f64(seconds)).map(|t| t.kind);
+            let mut checks = FrameChecks::new(FrameLimits::default());
+            checks.begin(rate, now);
+            let after = |seconds: f64| checks.silence(now + Duration::from_secs_f64(seconds)).map(|t| t.kind);
             assert_eq!(after(patience - 0.05), None, "{rate:?}");
             assert_eq!(after(patience + 0.05), Some(TroubleKind::Stalled), "{rate:?}");
         }
@@ -408,13 +408,13 @@ mod tests {
 
     #[test]
     fn a_frame_counts_as_exposed_after_a_moment_when_its_exposure_cannot_have_begun_before() {
-        let mut truth = Truth::new(Rules::default());
+        let mut checks = FrameChecks::new(FrameLimits::default());
         let moment = Instant::now();
-        truth.begin(Some(10.0), moment);
+        checks.begin(Some(10.0), moment);
         let at = |milliseconds, at_start| {
             let monotonic = moment + Duration::from_millis(milliseconds);
             let exposed = Stamp { wall: jiff::Timestamp::now(), monotonic };
-            truth.is_exposed_since(&Buffer { exposed, at_start, ..buffer(&[1]) }, moment)
+            checks.is_exposed_since(&Buffer { exposed, at_start, ..buffer(&[1]) }, moment)
         };
         assert!(at(0, true) && at(100, false));
         assert!(!at(99, false), "exposed for up to an interval before its end");

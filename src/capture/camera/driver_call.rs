@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 /// Work that was begun; let go of, it goes on by itself and its outcome is dropped there.
-pub(super) struct Aside<T>(Receiver<T>);
+pub(super) struct DriverCall<T>(Receiver<T>);
 
-impl<T: Send + 'static> Aside<T> {
+impl<T: Send + 'static> DriverCall<T> {
     pub(super) fn begin(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let (done, outcome) = sync_channel(1);
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn what_hangs_keeps_nobody_and_what_is_done_is_had_once() {
         let (release, held) = sync_channel::<()>(0);
-        let work = Aside::begin("held", move || held.recv().is_ok()).unwrap();
+        let work = DriverCall::begin("held", move || held.recv().is_ok()).unwrap();
         assert_eq!(work.wait(Duration::from_millis(5)), None);
         release.send(()).unwrap();
         assert_eq!(work.wait(Duration::from_secs(30)), Some(true));

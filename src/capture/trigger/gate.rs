@@ -1,14 +1,14 @@
 //! When a frame is taken from a source: each as it comes, one by the clock, or one when the line asks for it.
 //!
-//! A [`Gate`] stands in front of the source. While no frame is wanted, it lets the source pass frames, so that none of
+//! A [`TriggerGate`] stands in front of the source. While no frame is wanted, it lets the source pass frames, so that none of
 //! them is stale when one is wanted.
 //! Guarantees: under the name of a triggered part goes only a frame that was captured after its trigger came; the
 //! clock of `interval` does not drift. Leaves out: what "captured" means to a camera, which is the source's.
 
 use std::time::{Duration, Instant};
 
-use super::trigger::{Ack, Answers, Request, Triggers};
-use super::{CaptureError, Frame, FrameSource, Next};
+use super::queue::{Ack, Answers, TriggerRequest, Triggers};
+use crate::capture::{CaptureError, Frame, FrameSource, SourceEvent};
 
 /// When frames are taken from a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,45 +22,45 @@ pub enum Trigger {
 }
 
 /// A source that gives frames only when one is wanted.
-pub struct Gate {
+pub struct TriggerGate {
     source: Box<dyn FrameSource>,
-    wanted: Wanted,
+    wanted: FrameDemand,
 }
 
-enum Wanted {
+enum FrameDemand {
     Always,
-    Each(Schedule),
-    Asked(Requests),
+    Each(IntervalClock),
+    Asked(RequestedFrames),
 }
 
-impl Gate {
+impl TriggerGate {
     /// With the line's way to it where the line triggers.
     pub fn new(source: Box<dyn FrameSource>, trigger: Trigger) -> (Self, Option<(Triggers, Answers)>) {
         let (wanted, line) = match trigger {
-            Trigger::Free => (Wanted::Always, None),
-            Trigger::Interval(interval) => (Wanted::Each(Schedule { interval, due: None }), None),
+            Trigger::Free => (FrameDemand::Always, None),
+            Trigger::Interval(interval) => (FrameDemand::Each(IntervalClock { interval, due: None }), None),
             Trigger::Triggered { limit } => {
                 let (triggers, answers) = Triggers::new();
-                let requests = Requests { limit, triggers: triggers.clone(), pending: None };
-                (Wanted::Asked(requests), Some((triggers, answers)))
+                let requests = RequestedFrames { limit, triggers: triggers.clone(), pending: None };
+                (FrameDemand::Asked(requests), Some((triggers, answers)))
             }
         };
         (Self { source, wanted }, line)
     }
 
     /// The next wanted frame, waiting at most `wait` for it.
-    pub fn next(&mut self, wait: Duration) -> Result<Next, CaptureError> {
+    pub fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
         let source = &mut *self.source;
         match &mut self.wanted {
-            Wanted::Always => source.next(wait),
-            Wanted::Each(schedule) => schedule.next(source, wait),
-            Wanted::Asked(requests) => requests.next(source, wait),
+            FrameDemand::Always => source.next(wait),
+            FrameDemand::Each(schedule) => schedule.next(source, wait),
+            FrameDemand::Asked(requests) => requests.next(source, wait),
         }
     }
 
     /// The frame that was given last waits for inspection.
     pub fn handed_over(&mut self) {
-        if let Wanted::Asked(requests) = &mut self.wanted {
+        if let FrameDemand::Asked(requests) = &mut self.wanted {
             requests.pending = None;
             requests.triggers.settle(Ack::Accepted, None);
         }
@@ -71,23 +71,23 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl Drop for TriggerGate {
     fn drop(&mut self) {
-        if let Wanted::Asked(requests) = &self.wanted {
+        if let FrameDemand::Asked(requests) = &self.wanted {
             requests.triggers.close();
         }
     }
 }
 
 /// By the clock.
-struct Schedule {
+struct IntervalClock {
     interval: Duration,
     /// The next one; the first when it is asked for.
     due: Option<Instant>,
 }
 
-impl Schedule {
-    fn next(&mut self, source: &mut dyn FrameSource, wait: Duration) -> Result<Next, CaptureError> {
+impl IntervalClock {
+    fn next(&mut self, source: &mut dyn FrameSource, wait: Duration) -> Result<SourceEvent, CaptureError> {
         let now = Instant::now();
         let due = *self.due.get_or_insert(now);
         if now < due {
@@ -95,7 +95,7 @@ impl Schedule {
         }
         source.not_before(due);
         let next = captured_since(due, source.next(wait)?);
-        if matches!(next, Next::Frame(_)) {
+        if matches!(next, SourceEvent::Frame(_)) {
             self.due = Some(self.after(due, Instant::now()));
         }
         Ok(next)
@@ -109,24 +109,24 @@ impl Schedule {
 }
 
 /// At the line's request.
-struct Requests {
+struct RequestedFrames {
     limit: Duration,
     triggers: Triggers,
-    pending: Option<Pending>,
+    pending: Option<PendingRequest>,
 }
 
 /// A request whose frame is awaited.
-struct Pending {
-    request: Request,
+struct PendingRequest {
+    request: TriggerRequest,
     /// What the source said last.
     trouble: Option<String>,
 }
 
-impl Requests {
-    fn next(&mut self, source: &mut dyn FrameSource, wait: Duration) -> Result<Next, CaptureError> {
+impl RequestedFrames {
+    fn next(&mut self, source: &mut dyn FrameSource, wait: Duration) -> Result<SourceEvent, CaptureError> {
         let Some(pending) = &mut self.pending else {
             let passed = pass(source, wait, |rest| self.triggers.wait(rest))?;
-            self.pending = self.triggers.pending().map(|request| Pending { request, trouble: None });
+            self.pending = self.triggers.pending().map(|request| PendingRequest { request, trouble: None });
             if let Some(pending) = &self.pending {
                 source.not_before(pending.request.received.monotonic);
             }
@@ -136,10 +136,10 @@ impl Requests {
         let left = (asked + self.limit).saturating_duration_since(Instant::now());
         let next = source.next(wait.min(left)).map(|next| captured_since(asked, next));
         match &next {
-            Ok(Next::Frame(_)) => return next.map(|next| pending.name(next)),
-            Ok(Next::End) => return next, // the gate goes, and with it the request
-            Ok(Next::Trouble(trouble)) => pending.trouble = Some(trouble.reason.clone()),
-            Ok(Next::Passed(_) | Next::NotYet) => {}
+            Ok(SourceEvent::Frame(_)) => return next.map(|next| pending.name(next)),
+            Ok(SourceEvent::End) => return next, // the gate goes, and with it the request
+            Ok(SourceEvent::Trouble(trouble)) => pending.trouble = Some(trouble.reason.clone()),
+            Ok(SourceEvent::Passed(_) | SourceEvent::NotYet) => {}
             Err(error) => pending.trouble = Some(error.to_string()),
         }
         if asked.elapsed() >= self.limit {
@@ -152,12 +152,12 @@ impl Requests {
     }
 }
 
-impl Pending {
+impl PendingRequest {
     /// Names the frame as the line does, whatever the source calls it.
-    fn name(&self, next: Next) -> Next {
-        let Next::Frame(frame) = next else { return next };
-        let Request { part_id, meas_id, .. } = self.request.clone();
-        Next::Frame(Box::new(Frame { part_id, meas_id, ..*frame }))
+    fn name(&self, next: SourceEvent) -> SourceEvent {
+        let SourceEvent::Frame(frame) = next else { return next };
+        let TriggerRequest { part_id, meas_id, .. } = self.request.clone();
+        SourceEvent::Frame(Box::new(Frame { part_id, meas_id, ..*frame }))
     }
 }
 
@@ -166,19 +166,21 @@ fn pass(
     source: &mut dyn FrameSource,
     wait: Duration,
     rest: impl FnOnce(Duration),
-) -> Result<Next, CaptureError> {
+) -> Result<SourceEvent, CaptureError> {
     let start = Instant::now();
     let passed = source.pass(wait);
-    if !matches!(passed, Ok(Next::Passed(_))) {
+    if !matches!(passed, Ok(SourceEvent::Passed(_))) {
         rest(wait.saturating_sub(start.elapsed()));
     }
     passed
 }
 
 /// A frame from before `moment` is nobody's: whatever the source promises, it must not go under a wrong name.
-fn captured_since(moment: Instant, next: Next) -> Next {
+fn captured_since(moment: Instant, next: SourceEvent) -> SourceEvent {
     match next {
-        Next::Frame(frame) if frame.captured_at.monotonic < moment => Next::Passed(frame.captured_at),
+        SourceEvent::Frame(frame) if frame.captured_at.monotonic < moment => {
+            SourceEvent::Passed(frame.captured_at)
+        }
         next => next,
     }
 }
@@ -191,11 +193,11 @@ mod tests {
     use crate::capture::{BadFrame, Stamp, Trouble, TroubleKind};
 
     /// Gives these one after the other, then nothing; passes nothing.
-    struct Prepared(VecDeque<Next>);
+    struct Prepared(VecDeque<SourceEvent>);
 
     impl FrameSource for Prepared {
-        fn next(&mut self, _: Duration) -> Result<Next, CaptureError> {
-            Ok(self.0.pop_front().unwrap_or(Next::NotYet))
+        fn next(&mut self, _: Duration) -> Result<SourceEvent, CaptureError> {
+            Ok(self.0.pop_front().unwrap_or(SourceEvent::NotYet))
         }
 
         fn describe(&self) -> String {
@@ -203,10 +205,10 @@ mod tests {
         }
     }
 
-    fn frame(captured_at: Stamp) -> Next {
+    fn frame(captured_at: Stamp) -> SourceEvent {
         let (part_id, meas_id) = (Some("file.png".to_owned()), None);
         let picture = Err(BadFrame::Empty("test".to_owned()));
-        Next::Frame(Box::new(Frame {
+        SourceEvent::Frame(Box::new(Frame {
             source_seq: 1,
             captured_at,
             part_id,
@@ -217,14 +219,17 @@ mod tests {
         }))
     }
 
-    fn request(part_id: &str) -> Request {
+    fn request(part_id: &str) -> TriggerRequest {
         let (part_id, meas_id) = (Some(part_id.to_owned()), Some("m".to_owned()));
-        Request { part_id, meas_id, received: Stamp::now() }
+        TriggerRequest { part_id, meas_id, received: Stamp::now() }
     }
 
-    fn triggered(limit: Duration, nexts: impl IntoIterator<Item = Next>) -> (Gate, Triggers, Answers) {
+    fn triggered(
+        limit: Duration,
+        nexts: impl IntoIterator<Item = SourceEvent>,
+    ) -> (TriggerGate, Triggers, Answers) {
         let source = Box::new(Prepared(nexts.into_iter().collect()));
-        let (gate, line) = Gate::new(source, Trigger::Triggered { limit });
+        let (gate, line) = TriggerGate::new(source, Trigger::Triggered { limit });
         let (triggers, answers) = line.expect("the line triggers");
         (gate, triggers, answers)
     }
@@ -246,11 +251,11 @@ mod tests {
         let mut fresh = stale;
         fresh.monotonic += SOON;
         let (mut gate, triggers, mut answers) = triggered(LONG, [frame(stale), frame(fresh)]);
-        assert!(matches!(gate.next(SOON), Ok(Next::NotYet)), "nobody has asked");
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "nobody has asked");
         triggers.ask(asked);
-        assert!(matches!(gate.next(SOON), Ok(Next::NotYet)), "it hears the request");
-        assert!(matches!(gate.next(SOON), Ok(Next::Passed(_))), "the stale one");
-        let Ok(Next::Frame(frame)) = gate.next(SOON) else { panic!("the fresh one") };
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "it hears the request");
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::Passed(_))), "the stale one");
+        let Ok(SourceEvent::Frame(frame)) = gate.next(SOON) else { panic!("the fresh one") };
         assert_eq!((frame.part_id.as_deref(), frame.meas_id.as_deref()), (Some("A"), Some("m")));
         assert_eq!(words(&mut answers), [], "not taken over yet");
         gate.handed_over();
@@ -279,11 +284,11 @@ mod tests {
     #[test]
     fn without_a_frame_in_time_the_trouble_is_the_reason() {
         let trouble = Trouble { kind: TroubleKind::Lost, reason: "camera: gone".to_owned() };
-        let (mut gate, triggers, mut answers) = triggered(SOON, [Next::Trouble(trouble)]);
+        let (mut gate, triggers, mut answers) = triggered(SOON, [SourceEvent::Trouble(trouble)]);
         triggers.ask(request("A"));
         gate.next(SOON).unwrap();
         std::thread::sleep(SOON);
-        assert!(matches!(gate.next(SOON), Ok(Next::Trouble(_))), "the station hears of it too");
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::Trouble(_))), "the station hears of it too");
         let reason = answers.try_recv().unwrap().reason.unwrap();
         assert_eq!(reason, "no frame within 1 ms of the trigger: camera: gone");
     }
@@ -291,7 +296,7 @@ mod tests {
     #[test]
     fn the_clock_of_an_interval_does_not_drift_and_skips_what_is_late() {
         let interval = Duration::from_millis(40);
-        let schedule = Schedule { interval, due: None };
+        let schedule = IntervalClock { interval, due: None };
         let start = Instant::now();
         assert_eq!(schedule.after(start, start), start + interval);
         let year = 86_400 * 365 * 25; // of 40 ms
@@ -305,9 +310,9 @@ mod tests {
         std::thread::sleep(SOON);
         let late = || frame(Stamp { monotonic: Instant::now() + LONG, ..Stamp::now() });
         let source = Box::new(Prepared([frame(early), late(), late()].into()));
-        let (mut gate, _) = Gate::new(source, Trigger::Interval(LONG));
-        assert!(matches!(gate.next(SOON), Ok(Next::Passed(_))), "exposed before it was due");
-        assert!(matches!(gate.next(SOON), Ok(Next::Frame(_))));
-        assert!(matches!(gate.next(SOON), Ok(Next::NotYet)), "the next is not due");
+        let (mut gate, _) = TriggerGate::new(source, Trigger::Interval(LONG));
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::Passed(_))), "exposed before it was due");
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::Frame(_))));
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "the next is not due");
     }
 }

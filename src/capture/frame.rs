@@ -1,0 +1,90 @@
+//! A [`Frame`]: one look at one part, with its time, its picture and what is known of it.
+//!
+//! Guarantees: the time is stamped once, at capture, on both clocks. A picture that could not be read is still a frame,
+//! with the reason in the place of the picture.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One look at one part.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Counts the frames of this source from 1, dropped ones included.
+    pub source_seq: u64,
+    pub captured_at: Stamp,
+    /// What the line calls the part; the file name (relative path) for a folder.
+    pub part_id: Option<String>,
+    /// What the line calls this measurement of it: given with a trigger.
+    pub meas_id: Option<String>,
+    /// The decoded picture, or why there is none.
+    pub picture: Result<Picture, BadFrame>,
+    /// The bytes as captured (a file's content); `None` where the source made raw pixels.
+    pub encoded: Option<Arc<[u8]>>,
+    /// What the source knows about the part. Only simulators and labelled folders know anything;
+    /// no stage before the verdict may read it.
+    pub truth: Option<GroundTruth>,
+}
+
+/// The time of capture on both clocks (invariant: time is data, stamped once).
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    pub wall: jiff::Timestamp,
+    pub monotonic: Instant,
+}
+
+impl Stamp {
+    pub fn now() -> Self {
+        Self { wall: jiff::Timestamp::now(), monotonic: Instant::now() }
+    }
+}
+
+/// A decoded picture: `height` rows of `width` pixels of 1 (grey) or 3 (RGB) interleaved samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    pub width: u32,
+    pub height: u32,
+    pub channels: Channels,
+    pub samples: Samples,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channels {
+    Grey,
+    Rgb,
+}
+
+/// Samples as the decoder gave them; full scale is 255 or 65535.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Samples {
+    Eight(Vec<u8>),
+    Sixteen(Vec<u16>),
+}
+
+/// Why a frame has no usable picture. The word of each kind is part of the contract (`reason`).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadFrame {
+    #[error("frame: {0}: empty file; a PNG, JPEG or BMP picture is needed")]
+    Empty(String),
+    #[error("frame: {0}: cut off before its end marker; the file or the transfer is broken")]
+    Truncated(String),
+    #[error("frame: {name}: cannot be decoded: {why}; a PNG, JPEG or BMP picture is needed")]
+    Undecodable { name: String, why: String },
+    #[error(
+        "frame: {name}: {width}x{height} pixels; 8 to 16384 a side and at most 100 megapixels are accepted"
+    )]
+    Size { name: String, width: u32, height: u32 },
+    #[error("frame: {name}: cannot be read: {why}")]
+    Unreadable { name: String, why: String },
+}
+
+/// What a labelled source knows: the class folder's name (`good` or a kind of defect).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroundTruth {
+    pub kind: String,
+}
+
+impl GroundTruth {
+    pub fn is_defect(&self) -> bool {
+        self.kind != "good"
+    }
+}
