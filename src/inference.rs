@@ -11,15 +11,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::capture::Frame;
+use crate::detector::Detector;
 use crate::diffusion::seed::FrameSeed;
 use crate::inspector::{Inspected, Inspector};
 use crate::pulse::Pulse;
 
-/// Commands that may wait; a station has at most one.
+/// Commands that may wait; a station has at most one at a time.
 const QUEUE: usize = 16;
 
-/// Have a frame inspected.
+/// Have a frame inspected, by the rules of the station that it comes from.
 struct InspectCommand {
+    inspector: Arc<Inspector>,
     frame: Arc<Frame>,
     seed: FrameSeed,
     queued: Instant,
@@ -45,16 +47,17 @@ pub enum Waited {
 }
 
 /// Starts the thread `model`.
-pub fn start(mut inspector: Inspector) -> std::io::Result<(JoinHandle<anyhow::Result<()>>, ModelHandle)> {
+pub fn start(mut detector: Detector) -> std::io::Result<(JoinHandle<anyhow::Result<()>>, ModelHandle)> {
     let (commands, queue) = sync_channel::<InspectCommand>(QUEUE);
-    let pulse = inspector.pulse().clone();
+    let pulse = Pulse::default();
     let beat = pulse.clone();
     let thread = std::thread::Builder::new().name("model".to_owned()).spawn(move || {
         while let Ok(command) = queue.recv() {
-            let inspected = inspector.inspect(&command.frame, command.seed, command.queued);
+            let InspectCommand { inspector, frame, seed, queued, reply } = command;
+            let inspected = inspector.inspect(&mut detector, &beat, &frame, seed, queued);
             beat.idle();
             // A station that has given up waiting needs no reply.
-            let _ = command.reply.send(inspected);
+            let _ = reply.send(inspected);
         }
         Ok(())
     })?;
@@ -62,11 +65,18 @@ pub fn start(mut inspector: Inspector) -> std::io::Result<(JoinHandle<anyhow::Re
 }
 
 impl ModelHandle {
-    /// Has `frame` inspected with the noise of `seed`; `queued` is when it was handed over. `None` when the thread has
-    /// ended. Waits only while more stations ask than [`QUEUE`].
-    pub fn inspect(&self, frame: Arc<Frame>, seed: FrameSeed, queued: Instant) -> Option<Reply> {
+    /// Has `inspector` inspect `frame` with the noise of `seed`; `queued` is when it was handed over. `None` when the thread
+    /// has ended. Waits only while more stations ask than [`QUEUE`].
+    pub fn inspect(
+        &self,
+        inspector: &Arc<Inspector>,
+        frame: Arc<Frame>,
+        seed: FrameSeed,
+        queued: Instant,
+    ) -> Option<Reply> {
         let (reply, receiver) = sync_channel(1);
-        self.commands.send(InspectCommand { frame, seed, queued, reply }).ok()?;
+        let inspector = Arc::clone(inspector);
+        self.commands.send(InspectCommand { inspector, frame, seed, queued, reply }).ok()?;
         Some(Reply(receiver))
     }
 

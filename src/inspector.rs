@@ -20,7 +20,7 @@ use crate::diffusion::onnx::ProviderReport;
 use crate::diffusion::seed::FrameSeed;
 use crate::heat_map::HeatMapSum;
 use crate::inspection::{FrameOutcome, Inspection, InspectorSettings, Latency, Parameters};
-use crate::preprocess::{Input, Preprocessor};
+use crate::preprocess::{Input, Prepared, Preprocessor};
 use crate::pulse::Pulse;
 use crate::smoothing::{RuleError, SequentialRule};
 use crate::verdict::{Reason, Verdict};
@@ -35,17 +35,16 @@ pub enum InspectorError {
 }
 
 /// Whether a heat map is wanted of a frame with this verdict and seed.
-pub type HeatMapWanted = Box<dyn Fn(Verdict, FrameSeed) -> bool + Send>;
+pub type HeatMapWanted = Box<dyn Fn(Verdict, FrameSeed) -> bool + Send + Sync>;
 
-/// Inspects the frames of one station.
+/// Inspects the frames of one station, with whatever detector of its bundle it is lent: it changes nothing and can be
+/// shared by threads.
 pub struct Inspector {
     preprocessor: Preprocessor,
-    detector: Detector,
     rule: SequentialRule,
     parameters: Arc<Parameters>,
     report_empirical: bool,
     heat_map_wanted: HeatMapWanted,
-    pulse: Pulse,
 }
 
 /// An inspection with the pictures that evidence is made of.
@@ -59,24 +58,22 @@ pub struct Inspected {
 }
 
 impl Inspector {
-    /// The inspector of a calibrated bundle whose detector is open.
+    /// The inspector of a calibrated bundle whose detector is open, with that detector's draws per model call.
     pub fn new(
         bundle: &Bundle,
-        detector: Detector,
+        detector: &Detector,
         provider: &ProviderReport,
         settings: &InspectorSettings,
-        heat_map_wanted: impl Fn(Verdict, FrameSeed) -> bool + Send + 'static,
+        heat_map_wanted: impl Fn(Verdict, FrameSeed) -> bool + Send + Sync + 'static,
     ) -> Result<Self, InspectorError> {
         let parameters = Parameters::new(bundle, settings, detector.batch(), Computation::here(provider))?;
         let rule = SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)?;
         Ok(Self {
             preprocessor: Preprocessor::new(bundle.input_shape(), settings.region),
-            detector,
             rule,
             parameters: Arc::new(parameters),
             report_empirical: settings.report_empirical,
             heat_map_wanted: Box::new(heat_map_wanted),
-            pulse: Pulse::default(),
         })
     }
 
@@ -84,18 +81,15 @@ impl Inspector {
     #[doc(hidden)]
     pub fn for_testing(
         preprocessor: Preprocessor,
-        detector: Detector,
         parameters: Parameters,
         heat_map_wanted: HeatMapWanted,
     ) -> Result<Self, RuleError> {
         Ok(Self {
             preprocessor,
-            detector,
             rule: SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)?,
             parameters: Arc::new(parameters),
             report_empirical: false,
             heat_map_wanted,
-            pulse: Pulse::default(),
         })
     }
 
@@ -103,17 +97,20 @@ impl Inspector {
         &self.rule
     }
 
-    /// Updated before every model call: shows a watcher that one does not return.
-    pub fn pulse(&self) -> &Pulse {
-        &self.pulse
-    }
-
     pub fn parameters(&self) -> &Arc<Parameters> {
         &self.parameters
     }
 
-    /// Inspects one frame with the noise of `seed`; `queued` is when it was handed on for inspection.
-    pub fn inspect(&mut self, frame: &Frame, seed: FrameSeed, queued: Instant) -> Inspected {
+    /// Inspects one frame with the noise of `seed`; `queued` is when it was handed on for inspection. `pulse` is at work
+    /// from each model call on, so that a call which does not return is seen.
+    pub fn inspect(
+        &self,
+        detector: &mut Detector,
+        pulse: &Pulse,
+        frame: &Frame,
+        seed: FrameSeed,
+        queued: Instant,
+    ) -> Inspected {
         let taken = Instant::now();
         let prepared = match &frame.picture {
             Ok(picture) => self.preprocessor.apply(picture).map_err(|error| error.to_string()),
@@ -126,7 +123,7 @@ impl Inspector {
             }
             Ok(prepared) => {
                 let (outcome, heat_map) =
-                    self.draw(&prepared.input, prepared.norm, seed, frame.captured_at.monotonic);
+                    self.draw(detector, pulse, &prepared, seed, frame.captured_at.monotonic);
                 (outcome, Some(prepared.input), heat_map)
             }
         };
@@ -136,20 +133,20 @@ impl Inspector {
     }
 
     fn draw(
-        &mut self,
-        input: &Input,
-        norm: f64,
+        &self,
+        detector: &mut Detector,
+        pulse: &Pulse,
+        prepared: &Prepared,
         seed: FrameSeed,
         captured: Instant,
     ) -> (FrameOutcome, Option<Array2<f32>>) {
         let deadline = self.parameters.deadline_ms.map(Duration::from_millis);
         let mut heat = HeatMapSum::default();
         let mut reconstructions = Vec::new();
-        let (pulse, report_empirical) = (&self.pulse, self.report_empirical);
         let draws = certify(
-            &mut self.detector,
+            detector,
             &self.rule,
-            input,
+            &prepared.input,
             seed,
             || {
                 if deadline.is_some_and(|deadline| captured.elapsed() >= deadline) {
@@ -160,15 +157,15 @@ impl Inspector {
             },
             |reconstruction, scored| {
                 heat.add(scored.map);
-                if report_empirical {
+                if self.report_empirical {
                     reconstructions.push(reconstruction);
                 }
             },
         );
-        let empirical_score =
-            (!reconstructions.is_empty()).then(|| self.detector.empirical(input, &reconstructions).value());
+        let empirical_score = (!reconstructions.is_empty())
+            .then(|| detector.empirical(&prepared.input, &reconstructions).value());
         let wanted = (self.heat_map_wanted)(draws.verdict(), seed);
         let heat_map = if wanted { heat.heat_map() } else { None };
-        (FrameOutcome::Drawn { draws, norm, empirical_score }, heat_map)
+        (FrameOutcome::Drawn { draws, norm: prepared.norm, empirical_score }, heat_map)
     }
 }

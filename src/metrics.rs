@@ -214,3 +214,41 @@ fn labels(reading: &Reading, label: Option<(&'static str, &str)>) -> Labels {
     let own = label.map(|(name, value)| (name, value.to_owned()));
     std::iter::once(("station", reading.station.to_string())).chain(own).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::status::testing::idle_station;
+    use crate::status::{DeliveryTime, VerdictCounts};
+
+    fn reading(station: &str, normal: u64, delivery: Option<DeliveryTime>) -> Reading {
+        let verdicts = VerdictCounts { normal, ..VerdictCounts::default() };
+        let status = Arc::new(Status { verdicts, delivery, ..idle_station() });
+        Reading { station: station.into(), status, backlog: None }
+    }
+
+    #[test]
+    fn two_stations_share_each_metric_and_keep_their_numbers_apart() {
+        let delivery = DeliveryTime { verdicts: 1, p50_ms: 1500.0, p99_ms: 2500.0 };
+        let text =
+            text(&[reading("left", 3, Some(delivery)), reading("right", 5, None)], Timestamp::UNIX_EPOCH);
+        for line in [
+            r#"certiscope_verdicts_total{station="left",verdict="normal"} 3"#,
+            r#"certiscope_verdicts_total{station="right",verdict="normal"} 5"#,
+            r#"certiscope_delivery_seconds{station="left",quantile="0.5"} 1.5"#,
+            r#"certiscope_disk_free_bytes{station="right"} 1073741824"#,
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains(r#"delivery_seconds{station="right""#), "{text}");
+        let types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        assert_eq!(types.len(), types.iter().collect::<BTreeSet<_>>().len(), "a name comes twice: {types:?}");
+        assert!(
+            !text.contains("outbox") && !text.contains("triggers"),
+            "what nobody knows has no line: {text}"
+        );
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -335,3 +335,35 @@ impl Status {
         of(self) != of(other)
     }
 }
+
+/// For tests only.
+#[doc(hidden)]
+pub mod testing {
+    use super::*;
+
+    /// A station that is well and has done nothing yet.
+    pub fn idle_station() -> Status {
+        Status {
+            model: ModelStatus {
+                label: "made-up@3".to_owned(),
+                sha256: "ab".repeat(32),
+                requested: Provider::Cuda,
+                active: Provider::Cpu,
+                fallback: Some("no GPU".to_owned()),
+            },
+            source: SourceStatus { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
+            bundle: Condition::ok(),
+            store: Condition::ok(),
+            evidence: Condition::ok(),
+            clock: ClockStatus::default(),
+            machine: MachineStatus { disk_free_bytes: Some(1 << 30), memory_bytes: None },
+            deadline_ms: Some(250),
+            verdicts: VerdictCounts::default(),
+            drops: DropCounts::default(),
+            delivery: None,
+            triggers: None,
+            queues: QueueLengths::default(),
+            stages: Stage::ALL.map(|stage| StageStatus::of(stage, &Pulse::default())),
+        }
+    }
+}

@@ -16,15 +16,15 @@ use super::timing::WAIT;
 use crate::capture::Frame;
 use crate::diffusion::seed::{FrameSeed, fresh_seed};
 use crate::inference::{ModelHandle, Waited};
-use crate::inspection::{FrameOutcome, Inspection, Latency, Parameters};
-use crate::inspector::Inspected;
+use crate::inspection::{FrameOutcome, Inspection, Latency};
+use crate::inspector::{Inspected, Inspector};
 use crate::pulse::Pulse;
 use crate::verdict::Reason;
 
 pub(super) struct InferenceStage {
     pub handover: Arc<Handover>,
     pub model: ModelHandle,
-    pub parameters: Arc<Parameters>,
+    pub inspector: Arc<Inspector>,
     /// A model call that takes longer does not return any more.
     pub call_limit: Duration,
     pub record: RecordSender,
@@ -66,7 +66,7 @@ impl InferenceStage {
         queued: Instant,
     ) -> anyhow::Result<Option<Inspected>> {
         let ended = || anyhow!("the model's thread has ended; the reason is earlier in the journal");
-        let reply = self.model.inspect(Arc::clone(frame), seed, queued).ok_or_else(ended)?;
+        let reply = self.model.inspect(&self.inspector, Arc::clone(frame), seed, queued).ok_or_else(ended)?;
         let mut calls = None;
         loop {
             // This stage is alive as long as the model makes progress, be it on another station's frame.
@@ -97,7 +97,7 @@ impl InferenceStage {
         )));
         let outcome = FrameOutcome::NotDrawn { reason: Reason::ModelFault, fault };
         let latency = Latency::until_now(frame, queued, queued);
-        let inspection = Inspection::of(frame, seed, outcome, latency, &self.parameters);
+        let inspection = Inspection::of(frame, seed, outcome, latency, self.inspector.parameters());
         Inspected { inspection, input: None, heat_map: None }
     }
 }

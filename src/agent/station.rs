@@ -51,6 +51,7 @@ const BUNDLE: Duration = Duration::from_secs(5);
 pub(super) struct Station {
     config: StationConfig,
     source: Box<dyn FrameSource>,
+    detector: Detector,
     inspector: Inspector,
     model: ModelStatus,
     bundle: BundleWatch,
@@ -97,7 +98,7 @@ impl Station {
         }
         let heat_map_wanted = move |verdict, seed| keep.wants(verdict, seed);
         let settings = inspector_settings(config);
-        let inspector = Inspector::new(&bundle, detector, &opened.provider, &settings, heat_map_wanted)
+        let inspector = Inspector::new(&bundle, &detector, &opened.provider, &settings, heat_map_wanted)
             .with_context(|| format!("station {}", config.name))?;
         let source = source(&bundle)?;
         tracing::info!(station = config.name, "source: {}", source.describe());
@@ -112,6 +113,7 @@ impl Station {
         Ok(Self {
             config: config.clone(),
             source,
+            detector,
             inspector,
             model,
             bundle: BundleWatch::new(&bundle),
@@ -187,8 +189,8 @@ impl Station {
     pub(super) fn prepare(self, surroundings: &Surroundings<'_>) -> anyhow::Result<PreparedStation> {
         let Surroundings { config, process, store, network, fault, .. } = *surroundings;
         let stop = surroundings.stop.child();
-        let parameters = Arc::clone(self.inspector.parameters());
-        let (model_thread, model) = inference::start(self.inspector)
+        let inspector = Arc::new(self.inspector);
+        let (model_thread, model) = inference::start(self.detector)
             .context("thread model: the system allows no more threads or memory")?;
         let (gate, line) = TriggerGate::new(self.source, self.config.source.trigger);
         let triggers = line.as_ref().map(|(triggers, _)| triggers.clone());
@@ -203,7 +205,7 @@ impl Station {
         let view = StationView {
             name: Arc::clone(&self.origin.station),
             model: self.model,
-            deadline_ms: parameters.deadline_ms,
+            deadline_ms: inspector.parameters().deadline_ms,
             call_limit: self.config.call_limit,
             min_free_bytes: config.limits.evidence.min_free_bytes,
             capture,
@@ -240,7 +242,7 @@ impl Station {
         let inference = InferenceStage {
             handover: Arc::clone(&handover),
             model: model.clone(),
-            parameters,
+            inspector,
             call_limit: self.config.call_limit,
             record: to_record,
             pulse: pulses.inference.clone(),

@@ -106,7 +106,7 @@ fn check_model(checks: &mut Checks, config: &Config) -> Option<CameraFormat> {
         return camera;
     };
     let settings = inspector_settings(station);
-    let inspector = Inspector::new(&bundle, detector, &opened.provider, &settings, |_, _| false)
+    let inspector = Inspector::new(&bundle, &detector, &opened.provider, &settings, |_, _| false)
         .map(|inspector| ((), inspector.rule().cost_in_words()));
     checks.note("certificate", inspector);
     camera

@@ -15,6 +15,7 @@ use crate::diffusion::seed::fresh_seed;
 use crate::heat_map::heat_beside_frame;
 use crate::inspection::{Inspection, InspectorSettings};
 use crate::inspector::{Inspected, Inspector};
+use crate::pulse::Pulse;
 use crate::smoothing::RuleSettings;
 
 /// Inspect single pictures: verdict, radius, scores and a heat map each.
@@ -49,7 +50,7 @@ pub(super) struct InspectArgs {
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let bundle = load_bundle(&args.bundle)?;
-    let (detector, opened, _) = args.model.open(&bundle)?;
+    let (mut detector, opened, _) = args.model.open(&bundle)?;
     let target_radius = args.target_radius.unwrap_or(bundle.level.sigma() / 2.0);
     let settings = InspectorSettings {
         region: None,
@@ -63,7 +64,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
         recipe: None,
         report_empirical: true,
     };
-    let mut inspector = Inspector::new(&bundle, detector, &opened.provider, &settings, |_, _| true)
+    let inspector = Inspector::new(&bundle, &detector, &opened.provider, &settings, |_, _| true)
         .map_err(Failure::refused)?;
     std::fs::create_dir_all(&args.heat_maps)
         .with_context(|| args.heat_maps.display().to_string())
@@ -73,7 +74,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     for (at, path) in args.images.iter().enumerate() {
         let frame = folder::read_frame(path, at as u64 + 1);
         let seed = fresh_seed().map_err(Failure::stopped)?;
-        let inspected = inspector.inspect(&frame, seed, Instant::now());
+        let inspected = inspector.inspect(&mut detector, &Pulse::default(), &frame, seed, Instant::now());
         let heat_map = write_heat_map(&args.heat_maps, heat_map_name(path, &mut names), &frame, &inspected)?;
         if !args.json {
             println!("{}", in_words(path, &inspected.inspection, heat_map.as_deref()));

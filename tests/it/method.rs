@@ -2,6 +2,7 @@
 //! true radius in closed form, and the real model of the demo line.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use certiscope::bundle::Bundle;
 use certiscope::capture::{Channels, Frame, Picture, Samples, Stamp};
@@ -16,8 +17,9 @@ use certiscope::diffusion::schedule::{NoiseLevel, Schedule, Timestep};
 use certiscope::diffusion::seed::FrameSeed;
 use certiscope::diffusion::testing::GaussianDenoiser;
 use certiscope::inspection::{Inspection, Parameters};
-use certiscope::inspector::{HeatMapWanted, Inspector};
+use certiscope::inspector::{HeatMapWanted, Inspected, Inspector};
 use certiscope::preprocess::{Input, InputShape, Preprocessor};
+use certiscope::pulse::Pulse;
 use certiscope::score::{self, ScoreParameters, TrainingMaps};
 use certiscope::smoothing::{RuleSettings, SequentialRule};
 use certiscope::verdict::{Reason, Verdict};
@@ -70,7 +72,7 @@ impl World {
         (distance / self.rest()).abs() * SIDE as f64
     }
 
-    fn inspector(&self, alpha: f64, target_radius: f64, max_draws: u32, batch: u32) -> Inspector {
+    fn inspector(&self, alpha: f64, target_radius: f64, max_draws: u32, batch: u32) -> TestInspector {
         self.inspector_with(Box::new(self.denoiser.clone()), alpha, target_radius, max_draws, batch)
     }
 
@@ -81,7 +83,7 @@ impl World {
         target_radius: f64,
         max_draws: u32,
         batch: u32,
-    ) -> Inspector {
+    ) -> TestInspector {
         let settings = RuleSettings { alpha, max_draws, ..RuleSettings::new(target_radius) };
         self.inspector_keeping(denoiser, settings, batch, Box::new(|_, _| false))
     }
@@ -92,7 +94,7 @@ impl World {
         settings: RuleSettings,
         batch: u32,
         heat_map_wanted: HeatMapWanted,
-    ) -> Inspector {
+    ) -> TestInspector {
         let parameters = Parameters {
             model: "analytic@1".to_owned(),
             model_sha256: "none".to_owned(),
@@ -117,7 +119,9 @@ impl World {
         };
         let shape = InputShape { channels: 1, height: SIDE, width: SIDE };
         let detector = self.detector(denoiser, batch);
-        Inspector::for_testing(Preprocessor::new(shape, None), detector, parameters, heat_map_wanted).unwrap()
+        let inspector =
+            Inspector::for_testing(Preprocessor::new(shape, None), parameters, heat_map_wanted).unwrap();
+        TestInspector { inspector, detector }
     }
 
     fn detector(&self, denoiser: Box<dyn Denoiser>, batch: u32) -> Detector {
@@ -163,8 +167,21 @@ impl Grey {
     }
 }
 
-fn inspect(inspector: &mut Inspector, grey: Grey, seed: u8) -> Inspection {
-    inspector.inspect(&grey.frame(), FrameSeed([seed; 32]), std::time::Instant::now()).inspection
+/// An inspector with the detector that it works on.
+struct TestInspector {
+    inspector: Inspector,
+    detector: Detector,
+}
+
+impl TestInspector {
+    fn inspect(&mut self, grey: Grey, seed: u8) -> Inspected {
+        let (frame, seed) = (grey.frame(), FrameSeed([seed; 32]));
+        self.inspector.inspect(&mut self.detector, &Pulse::default(), &frame, seed, Instant::now())
+    }
+}
+
+fn inspect(inspector: &mut TestInspector, grey: Grey, seed: u8) -> Inspection {
+    inspector.inspect(grey, seed).inspection
 }
 
 /// The share of draws above the threshold is the p of the closed form. A score that saw the clean frame would
@@ -316,7 +333,7 @@ fn heat_maps_are_made_only_of_the_frames_that_want_one() {
     let (good, bad) = (Grey(32_768), Grey(64_000));
     let mut maps = Vec::new();
     for (grey, seed) in [(good, 1), (good, 5), (bad, 1), (good, 2)] {
-        let inspected = inspector.inspect(&grey.frame(), FrameSeed([seed; 32]), std::time::Instant::now());
+        let inspected = inspector.inspect(grey, seed);
         if let Some(map) = &inspected.heat_map {
             let input = inspected.input.as_ref().unwrap();
             let mut detector = world.detector(Box::new(world.denoiser.clone()), 8);

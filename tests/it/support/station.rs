@@ -4,16 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certiscope::diffusion::onnx::Provider;
 use certiscope::inspection::Parameters;
 use certiscope::publish::{
     BrokerSettings, Connection, Credentials, DeliveryTimes, Protocol, Pump, Timing, Topics,
 };
 use certiscope::pulse::Pulse;
-use certiscope::status::{
-    ClockStatus, Condition, DeliveryTime, DropCounts, MachineStatus, ModelStatus, QueueLengths, SourceState,
-    SourceStatus, Stage, StageStatus, Status, VerdictCounts,
-};
+use certiscope::status::testing::idle_station;
+use certiscope::status::{DeliveryTime, Status};
 use certiscope::store::{Backlog, Boot, Origin, Store, StoreError, StoreHandle, StoreThread};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -75,31 +72,6 @@ pub(crate) fn timing() -> Timing {
     }
 }
 
-fn status() -> Status {
-    Status {
-        model: ModelStatus {
-            label: "made-up@3".to_owned(),
-            sha256: "ab".repeat(32),
-            requested: Provider::Cuda,
-            active: Provider::Cpu,
-            fallback: Some("no GPU".to_owned()),
-        },
-        source: SourceStatus { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },
-        bundle: Condition::ok(),
-        store: Condition::ok(),
-        evidence: Condition::ok(),
-        clock: ClockStatus::default(),
-        machine: MachineStatus { disk_free_bytes: Some(1 << 30), memory_bytes: None },
-        deadline_ms: Some(250),
-        verdicts: VerdictCounts::default(),
-        drops: DropCounts::default(),
-        delivery: None,
-        triggers: None,
-        queues: QueueLengths::default(),
-        stages: Stage::ALL.map(|stage| StageStatus::of(stage, &Pulse::default())),
-    }
-}
-
 impl Station {
     /// Starts with the log in `folder`, as a new boot.
     pub(crate) fn start(folder: &Path, broker: BrokerSettings) -> Self {
@@ -119,7 +91,7 @@ impl Station {
         };
         store.begin(&origin, &boot).unwrap();
         let (thread, store) = StoreThread::start(store).unwrap();
-        let (status, statuses) = watch::channel(Arc::new(status()));
+        let (status, statuses) = watch::channel(Arc::new(idle_station()));
         let (connections, connection) = watch::channel(Connection::Starting);
         let (shutdown, asked) = watch::channel(false);
         let runtime =
