@@ -52,20 +52,20 @@ const LAYERS: &[(&[&str], &str)] = &[
 
 /// Outside libraries and the only places that may name them.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("ort", &["diffusion/onnx.rs", "diffusion/onnx/"]),
-    ("rumqttc", &["publish/"]),
-    ("rumqttd", &["cli/demo/"]),
-    ("rusqlite", &["store/"]),
-    ("nokhwa", &["capture/camera/"]),
-    ("v4l", &["capture/camera/"]),
+    ("ort", &["diffusion/onnx"]),
+    ("rumqttc", &["publish"]),
+    ("rumqttd", &["cli/demo"]),
+    ("rusqlite", &["store"]),
+    ("nokhwa", &["capture/camera"]),
+    ("v4l", &["capture/camera"]),
 ];
 
 /// Where serde may be derived: what somebody else reads or writes. Everywhere else types are free to change.
 const SERDE: &[(&str, &str)] = &[
-    ("bundle/manifest.rs", "bundle.toml"),
-    ("cli/", "reports and notes that commands write as JSON or TOML"),
-    ("config/", "the configuration file"),
-    ("publish/wire/", "MQTT messages"),
+    ("bundle/manifest", "bundle.toml"),
+    ("cli", "reports and notes that commands write as JSON or TOML"),
+    ("config", "the configuration file"),
+    ("publish/wire", "MQTT messages"),
 ];
 
 /// Types elsewhere that may derive `Deserialize`, never `Serialize`.
@@ -158,6 +158,15 @@ fn only_the_border_is_serialised() {
     );
 }
 
+#[test]
+fn the_lists_name_nothing_that_is_gone() {
+    assert_none(
+        &gone(&sources(), LAYERS, LIBRARIES, SERDE, ONLY_READ),
+        "A list in tests/it/layers/mod.rs allows what does not exist any more: remove it there, so that nothing new is \
+         allowed by an old name.",
+    );
+}
+
 fn circles(tree: &Tree) -> Vec<String> {
     let mut found: Vec<String> = Tree::circles(&tree.imports()).iter().map(listed).collect();
     for (path, source) in &tree.files {
@@ -207,8 +216,12 @@ fn doubled(tree: &Tree) -> Vec<String> {
     places.iter().map(|(name, places)| format!("    {name}: {}", places.join(", "))).collect()
 }
 
+/// Is the file one of these, or in one of these modules? `a/b` is `a/b.rs` or the folder `a/b/`.
 fn allowed<'a>(path: &str, mut places: impl Iterator<Item = &'a str>) -> bool {
-    places.any(|place| path == place || place.ends_with('/') && path.starts_with(place))
+    places.any(|place| {
+        let rest = path.strip_prefix(place);
+        rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    })
 }
 
 fn strangers(tree: &Tree, libraries: &[(&str, &[&str])]) -> Vec<String> {
@@ -238,6 +251,42 @@ fn serialised(tree: &Tree, border: &[(&str, &str)], only_read: &[(&str, &str)]) 
             format!("    src/{path}:{}: {} derives {which}", derive.line, derive.name)
         })
         .collect()
+}
+
+type Reasons<'a> = &'a [(&'a str, &'a str)];
+
+fn gone(
+    tree: &Tree,
+    layers: &[(&[&str], &str)],
+    libraries: &[(&str, &[&str])],
+    border: Reasons<'_>,
+    only_read: Reasons<'_>,
+) -> Vec<String> {
+    let modules: BTreeSet<&str> = tree.shipped().filter_map(|(path, _)| top(path)).collect();
+    let derives: Vec<(&str, &str)> = tree
+        .shipped()
+        .flat_map(|(path, source)| source.serde.iter().map(move |derive| (path, derive.name.as_str())))
+        .collect();
+    let named = |library: &str, place: &str| {
+        let mut files = tree.files.keys().filter(|path| allowed(path, [place].into_iter()));
+        files.any(|path| tree.foreign(path).any(|(name, _)| name == library))
+    };
+    let listed = layers.iter().flat_map(|(modules, _)| modules.iter());
+    let mut found: Vec<String> = listed
+        .filter(|module| !modules.contains(*module))
+        .map(|module| format!("    LAYERS: {module}"))
+        .collect();
+    for (library, places) in libraries {
+        let unused = places.iter().filter(|place| !named(library, place));
+        found.extend(unused.map(|place| format!("    LIBRARIES: {library} in src/{place}")));
+    }
+    let places = border
+        .iter()
+        .filter(|(place, _)| !derives.iter().any(|(path, _)| allowed(path, [*place].into_iter())));
+    found.extend(places.map(|(place, _)| format!("    SERDE: src/{place}")));
+    let types = only_read.iter().filter(|(name, _)| !derives.iter().any(|(_, derived)| derived == name));
+    found.extend(types.map(|(name, _)| format!("    ONLY_READ: {name}")));
+    found
 }
 
 /// The rules on a made-up source folder: each finds what it forbids, and only that.
@@ -347,8 +396,8 @@ mod rules {
             ("detector.rs", "use ::ort::session; mod ort_like {}"),
         ]);
         let expected = [
-            "    src/detector.rs:1 names ort; only src/diffusion/onnx.rs, src/diffusion/onnx/ may",
-            "    src/storehouse.rs:2 names rusqlite; only src/store/ may",
+            "    src/detector.rs:1 names ort; only src/diffusion/onnx may",
+            "    src/storehouse.rs:2 names rusqlite; only src/store may",
         ];
         assert_eq!(strangers(&tree, LIBRARIES), expected);
     }
@@ -370,5 +419,19 @@ mod rules {
         let expected =
             ["    src/verdict.rs:3: C derives Serialize", "    src/words.rs:2: Protocol derives Serialize"];
         assert_eq!(serialised(&tree, SERDE, ONLY_READ), expected);
+    }
+
+    #[test]
+    fn a_list_that_names_what_is_gone_is_found() {
+        let tree = Tree::of([
+            ("store.rs", "use rusqlite::Connection; #[derive(Serialize)] struct A;"),
+            ("pulse.rs", "#[derive(Deserialize)] enum Format {}"),
+        ]);
+        let libraries: &[(&str, &[&str])] = &[("rusqlite", &["store"]), ("ort", &["pulse"])];
+        let border = [("store", ""), ("config", "")];
+        let found = gone(&tree, TWO_LAYERS, libraries, &border, &[("Format", ""), ("Protocol", "")]);
+        let expected =
+            ["LAYERS: publish", "LIBRARIES: ort in src/pulse", "SERDE: src/config", "ONLY_READ: Protocol"];
+        assert_eq!(found, expected.map(|line| format!("    {line}")));
     }
 }

@@ -225,10 +225,10 @@ impl Reader {
             }
             ("struct" | "enum", Some(name)) => self.defines(name, line),
             ("union", Some(name)) if self.is(self.at + 2, '{') || self.is(self.at + 2, '<') => {
-                self.defines(name, line)
+                self.defines(name, line);
             }
             ("type", Some(name)) if self.blocks.last() != Some(&Block::Associated) => {
-                self.defines(name, line)
+                self.defines(name, line);
             }
             ("fn" | "const" | "static", Some(name)) => {
                 let name = if name == "fn" || name == "mut" { self.word(self.at + 2) } else { Some(&*name) };
