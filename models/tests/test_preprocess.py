@@ -1,6 +1,8 @@
-"""Resizing against matrices made by hand, its properties, and the refusal of bad files."""
+"""Resizing against matrices made by hand, its properties, pictures as Rust reads them, the refusal of bad files."""
 
+import base64
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 from PIL import Image
 
 from certiscope_models import Refused
-from certiscope_models.preprocess import decode, load_input, picture_files, resize, resize_weights
+from certiscope_models.preprocess import SUFFIXES, decode, load_input, picture_files, resize, resize_weights
 
 FIXTURE = Path(__file__).parent / "fixtures" / "resize.json"
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -68,5 +71,50 @@ def test_pictures_that_cannot_be_read_are_refused_by_name(tmp_path):
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
-    with pytest.raises(Refused, match="no PNG or JPEG"):
+    with pytest.raises(Refused, match="no PNG, JPEG or BMP"):
         picture_files(tmp_path)
+
+
+BMPS = json.loads((REPOSITORY / "tests" / "golden" / "bmp.json").read_text())
+
+
+@pytest.mark.parametrize("case", BMPS, ids=lambda case: case["name"])
+def test_a_bmp_gives_the_input_that_the_station_computes(tmp_path, case):
+    """The Rust tests read the same file."""
+    (tmp_path / "picture.bmp").write_bytes(base64.b64decode(case["file"]))
+    for channels in (1, 3):
+        found = load_input(tmp_path / "picture.bmp", channels, case["height"], case["width"])
+        np.testing.assert_allclose(found.ravel(), case[f"input_{channels}"], atol=1e-6)
+
+
+def test_a_bmp_that_is_cut_off_is_refused(tmp_path):
+    content = base64.b64decode(BMPS[0]["file"])
+    (tmp_path / "cut.bmp").write_bytes(content[: len(content) // 2])
+    with pytest.raises(Refused, match="cut.bmp"):
+        decode(tmp_path / "cut.bmp")
+
+
+def test_the_same_files_count_as_pictures_as_in_rust(tmp_path):
+    lists = [
+        {f".{name}" for name in re.findall(r'"(\w+)"', found)}
+        for source in (REPOSITORY / "src").rglob("*.rs")
+        for found in re.findall(r'\[(\s*"\w+"(?:,\s*"\w+")*,?\s*)\]', source.read_text())
+        if '"png"' in found and '"bmp"' in found
+    ]
+    assert lists and all(names == SUFFIXES for names in lists)
+    for name in ("a.PNG", "b/c.Jpg", "d.jpeg", "e.bmp", "f.BMP", "g.gif", "h.txt", "bmp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in picture_files(tmp_path)]
+    assert found == ["a.PNG", "b/c.Jpg", "d.jpeg", "e.bmp", "f.BMP"]
+
+
+def test_the_content_decides_and_other_formats_are_refused(tmp_path):
+    picture = Image.fromarray(np.zeros((16, 16), np.uint8))
+    picture.save(tmp_path / "really-a-bmp.bmp")
+    (tmp_path / "really-a-bmp.bmp").rename(tmp_path / "called.png")
+    assert decode(tmp_path / "called.png").shape == (1, 16, 16)
+    picture.save(tmp_path / "really-a-gif.gif")
+    (tmp_path / "really-a-gif.gif").rename(tmp_path / "gif.png")
+    with pytest.raises(Refused, match="gif.png"):
+        decode(tmp_path / "gif.png")
