@@ -10,26 +10,24 @@
 
 mod report;
 mod startup;
+mod subject;
 mod throughput;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
-use indicatif::ProgressBar;
 use tempfile::TempDir;
 
 use super::run::stop_on_signals;
-use super::{Failure, ModelArgs, load_bundle, progress_bar};
+use super::{Failure, ModelArgs, progress_bar};
 use crate::agent::Stop;
-use crate::bundle::Bundle;
-use crate::config::Config;
-use crate::diffusion::onnx::{Runtime, SessionSettings};
 use crate::inspection::Inspection;
 use crate::store::CommitTrial;
-use report::{CommitTimes, Report};
+use report::{BenchReport, CommitTimes};
+use subject::{Subject, Watch};
 
 /// Measure this machine: model evaluations a second, memory, time to the first verdict.
 ///
@@ -61,21 +59,11 @@ const STARTS: u64 = 3;
 const COMMITS: u64 = 300;
 const COMMITS_SHARE: f64 = 1.0 / 6.0;
 
-/// What is measured: the same for the agent, the bare loop and the program.
-struct Subject {
-    bundle: Bundle,
-    runtime: Runtime,
-    settings: SessionSettings,
-    batch: u32,
-    /// Of a station that inspects simulated parts with them as fast as it goes.
-    configuration: String,
-}
-
 pub(super) fn bench(args: &BenchArgs) -> Result<ExitCode, Failure> {
     let interrupted = Stop::default();
     stop_on_signals(&interrupted)?;
     let scratch = scratch(args.scratch.as_deref()).map_err(Failure::refused)?;
-    let subject = subject(args, scratch.path())?;
+    let subject = Subject::of(args.bundle.as_deref(), &args.model, scratch.path())?;
     let load_before = report::load();
     let length = Duration::from_secs(args.seconds);
     let turns = throughput::Turns::within(length);
@@ -98,7 +86,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<ExitCode, Failure> {
     bar.finish_and_clear();
 
     let report =
-        Report { subject: &subject, load_before, scratch: scratch.path(), throughput, commits, starts };
+        BenchReport { subject: &subject, load_before, scratch: scratch.path(), throughput, commits, starts };
     if args.json {
         println!("{:#}", report.as_json());
     } else {
@@ -107,100 +95,12 @@ pub(super) fn bench(args: &BenchArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everybody who measures looks at it: shows how far it is, and ends the measuring when the user does.
-struct Watch<'a> {
-    interrupted: &'a Stop,
-    bar: &'a ProgressBar,
-}
-
-impl Watch<'_> {
-    fn go_on(&self) -> Result<(), Failure> {
-        if self.interrupted.requested() {
-            return Err(Failure::stopped(anyhow!("bench: interrupted; there are no figures")));
-        }
-        Ok(())
-    }
-}
-
 fn scratch(folder: Option<&Path>) -> anyhow::Result<TempDir> {
     let folder = folder.map_or_else(std::env::temp_dir, Path::to_path_buf);
     tempfile::Builder::new()
         .prefix("certiscope-bench-")
         .tempdir_in(&folder)
         .with_context(|| format!("{}: give a writable folder with --scratch", folder.display()))
-}
-
-fn subject(args: &BenchArgs, scratch: &Path) -> Result<Subject, Failure> {
-    let folder = match &args.bundle {
-        Some(folder) => std::path::absolute(folder).map_err(Failure::refused)?,
-        None => embedded_bundle(scratch)?,
-    };
-    let bundle = load_bundle(&folder)?;
-    Ok(Subject {
-        runtime: args.model.runtime()?,
-        settings: args.model.settings(),
-        batch: args.model.batch,
-        configuration: configuration(&bundle, &args.model),
-        bundle,
-    })
-}
-
-#[cfg(feature = "demo")]
-fn embedded_bundle(scratch: &Path) -> Result<PathBuf, Failure> {
-    let folder = scratch.join("bundle");
-    super::demo::unpack_bundle(&folder).map_err(Failure::stopped)?;
-    Ok(folder)
-}
-
-#[cfg(not(feature = "demo"))]
-fn embedded_bundle(_: &Path) -> Result<PathBuf, Failure> {
-    unreachable!("--bundle is required where none is built in")
-}
-
-/// A station on the line simulator. Port 1 refuses at once on any ordinary machine, which costs the agent nothing.
-fn configuration(bundle: &Bundle, model: &ModelArgs) -> String {
-    let quoted = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned()).to_string();
-    let library = model.onnxruntime.as_deref().map_or_else(String::new, |library| {
-        let library = std::path::absolute(library).unwrap_or_else(|_| library.to_path_buf());
-        format!("[onnxruntime]\nlibrary = {}\n", quoted(&library))
-    });
-    let SessionSettings { provider, threads, .. } = model.settings();
-    format!(
-        r#"{library}
-[store]
-folder = "state"
-[broker]
-host = "127.0.0.1"
-port = 1
-[[station]]
-name = "bench"
-bundle = {bundle}
-[station.source]
-kind = "simulator"
-delivery = "every"
-[station.smoothing]
-target_radius = {target_radius:?}
-max_draws = {max_draws}
-batch = {batch}
-[station.model]
-provider = "{provider}"
-on_unavailable = "{on_unavailable}"
-threads = {threads}
-"#,
-        bundle = quoted(&bundle.folder),
-        target_radius = bundle.level.sigma() / 2.0,
-        max_draws = model.batch.max(200),
-        batch = model.batch,
-        provider = provider.word(),
-        on_unavailable = if model.or_cpu { "cpu" } else { "refuse" },
-    )
-}
-
-impl Subject {
-    /// The configuration for a station whose files lie in `folder`.
-    fn config(&self, folder: &Path) -> Result<Config, Failure> {
-        Config::parse(&self.configuration, &folder.join("station.toml")).map_err(Failure::refused)
-    }
 }
 
 /// Commits like that of `sample`, in pairs with and without a sync.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::fs::statfs;
 use serde_json::{Value, json};
 
-use super::Subject;
 use super::startup::Start;
+use super::subject::Subject;
 use super::throughput::{Round, Throughput, Verdicts};
 use crate::config::all_cores;
 use crate::machine;
@@ -21,7 +21,7 @@ pub(super) struct CommitTimes {
     pub(super) unsynced: Vec<Duration>,
 }
 
-pub(super) struct Report<'a> {
+pub(super) struct BenchReport<'a> {
     pub(super) subject: &'a Subject,
     /// Processes that wanted a core, a minute's average, before anything was measured.
     pub(super) load_before: Option<f64>,
@@ -68,7 +68,7 @@ fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     sorted
 }
 
-impl Report<'_> {
+impl BenchReport<'_> {
     fn of_rounds(&self, value: impl Fn(&Round) -> f64) -> Spread {
         Spread::of(self.throughput.rounds.iter().map(value))
     }
@@ -134,7 +134,7 @@ impl Report<'_> {
     }
 }
 
-impl Display for Report<'_> {
+impl Display for BenchReport<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Subject { bundle, batch, .. } = self.subject;
         let Throughput { turns, provider, verdicts, .. } = &self.throughput;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Subject, Watch};
+use super::subject::{Subject, Watch};
 use crate::cli::Failure;
 
 /// Beyond any start or end on a slow machine.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use ndarray::{Array3, Array4};
 
-use super::{Subject, Watch};
+use super::subject::{Subject, Watch};
 use crate::agent::{Recorded, Stop};
 use crate::capture::simulator::{Simulator, SimulatorSettings};
 use crate::capture::{CaptureError, Frame, FrameSource, Picture, SourceEvent, Stamp};

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 
 use super::super::Failure;
 use super::super::frames::{self, Labelled, Pictures};
-use super::CalibrateArgs;
+use super::args::CalibrateArgs;
 use crate::capture::{Channels, GroundTruth};
 use crate::near_duplicates::{first_of_each, groups_by};
 use crate::preprocess::{Input, InputShape};

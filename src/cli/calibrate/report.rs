@@ -7,32 +7,33 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{CalibrateArgs, Scored};
+use super::args::CalibrateArgs;
+use super::measure::ScoredPart;
 use crate::bundle::Bundle;
 use crate::calibration::conformal::Threshold;
 use crate::cli::rounded_down;
 use crate::plot::{Marker, Sample, histogram};
-use crate::smoothing::Side;
+use crate::smoothing::{RuleSettings, Side};
 
-/// Failure probability of a certificate, as stations have it unless told otherwise.
-pub(super) const ALPHA: f64 = 0.001;
+/// Failure probability of a certificate: that of stations whose configuration names no other.
+const ALPHA: f64 = RuleSettings::USUAL_ALPHA;
 /// So many of the highest parts are named: among them is a defect that slipped in.
 const NAMED: usize = 5;
 
 /// A finished calibration.
-pub(super) struct Report<'a> {
+pub(super) struct CalibrationReport<'a> {
     pub(super) args: &'a CalibrateArgs,
     pub(super) bundle: &'a Bundle,
     pub(super) threshold: Threshold,
     /// The highest bound first.
-    pub(super) parts: &'a [Scored],
+    pub(super) parts: &'a [ScoredPart],
     pub(super) radius: f64,
 }
 
-impl Report<'_> {
+impl CalibrationReport<'_> {
     /// The distribution of the smoothed scores and of the bounds that the threshold was made from, with it.
     pub(super) fn picture(&self) -> String {
-        let smoothed: Vec<f32> = self.parts.iter().map(Scored::smoothed).collect();
+        let smoothed: Vec<f32> = self.parts.iter().map(ScoredPart::smoothed).collect();
         let bounds: Vec<f32> = self.parts.iter().map(|part| part.bound).collect();
         let bounds_are = format!("upper bounds at radius {:.4}", rounded_down(self.radius));
         let samples = [
@@ -107,12 +108,12 @@ impl Report<'_> {
     }
 
     /// The part whose bound is the threshold.
-    fn deciding(&self) -> &Scored {
+    fn deciding(&self) -> &ScoredPart {
         &self.parts[self.threshold.frames - self.threshold.rank]
     }
 
     /// What a station would say of the part, that asks for this radius and makes as many draws.
-    fn verdict(&self, part: &Scored) -> &'static str {
+    fn verdict(&self, part: &ScoredPart) -> &'static str {
         let certificate = part.run.certificate(self.threshold.value);
         match certificate.side {
             Some(side) if certificate.radius >= self.radius => match side {

@@ -293,7 +293,7 @@ fn facts(measured: &Measured, sides: Option<&[Option<Side>]>) -> Vec<PictureFact
 
 /// The figures of a category that are averaged over categories.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Row {
+pub(super) struct CategoryRow {
     pub(super) category: String,
     pub(super) certified_auroc: Option<f64>,
     pub(super) empirical_auroc: Option<f64>,
@@ -306,12 +306,12 @@ pub(super) struct Row {
 }
 
 /// The row of each category, and their mean.
-pub(super) fn table(categories: &[CategoryReport]) -> Vec<Row> {
+pub(super) fn rows(categories: &[CategoryReport]) -> Vec<CategoryRow> {
     let value = |estimate: Option<Estimate>| estimate.map(|estimate| estimate.value);
     let row = |category: &CategoryReport| {
         let KindFigures { certified, empirical, .. } = &category.image[ALL];
         let reference = category.certified_auc.iter().find(|at| at.radius == category.reference_radius);
-        Row {
+        CategoryRow {
             category: category.category.clone(),
             certified_auroc: value(certified.auroc),
             empirical_auroc: value(empirical.auroc),
@@ -322,12 +322,12 @@ pub(super) fn table(categories: &[CategoryReport]) -> Vec<Row> {
             certified_auc: reference.and_then(|at| value(at.auc)),
         }
     };
-    let mut rows: Vec<Row> = categories.iter().map(row).collect();
-    let mean = |of: fn(&Row) -> Option<f64>| {
+    let mut rows: Vec<CategoryRow> = categories.iter().map(row).collect();
+    let mean = |of: fn(&CategoryRow) -> Option<f64>| {
         let values: Vec<f64> = rows.iter().filter_map(of).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
-    let mean = Row {
+    let mean = CategoryRow {
         category: "mean".to_owned(),
         certified_auroc: mean(|row| row.certified_auroc),
         empirical_auroc: mean(|row| row.empirical_auroc),

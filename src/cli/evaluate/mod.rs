@@ -9,20 +9,22 @@ mod figures;
 mod kept;
 mod measure;
 mod page;
+mod report;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use serde::Serialize;
 
-use self::figures::{ALL, AtRadius, BOOTSTRAP, CategoryReport, Row, ScoreFigures, figures, table};
+use self::figures::{BOOTSTRAP, figures, rows};
 use self::kept::Kept;
 use self::measure::{Measured, Measuring};
-use super::{Failure, ModelArgs, load_bundle, progress_bar, rounded_down};
+use self::report::EvaluationReport;
+use self::table::print_table;
+use super::{Failure, ModelArgs, load_bundle, progress_bar};
 use crate::bundle::{Bundle, MANIFEST};
-use crate::evaluation::Estimate;
 use crate::evaluation::layout::{self, Category, DataSet, GOOD, LeftOut};
 use crate::machine::cpu_name;
 
@@ -62,24 +64,6 @@ pub(super) struct EvaluateArgs {
     model: ModelArgs,
 }
 
-/// What `report.json` holds.
-#[derive(Serialize)]
-struct Report {
-    format: u32,
-    program: String,
-    made_at: String,
-    machine: String,
-    /// What ran the model.
-    provider: String,
-    confidence: f64,
-    replicates: usize,
-    /// A row for each category, and their mean.
-    table: Vec<Row>,
-    categories: Vec<CategoryReport>,
-    /// What lies in no category.
-    left_out: Vec<LeftOut>,
-}
-
 pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
     let DataSet { categories, mut left_out } = layout::find(&args.data).map_err(Failure::refused)?;
     let categories = with_both_classes(&args.data, categories, &mut left_out)?;
@@ -107,7 +91,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
         return Err(nothing_left(&args.data, &left_out));
     }
 
-    let report = Report {
+    let report = EvaluationReport {
         format: 1,
         program: format!("certiscope {}", env!("CARGO_PKG_VERSION")),
         made_at: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
@@ -115,7 +99,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
         provider,
         confidence: BOOTSTRAP.confidence,
         replicates: BOOTSTRAP.replicates,
-        table: table(&reports),
+        table: rows(&reports),
         categories: reports,
         left_out,
     };
@@ -186,7 +170,7 @@ fn bundles_for(folder: &Path, categories: &[Category]) -> Result<Vec<Bundle>, Fa
     categories.iter().map(|category| load_bundle(&folder.join(&category.name))).collect()
 }
 
-fn write(out: &Path, report: &Report, measured: &[Measured], kept: &Kept) -> Result<(), Failure> {
+fn write(out: &Path, report: &EvaluationReport, measured: &[Measured], kept: &Kept) -> Result<(), Failure> {
     let written = |name: &str, text: String| {
         let file = out.join(name);
         std::fs::write(&file, text).with_context(|| file.display().to_string()).map_err(Failure::stopped)?;
@@ -196,124 +180,4 @@ fn write(out: &Path, report: &Report, measured: &[Measured], kept: &Kept) -> Res
     let json = serde_json::to_string_pretty(report).expect("a report is always text");
     written("report.json", json + "\n")?;
     written("report.html", page::page(report, measured, kept))
-}
-
-fn print_table(report: &Report) {
-    for category in &report.categories {
-        print_category(category, report.confidence);
-    }
-    for left in &report.left_out {
-        println!("left out: {}: {}", left.name, left.why);
-    }
-    if report.categories.len() > 1 {
-        println!(
-            "{:<20} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
-            "category", "certified", "empirical", "AUPR", "F1-max", "pixel", "AU-PRO", "cert.AUC"
-        );
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
-        for row in &report.table {
-            println!(
-                "{:<20} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
-                row.category,
-                number(row.certified_auroc),
-                number(row.empirical_auroc),
-                number(row.certified_aupr),
-                number(row.certified_f1_max),
-                number(row.pixel_auroc),
-                number(row.au_pro),
-                number(row.certified_auc)
-            );
-        }
-    }
-}
-
-fn print_category(category: &CategoryReport, confidence: f64) {
-    println!(
-        "{}: {} normal and {} defective pictures of {} and {} parts, {} left out; {}, {} draws a picture, alpha {}, {:.0} % bootstrap over parts",
-        category.category,
-        category.normal,
-        category.defective,
-        category.normal_parts,
-        category.defective_parts,
-        category.left_out.len(),
-        category.bundle.label,
-        category.draws,
-        category.alpha,
-        100.0 * confidence
-    );
-    println!(
-        "{:<16} {:>8}   {:<23} {:<7} {:<7}  {:<23} {:<7} {:<7}",
-        "", "", "certified (noisy draws)", "", "", "empirical (clean frame)", "", ""
-    );
-    println!(
-        "{:<16} {:>8}   {:<23} {:<7} {:<7}  {:<23} {:<7} {:<7}",
-        "kind", "pictures", "AUROC", "AUPR", "F1-max", "AUROC", "AUPR", "F1-max"
-    );
-    let score = |figures: &ScoreFigures| {
-        let (aupr, f1) = (value_of(figures.aupr), value_of(figures.f1_max));
-        format!("{:<23} {aupr:<7} {f1:<7}", in_words(figures.auroc))
-    };
-    for (kind, figures) in &category.image {
-        let (certified, empirical) = (score(&figures.certified), score(&figures.empirical));
-        println!("{kind:<16} {:>8}   {certified}  {empirical}", figures.pictures);
-    }
-    let threshold = |figures: &ScoreFigures| figures.f1_threshold.map_or("-".into(), |t| format!("{t:.4}"));
-    let all = &category.image[ALL];
-    println!(
-        "thresholds of F1-max, chosen on these scores: certified {}, empirical {}",
-        threshold(&all.certified),
-        threshold(&all.empirical)
-    );
-    if let Some(pixel) = &category.pixel {
-        let [height, width] = pixel.resolution;
-        println!(
-            "pixels at the model input's {width}x{height}, {} masks: AUROC {:.3}, AU-PRO (0.3) {:.3}",
-            pixel.masks, pixel.figures.auroc, pixel.figures.au_pro
-        );
-    }
-    let shown = [0.0, category.reference_radius];
-    for at in category.certified_auc.iter().filter(|at| shown.contains(&at.radius)) {
-        println!(
-            "certified AUC at radius {:.4} (RMS {:.3} grey levels): {}{}",
-            rounded_down(at.radius),
-            at.rms_grey_levels,
-            in_words(at.auc),
-            too_few(at, category.draws)
-        );
-    }
-    if let (Some(verdicts), Some(threshold)) = (&category.verdicts, category.bundle.threshold) {
-        println!(
-            "at the bundle's threshold {threshold:.4}, certified at radius 0: false alarms {:.1} %, misses {:.1} %, abstained {:.1} % of normal and {:.1} % of defective pictures",
-            100.0 * verdicts.false_alarms,
-            100.0 * verdicts.misses,
-            100.0 * verdicts.normal_abstained,
-            100.0 * verdicts.defective_abstained
-        );
-    }
-    match category.ms_per_picture {
-        Some(ms) => {
-            println!("{ms:.0} ms a picture in the detector; {} scores were there already", category.resumed);
-        }
-        None => println!("all scores were there already"),
-    }
-    for left in &category.left_out {
-        println!("left out: {}: {}", left.name, left.why);
-    }
-}
-
-/// Why nothing can be certified at a radius, whatever the scores.
-fn too_few(at: &AtRadius, draws: u32) -> String {
-    match at.draws_needed {
-        Some(needed) if needed <= draws => String::new(),
-        Some(needed) => format!("; out of reach of {draws} draws, at least {needed} are needed"),
-        None => "; out of reach of any number of draws".to_owned(),
-    }
-}
-
-fn in_words(estimate: Option<Estimate>) -> String {
-    estimate.map_or("-".to_owned(), |e| format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper))
-}
-
-fn value_of(estimate: Option<Estimate>) -> String {
-    estimate.map_or("-".to_owned(), |e| format!("{:.3}", e.value))
 }

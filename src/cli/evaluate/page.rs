@@ -11,7 +11,7 @@ use super::super::rounded_down;
 use super::figures::{ALL, CategoryReport, KindFigures, ScoreFigures, Verdicts, grey_levels};
 use super::kept::Kept;
 use super::measure::{Measured, Scored};
-use super::{Report, in_words, too_few, value_of};
+use super::report::{EvaluationReport, in_words, too_few, value_of};
 use crate::capture::folder::read_frame;
 use crate::evaluation::layout::LeftOut;
 use crate::evaluation::roc;
@@ -32,7 +32,7 @@ figcaption { font-size: .9rem; color: #333; overflow-wrap: anywhere; max-width: 
 .facts div { background: #f4f6f8; border-radius: .5rem; padding: .8rem 1rem; } .facts b { display: block; font-size: 1.25rem; }
 ";
 
-pub(super) fn page(report: &Report, measured: &[Measured], kept: &Kept) -> String {
+pub(super) fn page(report: &EvaluationReport, measured: &[Measured], kept: &Kept) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -57,7 +57,7 @@ pub(super) fn page(report: &Report, measured: &[Measured], kept: &Kept) -> Strin
     .into_string()
 }
 
-fn table(report: &Report) -> Markup {
+fn table(report: &EvaluationReport) -> Markup {
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     html! {
         table {

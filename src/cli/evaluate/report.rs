@@ -1,0 +1,42 @@
+//! What `report.json` holds, and the words for its figures.
+
+use serde::Serialize;
+
+use super::figures::{AtRadius, CategoryReport, CategoryRow};
+use crate::evaluation::Estimate;
+use crate::evaluation::layout::LeftOut;
+
+/// What `report.json` holds.
+#[derive(Serialize)]
+pub(super) struct EvaluationReport {
+    pub(super) format: u32,
+    pub(super) program: String,
+    pub(super) made_at: String,
+    pub(super) machine: String,
+    /// What ran the model.
+    pub(super) provider: String,
+    pub(super) confidence: f64,
+    pub(super) replicates: usize,
+    /// A row for each category, and their mean.
+    pub(super) table: Vec<CategoryRow>,
+    pub(super) categories: Vec<CategoryReport>,
+    /// What lies in no category.
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// Why nothing can be certified at a radius, whatever the scores.
+pub(super) fn too_few(at: &AtRadius, draws: u32) -> String {
+    match at.draws_needed {
+        Some(needed) if needed <= draws => String::new(),
+        Some(needed) => format!("; out of reach of {draws} draws, at least {needed} are needed"),
+        None => "; out of reach of any number of draws".to_owned(),
+    }
+}
+
+pub(super) fn in_words(estimate: Option<Estimate>) -> String {
+    estimate.map_or("-".to_owned(), |e| format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper))
+}
+
+pub(super) fn value_of(estimate: Option<Estimate>) -> String {
+    estimate.map_or("-".to_owned(), |e| format!("{:.3}", e.value))
+}
