@@ -88,3 +88,4 @@ pub mod machine;
 pub mod metrics;
 pub mod percentiles;
 pub mod plot;
+mod sync;
