@@ -1,4 +1,4 @@
-//! Reading a folder of pictures for calibration, and one picture for evaluation: every file is used or named.
+//! Reads pictures for calibration and evaluation: each file of a folder gives a model input or is named with the reason.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::preprocess::{Input, InputShape, PreprocessError, Preprocessor, Region
 /// The model inputs of a folder.
 pub(super) struct Pictures {
     pub(super) pictures: Vec<Labelled>,
-    /// Files that gave no input, in words.
+    /// Why other files gave no input.
     pub(super) unusable: Vec<String>,
 }
 
@@ -29,21 +29,21 @@ pub(super) struct Labelled {
     pub(super) group: usize,
 }
 
-/// Reads all pictures below `folder` in its order. With `distinct` each is a part of its own; otherwise
+/// Reads all pictures below `folder` in its order. With `distinct` each is a part for itself; otherwise
 /// near-duplicates share a group.
 pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<Pictures, Failure> {
-    let reader = Reader::new(shape);
+    let reader = PictureReader::new(shape);
     let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
     let bar = progress_bar(source.len() as u64, "reading");
-    let mut told = TroubleReporter::default();
+    let mut troubles = TroubleReporter::default();
     let (mut pictures, mut unusable) = (Vec::<Labelled>::new(), Vec::new());
     loop {
         let frame = match source.next(Duration::from_secs(1)).map_err(Failure::stopped)? {
             SourceEvent::Frame(frame) => frame,
             SourceEvent::NotYet | SourceEvent::Passed(_) => continue,
             SourceEvent::Trouble(trouble) => {
-                bar.suspend(|| told.tell(&trouble));
+                bar.suspend(|| troubles.report(&trouble));
                 continue;
             }
             SourceEvent::End => break,
@@ -75,25 +75,25 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     Ok(Pictures { pictures, unusable })
 }
 
-/// Tells what troubles a source when it begins and when it changes, not at every look.
+/// Logs the trouble of a source when it begins and when it changes, not each time it is asked.
 #[derive(Default)]
 pub(super) struct TroubleReporter(Option<TroubleKind>);
 
 impl TroubleReporter {
-    pub(super) fn tell(&mut self, trouble: &Trouble) {
+    pub(super) fn report(&mut self, trouble: &Trouble) {
         if self.0.replace(trouble.kind) != Some(trouble.kind) {
             tracing::warn!("{}", trouble.reason);
         }
     }
 }
 
-/// Makes of a picture what the model sees, and what tells near-duplicates.
-pub(super) struct Reader {
+/// Makes the model input of a picture, and the fingerprint by which near-duplicates are found.
+pub(super) struct PictureReader {
     inputs: Preprocessor,
     fingerprints: Fingerprints,
 }
 
-impl Reader {
+impl PictureReader {
     pub(super) fn new(shape: InputShape) -> Self {
         Self { inputs: Preprocessor::new(shape, None), fingerprints: Fingerprints::new(None) }
     }
@@ -121,7 +121,7 @@ impl Fingerprints {
     }
 }
 
-/// What a frame is called: its part, or its place in the source.
+/// The name of a frame: its part, or its number in the source.
 pub(super) fn name_of(frame: &Frame) -> String {
     frame.part_id.clone().unwrap_or_else(|| frame.source_seq.to_string())
 }

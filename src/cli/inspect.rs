@@ -1,4 +1,6 @@
-//! `certiscope inspect`: single pictures through the very code that inspects a line.
+//! `certiscope inspect`: inspects single pictures, by the same code as `run`.
+//!
+//! Guarantees: writes no file unless `--heat-maps` names a folder for them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,9 +20,10 @@ use crate::inspector::{Inspected, Inspector};
 use crate::pulse::Pulse;
 use crate::smoothing::RuleSettings;
 
-/// Inspect single pictures: verdict, radius, scores and a heat map each.
+/// Inspect single pictures: verdict, radius and scores, and on request a heat map.
 ///
-/// One verdict a picture; a picture that cannot be read abstains and says why.
+/// Each picture gets one verdict. A picture that cannot be read gets `abstain`, with the reason.
+/// No file is written unless --heat-maps is given.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
     /// Pictures (PNG, JPEG, BMP)
@@ -29,19 +32,19 @@ pub(super) struct InspectArgs {
     /// Folder of a calibrated bundle
     #[arg(long)]
     bundle: PathBuf,
-    /// Failure probability of one verdict
+    /// Probability that one verdict may be wrong within its radius
     #[arg(long, default_value_t = RuleSettings::USUAL_ALPHA)]
     alpha: f64,
-    /// l2 radius at the model input to stop at [default: half the bundle's sigma]
+    /// Stop drawing when this l2 radius at the model input is certified [default: half the bundle's sigma]
     #[arg(long)]
     target_radius: Option<f64>,
-    /// Draws after which what is certified so far counts, or the picture abstains
+    /// Stop after this many draws: the radius certified so far counts; if there is none, the verdict is `abstain`
     #[arg(long, default_value_t = RuleSettings::USUAL_MAX_DRAWS)]
     max_draws: u32,
-    /// Folder for the heat maps (<name>-heatmap.png, numbered where names repeat)
-    #[arg(long, default_value = ".")]
-    heat_maps: PathBuf,
-    /// Print the results as a JSON array instead of words
+    /// Write the heat maps to this folder, as <name>-heatmap.png (numbered where names repeat)
+    #[arg(long, value_name = "FOLDER")]
+    heat_maps: Option<PathBuf>,
+    /// Print the results as a JSON array instead of text
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -64,18 +67,25 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
         recipe: None,
         report_empirical: true,
     };
-    let inspector = Inspector::new(&bundle, &detector, &opened.provider, &settings, |_, _| true)
-        .map_err(Failure::refused)?;
-    std::fs::create_dir_all(&args.heat_maps)
-        .with_context(|| args.heat_maps.display().to_string())
-        .map_err(Failure::refused)?;
+    let heat_maps_wanted = args.heat_maps.is_some();
+    let inspector =
+        Inspector::new(&bundle, &detector, &opened.provider, &settings, move |_, _| heat_maps_wanted)
+            .map_err(Failure::refused)?;
+    if let Some(folder) = &args.heat_maps {
+        std::fs::create_dir_all(folder)
+            .with_context(|| folder.display().to_string())
+            .map_err(Failure::refused)?;
+    }
     let mut results = Vec::new();
     let mut names = HashMap::new();
     for (at, path) in args.images.iter().enumerate() {
         let frame = folder::read_frame(path, at as u64 + 1);
         let seed = fresh_seed().map_err(Failure::stopped)?;
         let inspected = inspector.inspect(&mut detector, &Pulse::default(), &frame, seed, Instant::now());
-        let heat_map = write_heat_map(&args.heat_maps, heat_map_name(path, &mut names), &frame, &inspected)?;
+        let heat_map = match &args.heat_maps {
+            Some(folder) => write_heat_map(folder, heat_map_name(path, &mut names), &frame, &inspected)?,
+            None => None,
+        };
         if !args.json {
             println!("{}", in_words(path, &inspected.inspection, heat_map.as_deref()));
         }
@@ -87,14 +97,14 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The name of a picture's heat map, as no picture before it had.
+/// A name for the picture's heat map that no picture before it had.
 fn heat_map_name(picture: &Path, names: &mut HashMap<String, u32>) -> String {
     let stem = picture.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let times = names.entry(stem.clone()).and_modify(|times| *times += 1).or_insert(1);
     if *times == 1 { format!("{stem}-heatmap.png") } else { format!("{stem}-{times}-heatmap.png") }
 }
 
-/// Draws the heat map of a picture that had one; returns where.
+/// Draws the heat map of a picture, if there is one, and returns its file.
 fn write_heat_map(
     folder: &Path,
     name: String,

@@ -85,6 +85,26 @@ fn a_frame_carries_the_files_bytes_and_its_decoded_picture() {
 }
 
 #[test]
+fn each_frame_has_the_bytes_the_picture_and_the_name_of_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let shades = [("a.png", 10), ("b.png", 20), ("c/d.png", 30), ("e.png", 40)];
+    for (name, shade) in shades {
+        write_picture(&dir.path().join(name), shade);
+    }
+    let frames = all(&mut FolderSource::open(once(dir.path())).unwrap());
+    assert_eq!(frames.len(), shades.len());
+    for (frame, (name, shade)) in frames.into_iter().zip(shades) {
+        assert_eq!(frame.part_id.as_deref(), Some(name));
+        assert_eq!(
+            frame.encoded.as_deref(),
+            Some(fs::read(dir.path().join(name)).unwrap().as_slice()),
+            "{name}"
+        );
+        assert_eq!(frame.picture.unwrap().samples, Samples::Eight(vec![shade; 16 * 12]), "{name}");
+    }
+}
+
+#[test]
 fn bad_files_are_frames_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["cut.png", "fine.png", "vanished.png"] {

@@ -95,6 +95,11 @@ fn what_the_camera_is_and_loses_is_on_status() {
     assert_eq!((&drops["driver"], &drops["broken"], &drops["stale"]), (&json!(3), &json!(2), &json!(1)));
     let drifted = "exposure_time_absolute is 90, not 120";
     script.set_camera(camera(&[drifted]), Drops::default());
-    kept_source(&line, |source| source["camera"]["controls_drifted"] == json!([drifted]));
+    let there = kept_source(&line, |source| source["camera"]["controls_drifted"] == json!([drifted]));
+    // What is known of a camera is kept while it is away: the one who plugs it in again looks for it by that.
+    let reason = "camera: unplugged".to_owned();
+    script.set(Now::Trouble(Trouble { kind: TroubleKind::Lost, reason }));
+    let lost = kept_source(&line, |source| source["state"] == "lost");
+    assert_eq!(lost["source"]["camera"], there["source"]["camera"]);
     agent.stop();
 }

@@ -88,12 +88,12 @@ fn while_the_model_works_triggers_are_taken_as_long_as_there_is_room() {
     line.show(Part::Slow);
     // One in the model, two that wait, one that has no room yet; each asked once the one before is taken.
     for (part, taken) in [("1", 1), ("2", 2), ("3", 3)] {
-        line.ask(part, Value::Null);
+        line.ask(part, meas_of(part));
         line.wait_answers(taken);
     }
-    line.ask("4", Value::Null);
+    line.ask("4", meas_of("4"));
     wait_until("part 4 has no room", || {
-        line.ask("5", Value::Null);
+        line.ask("5", meas_of("5"));
         std::thread::sleep(Duration::from_millis(50));
         line.reader.heard("ack").iter().any(|heard| heard.message["ack"] == "busy")
     });
@@ -111,7 +111,15 @@ fn while_the_model_works_triggers_are_taken_as_long_as_there_is_room() {
     assert!(busy.iter().all(|part| *part == "5"), "{busy:?}");
     let verdicts: Vec<Value> = line.reader.heard("verdict").into_iter().map(|heard| heard.message).collect();
     assert_eq!(parts(&verdicts, |_| true), accepted, "each accepted part, in order");
+    for message in answers.iter().chain(&verdicts) {
+        assert_eq!(message["meas_id"], meas_of(message["part_id"].as_str().unwrap()), "{message}");
+    }
     assert_eq!(line.check_nothing_is_lost(), accepted.len());
+}
+
+/// The measurement under which a part is asked for.
+fn meas_of(part: &str) -> Value {
+    json!(format!("measurement of {part}"))
 }
 
 fn parts(messages: &[Value], wanted: impl Fn(&Value) -> bool) -> Vec<&str> {

@@ -1,25 +1,25 @@
-//! Is what the camera gives worth a verdict? Judged buffer by buffer, from what the driver and the pixels say.
+//! Checks of each buffer that a camera gives: is it damaged, frozen, dark, saturated, or does none come at all?
 //!
-//! Guarantees: a frame that the driver marks as broken, that cannot be read, that has the bytes of the one before, or
-//! that is dark or saturated is held back and counted, the first one too; it becomes trouble with a reason when several
-//! come in a row, and one good frame ends it. Gaps in the driver's sequence are counted over its wrap; a sequence that
-//! begins anew is no gap.
-//! Leaves out: pictures that are out of focus, moved or dirty. A sensor without any noise gives identical frames while
-//! nothing moves: `frozen_after = 0` is for those and for test sources.
+//! Guarantees: a frame is held back and counted if the driver marks it as damaged, if it cannot be read, if its bytes are
+//! those of the frame before, or if it is dark or saturated; this holds for the first frame too. Several in a row are
+//! reported as trouble with a reason, and one good frame ends the trouble. Gaps in the driver's sequence numbers are
+//! counted, also where the numbers start again at zero; a sequence that starts anew is no gap.
+//! Leaves out: pictures that are out of focus, blurred by movement or dirty. A sensor without noise gives identical
+//! frames while nothing moves: `frozen_after = 0` is for those and for test sources.
 
 use std::time::{Duration, Instant};
 
 use crate::capture::{Channels, Drops, Picture, Samples, Stamp, Trouble, TroubleKind};
 
-/// Bad frames in a row that are trouble.
+/// So many bad frames in a row are reported as trouble.
 const IN_A_ROW: u32 = 3;
-/// Frames that give way one after another to newer ones; no driver of ours has more buffers.
+/// So many frames in a row may give way to newer ones: as many as there are buffers.
 const OVERTAKEN_IN_A_ROW: u32 = 4;
-/// Intervals without a frame that are a stall, and the least time.
+/// A stall: no frame for so many intervals, and at least for so long.
 const STALL_INTERVALS: u32 = 3;
 const STALL_LEAST: Duration = Duration::from_secs(1);
 
-/// What counts as a frame of something.
+/// Limits beyond which a frame is reported frozen, dark or saturated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameLimits {
     /// Identical frames in a row that are `frozen`; 0: identical frames are fine.
@@ -43,34 +43,36 @@ pub(super) struct Buffer<'a> {
     pub sequence: u32,
     pub marked_broken: bool,
     pub exposed: Stamp,
-    /// Another frame is ready after this one.
+    /// A newer frame is ready already.
     pub newer_waits: bool,
-    /// The stamp is of the beginning of the exposure, not of the end of the frame.
+    /// `exposed` is the start of the exposure; else the end of the frame.
     pub at_start: bool,
 }
 
-/// What became of a frame.
+/// What the checks say of a frame.
 #[derive(Debug)]
 pub(super) enum Judged {
     Good(Picture),
-    /// Held back; trouble once there were enough in a row.
+    /// Held back. Trouble once there were enough in a row.
     Held(Option<Trouble>),
 }
 
 pub(super) struct FrameChecks {
     limits: FrameLimits,
-    /// How long no frame may come.
+    /// Without a frame for longer than this the camera is stalled.
     patience: Duration,
     interval: Duration,
+    /// When the last frame came, or the stream began.
     heard: Instant,
     sequence: Option<u32>,
     /// Frames of this source, dropped ones included.
     seen: u64,
-    /// The bytes last judged.
+    /// The bytes of the frame before.
     previous: Vec<u8>,
-    /// What was wrong with the frame last judged.
+    /// What was wrong with the frame before.
     fault: Option<Trouble>,
     faults_in_a_row: u32,
+    /// Trouble was reported, and no good frame has ended it.
     troubled: bool,
     overtaken_in_a_row: u32,
     drops: Drops,
@@ -107,20 +109,21 @@ impl FrameChecks {
         self.drops
     }
 
-    /// A frame came; its number in this source.
+    /// A frame came. Returns its number in this source.
     pub(super) fn arrived(&mut self, sequence: u32, now: Instant) -> u64 {
         self.heard = now;
         let step = self.sequence.map_or(1, |last| sequence.wrapping_sub(last));
         self.sequence = Some(sequence);
-        // Half of all numbers ahead is behind: the driver began anew. The same again: it does not count.
+        // More than half of all numbers ahead means behind: the driver started anew. The same number again: it does not
+        // count frames.
         let step = if (1..1 << 31).contains(&step) { u64::from(step) } else { 1 };
         self.drops.driver += step - 1;
         self.seen += step;
         self.seen
     }
 
-    /// Whether a newer frame is to be taken in this one's place. Not without end: a driver may always say so. Not of a
-    /// damaged one, which is counted as that.
+    /// Whether a newer frame is to be taken in place of this one. Only a few times in a row, because a driver may always
+    /// say that there is one. A damaged frame never counts as overtaken: it is counted as damaged.
     pub(super) fn is_overtaken(&mut self, buffer: &Buffer<'_>) -> bool {
         let overtaken =
             buffer.newer_waits && !buffer.marked_broken && self.overtaken_in_a_row < OVERTAKEN_IN_A_ROW;
@@ -133,12 +136,12 @@ impl FrameChecks {
         overtaken
     }
 
-    /// Trouble was told, and no good frame has ended it.
+    /// Whether trouble was reported that no good frame has ended yet.
     pub(super) fn is_troubled(&self) -> bool {
         self.troubled
     }
 
-    /// Whether the frame was surely exposed at `moment` or later.
+    /// Whether the exposure of the frame certainly began at `moment` or later.
     pub(super) fn is_exposed_since(&self, buffer: &Buffer<'_>, moment: Instant) -> bool {
         let exposure = if buffer.at_start { Duration::ZERO } else { self.interval };
         buffer.exposed.monotonic.checked_sub(exposure).is_some_and(|begin| begin >= moment)
@@ -162,7 +165,7 @@ impl FrameChecks {
         })
     }
 
-    /// Judges a frame; `read` makes a picture of its bytes.
+    /// Checks a frame. `read` makes a picture of its bytes.
     pub(super) fn judge(
         &mut self,
         buffer: &Buffer<'_>,
@@ -181,7 +184,7 @@ impl FrameChecks {
                 reason: "the camera gives the very same bytes again and again; if nothing before it moves and its pictures have no noise, set frozen_after = 0".to_owned(),
             }
             };
-            // A lens that is covered is dark, also where the black has no noise.
+            // A covered lens is reported as dark, even if its frames are identical because black has no noise.
             let fault = self.fault.take().unwrap_or_else(frozen);
             return self.hold(fault);
         }
@@ -226,10 +229,10 @@ fn broken(why: &str) -> Trouble {
 }
 
 impl FrameLimits {
-    /// What is wrong with the light of a picture.
+    /// Whether a picture is too dark or too bright.
     fn light(&self, picture: &Picture) -> Option<Trouble> {
         let Samples::Eight(samples) = &picture.samples else {
-            return None; // no camera here gives more
+            return None; // no camera format here has more than 8 bits
         };
         let sum: u64 =
             samples.chunks(4096).map(|part| u64::from(part.iter().map(|&v| u32::from(v)).sum::<u32>())).sum();
@@ -283,7 +286,7 @@ mod tests {
         vec![level; 64]
     }
 
-    /// Judges the frames in turn: `.` good, `-` held back, else the first letter of the trouble.
+    /// Checks the frames one after the other: `.` good, `-` held back, else the first letter of the trouble.
     fn fates<'a>(checks: &mut FrameChecks, frames: impl IntoIterator<Item = &'a Vec<u8>>) -> String {
         let fate = |frame: &Vec<u8>| match checks.judge(&buffer(frame), grey) {
             Judged::Good(_) => '.',
@@ -317,6 +320,13 @@ mod tests {
     }
 
     #[test]
+    fn after_a_good_frame_its_repetition_is_frozen_whatever_was_before() {
+        let mut checks = FrameChecks::new(FrameLimits::default());
+        let (dark, good) = (frame(0), frame(90));
+        assert_eq!(fates(&mut checks, [&dark, &good, &good, &good, &good, &good, &good]), "-.----F");
+    }
+
+    #[test]
     fn light_is_judged_by_the_rules_at_their_edges() {
         let limits = FrameLimits::default();
         let part_full = |full: usize| [vec![255; full], vec![100; 64 - full]].concat();
@@ -328,6 +338,11 @@ mod tests {
         let off = FrameLimits { dark_below: 0.0, saturated_above: 1.0, ..limits };
         assert_eq!(light(off, &frame(0)), None);
         assert_eq!(light(off, &frame(255)), None);
+        let white = Samples::Eight(vec![255; 3 * 64]);
+        let white = Picture { width: 8, height: 8, channels: Channels::Rgb, samples: white };
+        let saturated = limits.light(&white).expect("a white picture");
+        assert_eq!(saturated.kind, TroubleKind::Saturated);
+        assert!(saturated.reason.starts_with("100 % of the pixels"), "{}", saturated.reason);
         // A bright red part is not a saturated picture.
         let red = Samples::Eight([255, 10, 10].repeat(64));
         let red = Picture { width: 8, height: 8, channels: Channels::Rgb, samples: red };
@@ -366,11 +381,11 @@ mod tests {
         let bytes = frame(90);
         let alone = buffer(&bytes);
         let overtaken = Buffer { newer_waits: true, ..alone };
-        let given_way = [overtaken; 6].map(|buffer| checks.is_overtaken(&buffer));
-        assert_eq!(given_way, [true, true, true, true, false, true]);
+        let given_way = [overtaken; 10].map(|buffer| checks.is_overtaken(&buffer));
+        assert_eq!(given_way, [true, true, true, true, false, true, true, true, true, false]);
         assert!(!checks.is_overtaken(&alone));
         assert!(!checks.is_overtaken(&Buffer { marked_broken: true, ..overtaken }));
-        assert_eq!(checks.drops().stale, 5);
+        assert_eq!(checks.drops().stale, 8);
     }
 
     #[test]
@@ -387,6 +402,8 @@ mod tests {
         assert_eq!(count(&[u32::MAX, 2]), (2, 4));
         assert_eq!(count(&[1000, 0, 1]), (0, 3));
         assert_eq!(count(&[0, 0, 0]), (0, 3));
+        assert_eq!(count(&[0, (1 << 31) - 1]), ((1 << 31) - 2, 1 << 31));
+        assert_eq!(count(&[0, 1 << 31]), (0, 2), "as far ahead as behind: the driver started anew");
         let mut checks = FrameChecks::new(FrameLimits::default());
         checks.arrived(5, now);
         checks.begin(None, now);
@@ -401,9 +418,27 @@ mod tests {
             let mut checks = FrameChecks::new(FrameLimits::default());
             checks.begin(rate, now);
             let after = |seconds: f64| checks.silence(now + Duration::from_secs_f64(seconds)).map(|t| t.kind);
-            assert_eq!(after(patience - 0.05), None, "{rate:?}");
+            assert_eq!(after(patience), None, "{rate:?}");
             assert_eq!(after(patience + 0.05), Some(TroubleKind::Stalled), "{rate:?}");
         }
+    }
+
+    #[test]
+    fn each_frame_that_comes_ends_the_silence() {
+        let mut checks = FrameChecks::new(FrameLimits::default());
+        // The source is made long before its camera is there.
+        let begun = Instant::now() + Duration::from_secs(3600);
+        checks.begin(Some(30.0), begun);
+        assert_eq!(checks.silence(begun + Duration::from_millis(500)), None, "the stream has just begun");
+        let at = |milliseconds| begun + Duration::from_millis(milliseconds);
+        for (sequence, milliseconds) in (1..).zip([900, 1800, 2700]) {
+            checks.arrived(sequence, at(milliseconds));
+            assert_eq!(checks.silent(at(milliseconds + 30)), Duration::from_millis(30));
+            assert_eq!(checks.silence(at(milliseconds + 900)), None, "a frame came {milliseconds} ms ago");
+        }
+        let stalled = checks.silence(at(2700 + 1500)).expect("a stall");
+        assert_eq!(stalled.kind, TroubleKind::Stalled);
+        assert!(stalled.reason.contains("no frame for 1.5 s; at least one in 1.0 s"), "{}", stalled.reason);
     }
 
     #[test]

@@ -158,6 +158,8 @@ mod tests {
     fn a_name_that_is_no_utf_8_is_still_a_name() {
         assert_eq!(text(b"UVC Camera\0\0rest"), "UVC Camera");
         assert_eq!(text(b"cam \xE6\x91"), "cam \u{FFFD}");
+        assert_eq!(text(b"  HD Camera \n\0\0"), "HD Camera", "drivers pad names with blanks");
+        assert_eq!(text(b"no zero "), "no zero");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::f32::consts::TAU;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::part::{HOLES, HUB, Point, RIM, SimulatedPart, Surface, mix};
+use super::geometry::{Point, mix};
+use super::part::{HOLES, HUB, RIM, SimulatedPart, Surface};
 
 /// The kinds of defects, in the order of their folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,8 @@
 
 mod dataset;
 mod defect;
+mod geometry;
+mod grain;
 mod part;
 mod render;
 mod settings;

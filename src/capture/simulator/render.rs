@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use super::defect::{Defect, DefectKind};
-use super::part::{Point, SimulatedPart};
+use super::geometry::Point;
+use super::part::SimulatedPart;
 use super::settings::SimulatorSettings;
 
 /// What a frame's random numbers are for; each use has a stream of its own, so that a part is the same

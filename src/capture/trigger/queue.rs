@@ -1,17 +1,19 @@
 //! The line's requests for a frame, and the answers to them.
 //!
-//! [`Triggers`] is the way from the line to the gate that takes frames, [`Answers`] the way back.
-//! Guarantees: one request at a time; every one gets exactly one answer, however the source fares and whenever the
-//! station stops; `accepted` means that its frame waits for inspection and that a verdict follows.
+//! [`Triggers`] carries a request from the line to the gate that takes frames; [`Answers`] carries the answer back.
+//! Guarantees: one request at a time. Each gets exactly one answer, whatever the source does and whenever the station
+//! stops. `accepted` means that its frame waits for inspection and that a verdict follows; `missed`, that no frame
+//! could be taken. No lock is held while a line is logged.
 //! Leaves out: MQTT (see `publish`); taking the frame (see `gate`).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::capture::Stamp;
+use crate::sync::lock;
 
 /// What the line asks for: a look at this part, now.
 #[derive(Debug, Clone)]
@@ -30,7 +32,7 @@ pub enum Ack {
     Busy,
     /// No frame could be taken.
     Missed,
-    /// It was no request that could be understood.
+    /// The request could not be understood.
     Refused,
 }
 
@@ -61,10 +63,10 @@ pub struct Answer {
 /// Answers on their way to the line.
 pub type Answers = mpsc::Receiver<Answer>;
 
-/// Answers that may wait for the line. More can only come of a line that asks without listening.
+/// Answers that may wait for the line. Only a line that asks without listening exceeds this.
 const ANSWERS: usize = 64;
 
-/// The line's way to the gate: one request at a time.
+/// Hands the line's requests to the gate, one at a time.
 #[derive(Debug, Clone)]
 pub struct Triggers(Arc<TriggerQueue>);
 
@@ -84,9 +86,9 @@ struct TriggerQueueState {
 #[derive(Debug)]
 enum Slot {
     Free,
-    /// From its arrival until its frame waits for inspection.
+    /// Holds a request from its arrival until its frame waits for inspection.
     Taken(TriggerRequest),
-    /// Nobody takes frames any more.
+    /// No frames are taken any more.
     Closed,
 }
 
@@ -98,28 +100,32 @@ impl Triggers {
         (Self(Arc::new(TriggerQueue { state, arrived: Condvar::new(), answers })), receiver)
     }
 
-    /// Asks for a frame of this part. Never waits; the answer comes when its fate is known.
+    /// Asks for a frame of this part. Never waits; the answer comes when it is known what became of the request.
     pub fn ask(&self, request: TriggerRequest) {
         let mut state = self.state();
-        match &state.slot {
+        let log = match &state.slot {
             Slot::Free => {
                 state.slot = Slot::Taken(request);
                 self.0.arrived.notify_all();
+                return;
             }
             Slot::Taken(earlier) => {
                 let part = earlier.part_id.as_deref().unwrap_or("without a name");
                 let reason = format!("part {part}, triggered before it, is not taken over yet");
-                self.answer(&mut state, Some(&request), Ack::Busy, Some(reason));
+                self.answer(&mut state, Some(&request), Ack::Busy, Some(reason))
             }
-            Slot::Closed => {
-                self.answer(&mut state, Some(&request), Ack::Missed, Some(STOPS.to_owned()));
-            }
-        }
+            Slot::Closed => self.answer(&mut state, Some(&request), Ack::Missed, Some(STOPS.to_owned())),
+        };
+        drop(state);
+        log.write();
     }
 
-    /// Answers what could not be understood.
+    /// Answers a request that could not be understood.
     pub fn refuse(&self, why: String) {
-        self.answer(&mut self.state(), None, Ack::Refused, Some(why));
+        let mut state = self.state();
+        let log = self.answer(&mut state, None, Ack::Refused, Some(why));
+        drop(state);
+        log.write();
     }
 
     /// Answers since the start, by their words.
@@ -151,18 +157,22 @@ impl Triggers {
 
     fn leave(&self, slot: Slot, ack: Ack, reason: Option<String>) {
         let mut state = self.state();
-        if let Slot::Taken(request) = std::mem::replace(&mut state.slot, slot) {
-            self.answer(&mut state, Some(&request), ack, reason);
-        }
+        let Slot::Taken(request) = std::mem::replace(&mut state.slot, slot) else {
+            return;
+        };
+        let log = self.answer(&mut state, Some(&request), ack, reason);
+        drop(state);
+        log.write();
     }
 
+    /// Counts and sends an answer. Returns what to log once the lock is released.
     fn answer(
         &self,
         state: &mut TriggerQueueState,
         request: Option<&TriggerRequest>,
         ack: Ack,
         reason: Option<String>,
-    ) {
+    ) -> AnswerLog {
         *state.counts.entry(ack.word()).or_default() += 1;
         let answer = Answer {
             part_id: request.and_then(|request| request.part_id.clone()),
@@ -171,18 +181,85 @@ impl Triggers {
             ack,
             reason,
         };
-        if let Some(reason) = &answer.reason {
-            tracing::warn!(part = answer.part_id, "trigger {}: {reason}", ack.word());
-        }
-        if self.0.answers.try_send(answer).is_err() {
-            tracing::warn!("an answer to a trigger is dropped: {ANSWERS} of them wait for the line");
-        }
+        let (part, reason) = (answer.part_id.clone(), answer.reason.clone());
+        let dropped = self.0.answers.try_send(answer).is_err();
+        AnswerLog { part, ack, reason, dropped }
     }
 
     fn state(&self) -> MutexGuard<'_, TriggerQueueState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 }
 
-/// What a request is told that comes too late.
+/// What the journal says of an answer.
+#[must_use]
+struct AnswerLog {
+    part: Option<String>,
+    ack: Ack,
+    reason: Option<String>,
+    /// The line does not listen, and its answers fill the queue.
+    dropped: bool,
+}
+
+impl AnswerLog {
+    fn write(self) {
+        if let Some(reason) = &self.reason {
+            tracing::warn!(part = self.part, "trigger {}: {reason}", self.ack.word());
+        }
+        if self.dropped {
+            tracing::warn!("an answer to a trigger is dropped: {ANSWERS} of them wait for the line");
+        }
+    }
+}
+
+/// The reason given to a request that comes too late.
 const STOPS: &str = "the station stops";
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// A journal that notes of each line whether the queue was locked while it was written.
+    #[derive(Clone)]
+    struct Journal {
+        queue: Arc<TriggerQueue>,
+        locked: Arc<Mutex<Vec<bool>>>,
+    }
+
+    impl io::Write for Journal {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            lock(&self.locked).push(self.queue.state.try_lock().is_err());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_lock_is_held_while_a_line_is_logged() {
+        let request = |part: &str| TriggerRequest {
+            part_id: Some(part.to_owned()),
+            meas_id: None,
+            received: Stamp::now(),
+        };
+        let (triggers, answers) = Triggers::new();
+        let journal = Journal { queue: Arc::clone(&triggers.0), locked: Arc::default() };
+        let locked = Arc::clone(&journal.locked);
+        let subscriber = tracing_subscriber::fmt().with_writer(move || journal.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            triggers.ask(request("A"));
+            triggers.ask(request("B")); // busy
+            triggers.refuse("no JSON".to_owned());
+            triggers.settle(Ack::Missed, Some("no frame".to_owned()));
+            drop(answers);
+            triggers.ask(request("C"));
+            triggers.close(); // missed, and its answer is dropped
+            triggers.ask(request("D")); // the same
+        });
+        assert_eq!(*lock(&locked), [false; 7]);
+    }
+}

@@ -13,7 +13,7 @@ use ndarray::Array2;
 use sha2::{Digest, Sha256};
 
 use super::super::Failure;
-use super::super::frames::Reader;
+use super::super::frames::PictureReader;
 use super::kept::{Kept, Key, Scores};
 use crate::bundle::Bundle;
 use crate::capture::folder::read_frame;
@@ -78,7 +78,7 @@ impl Measuring<'_> {
         kept: &mut Option<Kept>,
         bar: &ProgressBar,
     ) -> Result<Measured, Failure> {
-        let reader = Reader::new(self.bundle.input_shape());
+        let reader = PictureReader::new(self.bundle.input_shape());
         let has_masks = category.pictures.iter().any(|listed| matches!(listed.mask, Mask::File(_)));
         let (mut fingerprints, mut pixels) = (Vec::new(), Pixels::default());
         let mut measured = Measured {

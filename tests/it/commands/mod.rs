@@ -15,7 +15,7 @@ use crate::support::program::{Ran, certiscope, run};
 const TAUGHT: [(&str, &[&str]); 13] = [
     ("run", &["SIGTERM", "A second signal", "see config/"]),
     ("demo", &["no camera, no broker", "evidence", "0 runs until Ctrl-C"]),
-    ("inspect", &["cannot be read abstains", "half the bundle's sigma", "or-cpu"]),
+    ("inspect", &["cannot be read gets `abstain`", "half the bundle's sigma", "or-cpu"]),
     ("collect", &["Let only good parts pass", "--append goes on", "cut to its region"]),
     ("calibrate", &["Split conformal", "false-alarm-rate + beta + alpha", "must not exist"]),
     ("evaluate", &["bootstrap intervals over parts", "never sees the clean picture"]),

@@ -1,0 +1,191 @@
+//! The folder that `collect` fills: numbered pictures, and a list of where each came from.
+//!
+//! Guarantees: a picture appears whole or not at all, with its line in the list. Nothing that is there is overwritten.
+//! Costs: each picture is compared with all before it, 3 ms at a thousand.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use image::DynamicImage;
+
+use crate::calibration::conformal::frames_needed;
+use crate::capture::encode::png;
+use crate::capture::folder::{FolderSettings, FolderSource};
+use crate::capture::{Frame, FrameSource, SourceEvent};
+use crate::cli::calibrate::{FALSE_ALARM_RATE, MAP_PARTS_NEEDED};
+use crate::cli::frames::Fingerprints;
+use crate::cli::progress_bar;
+use crate::hex;
+use crate::near_duplicates::{Fingerprint, Parts};
+
+/// The folder of the pictures below --out. Every reader of pictures takes `good` for normal parts.
+const PICTURES: &str = "good";
+/// Where each picture came from, beside that folder.
+const LIST: &str = "collect.csv";
+const COLUMNS: [&str; 6] = ["file", "sha256", "captured_at", "source", "source_seq", "part_id"];
+/// The folder that is filled.
+pub(super) struct Collection {
+    folder: PathBuf,
+    /// One line a picture.
+    list: File,
+    /// Its length when every line was whole.
+    list_bytes: u64,
+    /// Number of the newest picture.
+    newest: u64,
+    parts: Parts,
+    fingerprints: Vec<Fingerprint>,
+}
+
+impl Collection {
+    /// A new or empty folder, or, to append to, one that was collected into.
+    pub(super) fn open(folder: &Path, append: bool) -> anyhow::Result<Self> {
+        let at = || folder.display().to_string();
+        let list = folder.join(LIST);
+        let empty = !folder.exists() || fs::read_dir(folder).with_context(at)?.next().is_none();
+        let words = match (append, list.is_file()) {
+            _ if empty => None,
+            (true, true) => None,
+            (false, _) => {
+                Some("not empty; a new or empty folder, or --append to go on in one that `collect` wrote")
+            }
+            (true, false) => Some("holds no collect.csv; --append goes on where `collect` wrote"),
+        };
+        if let Some(words) = words {
+            anyhow::bail!("--out {}: {words}", folder.display());
+        }
+        fs::create_dir_all(folder.join(PICTURES)).with_context(at)?;
+        let newest = newest(&folder.join(PICTURES)).with_context(at)?;
+        let list = File::options().create(true).append(true).open(list).with_context(at)?;
+        let list_bytes = list.metadata().with_context(at)?.len();
+        let mut collection = Self {
+            folder: folder.to_path_buf(),
+            list,
+            list_bytes,
+            newest,
+            parts: Parts::default(),
+            fingerprints: Vec::new(),
+        };
+        if list_bytes == 0 {
+            collection.write_line(&COLUMNS).with_context(at)?;
+        }
+        if newest > 0 {
+            collection.count_parts()?;
+        }
+        Ok(collection)
+    }
+
+    pub(super) fn pictures(&self) -> PathBuf {
+        self.folder.join(PICTURES)
+    }
+
+    /// Counts the parts of the pictures that are there.
+    fn count_parts(&mut self) -> anyhow::Result<()> {
+        let settings = FolderSettings { path: self.pictures(), frames_per_second: None, repeat: false };
+        let mut source = FolderSource::open(settings)?;
+        let bar = progress_bar(source.len() as u64, "reading");
+        // They are what was written: cut to the region already.
+        let fingerprints = Fingerprints::new(None);
+        while let SourceEvent::Frame(frame) = source.next(Duration::ZERO)? {
+            self.count_part(fingerprints.of(&frame.picture?)?);
+            bar.inc(1);
+        }
+        bar.finish();
+        Ok(())
+    }
+
+    fn count_part(&mut self, fingerprint: Fingerprint) {
+        self.parts.add(|earlier| self.fingerprints[earlier].is_like(&fingerprint));
+        self.fingerprints.push(fingerprint);
+    }
+
+    /// Writes the next picture with its line; neither stays without the other.
+    pub(super) fn add(
+        &mut self,
+        image: &DynamicImage,
+        fingerprint: Fingerprint,
+        frame: &Frame,
+        source: &str,
+    ) -> anyhow::Result<()> {
+        let name = format!("{PICTURES}/{:06}.png", self.newest + 1);
+        let file = self.folder.join(&name);
+        let bytes = png(image);
+        let sha256 = hex::sha256(&bytes);
+        let kept = write_whole(&file, &bytes).and_then(|()| {
+            let captured_at = frame.captured_at.wall.to_string();
+            let (seq, part) = (frame.source_seq.to_string(), frame.part_id.as_deref().unwrap_or_default());
+            self.write_line(&[&name, &sha256, &captured_at, source, &seq, part]).inspect_err(|_| {
+                let _ = fs::remove_file(&file); // the disk that refused the line may refuse this too
+            })
+        });
+        kept.with_context(|| {
+            format!(
+                "{}: cannot be written; the {} pictures before it are kept, and --append goes on when there is room",
+                file.display(),
+                self.fingerprints.len()
+            )
+        })?;
+        self.newest += 1;
+        self.count_part(fingerprint);
+        Ok(())
+    }
+
+    /// A line of the list, whole or not at all.
+    fn write_line(&mut self, cells: &[&str]) -> io::Result<()> {
+        let mut line = csv::Writer::from_writer(Vec::new());
+        line.write_record(cells)?;
+        let line = line.into_inner().map_err(|error| error.into_error())?;
+        let written = self.list.write_all(&line).and_then(|()| self.list.sync_data());
+        match &written {
+            Ok(()) => self.list_bytes += line.len() as u64,
+            Err(_) => self.list.set_len(self.list_bytes)?,
+        }
+        written
+    }
+
+    /// How many parts there are, and whether they are enough.
+    pub(super) fn report(&self) {
+        let (pictures, parts) = (self.fingerprints.len(), self.parts.count());
+        println!("{} holds {pictures} pictures of {parts} different parts", self.folder.display());
+        if parts < pictures {
+            println!(
+                "look-alikes count as one part; where every picture shows another part all the same, give `calibrate` --distinct-parts"
+            );
+        }
+        let needed = frames_needed(FALSE_ALARM_RATE);
+        let missing = match needed.saturating_sub(parts) {
+            0 => "enough".to_owned(),
+            missing => format!("{missing} more are needed"),
+        };
+        println!(
+            "`calibrate` needs {needed} different parts for its default of {} % false alarms, others than those trained on ({} where --maps is left out): {missing}",
+            100.0 * FALSE_ALARM_RATE,
+            2 * needed.max(MAP_PARTS_NEEDED)
+        );
+    }
+}
+
+/// The highest number that a picture of the folder has; 0 for none.
+fn newest(pictures: &Path) -> io::Result<u64> {
+    fs::read_dir(pictures)?.try_fold(0, |newest, entry| {
+        let number = Path::new(&entry?.file_name()).file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        Ok(number.unwrap_or(0).max(newest))
+    })
+}
+
+/// Writes a new file under its name when all of it is on the disk. Nothing is left of one that is not.
+fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = file.parent().expect("a picture lies in a folder");
+    let mut unfinished = tempfile::Builder::new()
+        .prefix(".")
+        // Others read the pictures too, where the umask lets them.
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    unfinished.write_all(bytes)?;
+    unfinished.as_file().sync_data()?;
+    unfinished.persist_noclobber(file)?;
+    Ok(())
+}

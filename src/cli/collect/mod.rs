@@ -1,0 +1,173 @@
+//! `certiscope collect`: pictures of good parts from a source, for training and calibration.
+//!
+//! Guarantees: a picture is written without loss, with the depth and the colours that it came with. Every frame is
+//! written or counted as left out. Nothing that is there is overwritten.
+//! Leaves out: whether the parts were good, which only the line knows.
+
+mod collection;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use image::DynamicImage;
+
+use self::collection::Collection;
+use super::frames::{Fingerprints, TroubleReporter, name_of};
+use super::run::stop_on_signals;
+use super::{Failure, progress_bar, source_note};
+use crate::agent::{Stop, open_source};
+use crate::capture::encode::to_image;
+use crate::capture::folder::FolderSettings;
+use crate::capture::simulator::SimulatorSettings;
+use crate::capture::trigger::Trigger;
+use crate::capture::{Frame, GroundTruth, SourceEvent};
+use crate::config::{Config, Delivery, SourceConfig, SourceKind};
+use crate::near_duplicates::Fingerprint;
+use crate::preprocess::Region;
+
+/// How long to wait for a frame before checking for a stop.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Collect pictures of good parts, to train and to calibrate with.
+///
+/// Writes the frames as out/good/000001.png and so on, with 8 or 16 bits as they came. out/collect.csv lists where each
+/// came from. For a camera, out/source.json holds its format and size; `calibrate` takes them into the bundle.
+/// Let only good parts pass while it runs. Frames that cannot be read, and parts that the source itself labels as
+/// defective, are left out and counted. At the end the command prints how many different parts it saw and how many
+/// `calibrate` needs. Ctrl-C ends it; the pictures stay, and --append goes on.
+#[derive(Debug, Args)]
+pub(super) struct CollectArgs {
+    /// `simulator`, or a folder of pictures (./simulator for a folder of that name)
+    #[arg(long, required_unless_present = "config", conflicts_with = "config")]
+    source: Option<SourceArgument>,
+    /// Configuration of a station: collect from its source, cut to its region
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Seed of the simulator; another seed shows other parts
+    #[arg(long, conflicts_with = "config")]
+    seed: Option<u64>,
+    /// Pictures to write
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+    /// Folder to write to; new or empty unless --append is given
+    #[arg(long)]
+    out: PathBuf,
+    /// Go on in a folder that an earlier `collect` wrote, from the next number
+    #[arg(long)]
+    append: bool,
+}
+
+/// A source as the user names it.
+#[derive(Debug, Clone)]
+enum SourceArgument {
+    Simulator,
+    Folder(PathBuf),
+}
+
+impl From<&str> for SourceArgument {
+    fn from(typed: &str) -> Self {
+        if typed == "simulator" { Self::Simulator } else { Self::Folder(typed.into()) }
+    }
+}
+
+pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
+    let (config, region) = configured(args)?;
+    let mut source = open_source(&config, None).map_err(Failure::refused)?;
+    let mut collection = Collection::open(&args.out, args.append).map_err(Failure::Refused)?;
+    let stop = Stop::default();
+    stop_on_signals(&stop)?;
+    let fingerprints = Fingerprints::new(region);
+    let from = source.describe();
+    let (mut written, mut unreadable, mut defective) = (0, 0_u64, 0_u64);
+    let bar = progress_bar(args.count, "collecting");
+    let mut troubles = TroubleReporter::default();
+    while written < args.count && !stop.requested() {
+        let frame = match source.next(WAIT).map_err(Failure::stopped)? {
+            SourceEvent::Frame(frame) => frame,
+            SourceEvent::NotYet | SourceEvent::Passed(_) => continue,
+            SourceEvent::Trouble(trouble) => {
+                bar.suspend(|| troubles.report(&trouble));
+                continue;
+            }
+            SourceEvent::End => break,
+        };
+        troubles = TroubleReporter::default();
+        if let Some(camera) = source.camera() {
+            source_note::write(&args.out, &camera).map_err(Failure::Refused)?;
+        }
+        if frame.truth.as_ref().is_some_and(GroundTruth::is_defect) {
+            defective += 1;
+            continue;
+        }
+        match prepared(&frame, region, &fingerprints) {
+            Ok((image, fingerprint)) => {
+                collection.add(&image, fingerprint, &frame, &from).map_err(Failure::Stopped)?;
+                written += 1;
+                bar.inc(1);
+            }
+            Err(error) => {
+                unreadable += 1;
+                bar.suspend(|| tracing::warn!("{}: left out: {error:#}", name_of(&frame)));
+            }
+        }
+    }
+    bar.finish();
+    println!("{written} pictures written to {}", collection.pictures().display());
+    if unreadable + defective > 0 {
+        println!(
+            "left out: {unreadable} frames that cannot be read, {defective} parts that the source calls defective"
+        );
+    }
+    collection.report();
+    if written == args.count {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let missing = args.count - written;
+    let why = if stop.requested() { "stopped by a signal" } else { "the source has no more" };
+    println!("{why}: {missing} pictures fewer than asked for; go on with --append --count {missing}");
+    // A stop by the user is success. Too few pictures is a failure, because a script may wait for them.
+    Ok(if stop.requested() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The source that was asked for, and the part of its frames that counts.
+fn configured(args: &CollectArgs) -> Result<(SourceConfig, Option<Region>), Failure> {
+    let kind = match (&args.config, &args.source) {
+        (Some(file), _) => {
+            let station = Config::read(file).map_err(Failure::refused)?.station;
+            return Ok((station.source, station.region));
+        }
+        (None, Some(SourceArgument::Folder(path))) => {
+            if args.seed.is_some() {
+                let words = "a folder's pictures do not depend on it; leave it out";
+                return Err(Failure::refused(anyhow!("--seed: {words}")));
+            }
+            let settings = FolderSettings { path: path.clone(), frames_per_second: None, repeat: false };
+            SourceKind::Folder(settings)
+        }
+        (None, _) => {
+            let plain = SimulatorSettings::default();
+            let seed = args.seed.unwrap_or(plain.seed);
+            SourceKind::Simulator(SimulatorSettings { seed, parts_per_second: None, ..plain })
+        }
+    };
+    Ok((SourceConfig { kind, delivery: Delivery::Every, trigger: Trigger::Free }, None))
+}
+
+/// The picture to write, and the fingerprint that tells its part from others.
+fn prepared(
+    frame: &Frame,
+    region: Option<Region>,
+    fingerprints: &Fingerprints,
+) -> anyhow::Result<(DynamicImage, Fingerprint)> {
+    let picture = frame.picture.as_ref().map_err(Clone::clone)?;
+    let fingerprint = fingerprints.of(picture)?;
+    let image = to_image(picture).context("its samples are not those of a picture")?;
+    let image = match region {
+        Some(Region { x, y, width, height }) => image.crop_imm(x, y, width, height),
+        None => image,
+    };
+    Ok((image, fingerprint))
+}
