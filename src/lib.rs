@@ -74,6 +74,7 @@ pub mod inspector;
 pub mod evidence;
 pub mod publish;
 pub mod retention;
+pub mod state_folder;
 pub mod store;
 
 pub mod calibration;

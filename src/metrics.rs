@@ -21,6 +21,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use tokio::time::timeout;
 
+use crate::publish::json_output;
 use crate::publish::wire::{Snapshot, SourceState};
 use crate::store::{Backlog, StoreHandle};
 
@@ -45,7 +46,10 @@ pub async fn start(
         let (station, store, snapshot) = (Arc::clone(&station), store.clone(), snapshot.clone());
         async move {
             // A log that does not answer leaves its numbers out, and the store's condition says why.
-            let backlog = timeout(STORE_LIMIT, store.backlog(&station)).await.ok().and_then(Result::ok);
+            let backlog = timeout(STORE_LIMIT, store.backlog(&station, json_output::JSON))
+                .await
+                .ok()
+                .and_then(Result::ok);
             ([(CONTENT_TYPE, OPENMETRICS)], text(&station, &snapshot(), backlog, Timestamp::now()))
         }
     };

@@ -39,10 +39,11 @@ use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspection::Inspection;
 use crate::inspector::{Inspector, InspectorSettings};
-use crate::publish::Commands;
 use crate::publish::wire::{Delivery, Provider};
+use crate::publish::{Commands, json_output};
 use crate::retention::Retention;
-use crate::store::{Boot, Origin, Store, StoreError, StoreThread};
+use crate::state_folder::StateFolder;
+use crate::store::{Boot, Origin, Store, StoreError, StoreErrorKind, StoreThread};
 use handover::Handover;
 use live::{Fault, Fixed, Live};
 use network::Network;
@@ -114,8 +115,8 @@ pub fn run_on(
 
 /// Another agent on the log may be one that is ending, or that a disk does not let go: it is worth another try.
 fn not_started(error: anyhow::Error) -> AgentError {
-    match error.downcast_ref::<StoreError>() {
-        Some(StoreError::InUse { .. }) => AgentError::Stopped(error),
+    match error.downcast_ref::<StoreError>().map(StoreError::kind) {
+        Some(StoreErrorKind::InUse) => AgentError::Stopped(error),
         _ => AgentError::Refused(error),
     }
 }
@@ -183,12 +184,12 @@ fn open(
 
 /// The database in a state folder.
 pub fn database(state_folder: &Path) -> PathBuf {
-    state_folder.join("certiscope.db")
+    StateFolder::new(state_folder).database()
 }
 
 /// The folder in a state folder that holds a folder of evidence per station.
 pub fn evidence_folder(state_folder: &Path) -> PathBuf {
-    state_folder.join("evidence")
+    StateFolder::new(state_folder).evidence()
 }
 
 /// What the station's configuration says of inspecting.
@@ -258,6 +259,7 @@ impl Station {
             stop: stop.clone(),
             evidence_folder: self.evidence_folder.join(&*self.origin.station),
             keep: config.keep,
+            encode: Arc::new(json_output::encode),
             min_free_bytes: config.limits.evidence.min_free_bytes,
         };
         let supervisor = Supervisor {
@@ -315,8 +317,8 @@ impl Station {
 
 /// A log that is not sound will not be after a restart.
 fn fault(error: anyhow::Error) -> Fault {
-    match error.downcast_ref::<StoreError>() {
-        Some(StoreError::Corrupt { .. }) => Fault::Lasting(error),
+    match error.downcast_ref::<StoreError>().map(StoreError::kind) {
+        Some(StoreErrorKind::Corrupt) => Fault::Lasting(error),
         _ => Fault::Passing(error),
     }
 }

@@ -10,8 +10,9 @@ use super::live::{Fault, Live};
 use super::supervise::HasEnded;
 use crate::config::Config;
 use crate::metrics;
+use crate::publish::json_output::JSON;
 use crate::publish::wire::Snapshot;
-use crate::publish::{Commands, Connection, Pump, Timing};
+use crate::publish::{Commands, Connection, PublishContext, Pump, Timing};
 use crate::store::{Backlog, Origin, StoreError};
 
 /// A small runtime of their own, with one thread, `network`.
@@ -41,7 +42,7 @@ impl Network {
         let (shutdown, asked) = watch::channel(false);
         let (connections, connection) = watch::channel(Connection::Starting);
         let (backlogs, outbox) = watch::channel(Backlog::default());
-        let pump = Pump {
+        let context = PublishContext {
             broker: config.station.broker.clone(),
             topics: config.station.topics.clone(),
             origin: origin.clone(),
@@ -61,7 +62,7 @@ impl Network {
             runtime
                 .block_on(metrics::start(address, station, live.store.clone(), move || live.snapshot()))?;
         }
-        let pump = runtime.spawn(pump.run());
+        let pump = runtime.spawn(Pump::new(context).run());
         Ok(Self { runtime, pump, snapshot, connection, outbox, shutdown })
     }
 
@@ -80,6 +81,6 @@ impl Network {
             Ok(Err(error)) => live.fail(fault(error.into())),
             Err(error) => live.fail(Fault::Passing(anyhow!("publish: {error}"))),
         }
-        self.runtime.block_on(live.store.backlog(&origin.station)).map_or(0, |backlog| backlog.depth)
+        self.runtime.block_on(live.store.backlog(&origin.station, JSON)).map_or(0, |backlog| backlog.depth)
     }
 }

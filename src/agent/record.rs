@@ -18,7 +18,7 @@ use crate::evidence::{self, Keep};
 use crate::inspection::{Evidence, Inspection};
 use crate::inspector::Inspected;
 use crate::publish::wire::Condition;
-use crate::store::{Committed, Origin};
+use crate::store::{Committed, EncodeMessages, Origin};
 use crate::verdict::Verdict;
 
 /// How long a stop waits for a disk that refuses.
@@ -35,6 +35,8 @@ pub(super) struct Recorder {
     /// The station's own.
     pub evidence_folder: PathBuf,
     pub keep: Keep,
+    /// What is sent of an inspection.
+    pub encode: Arc<EncodeMessages>,
     /// With less room than this on the disk no evidence is made.
     pub min_free_bytes: u64,
 }
@@ -124,7 +126,11 @@ impl Recorder {
         let mut wait = FIRST_WAIT;
         let mut stopping: Option<Instant> = None;
         loop {
-            let error = match self.live.store.commit(&self.origin, Arc::clone(inspection)) {
+            let error = match self.live.store.commit(
+                &self.origin,
+                Arc::clone(inspection),
+                Arc::clone(&self.encode),
+            ) {
                 Ok(committed) => {
                     self.live.set_store(Condition::ok());
                     return Ok(committed);

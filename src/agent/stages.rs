@@ -20,7 +20,7 @@ use crate::capture::{Frame, Next, Trouble, TroubleKind};
 use crate::diffusion::noise::fresh_seed;
 use crate::inspector::{Inspected, Inspector};
 use crate::retention::{Moment, Retention};
-use crate::store::{self, Origin, StoreError};
+use crate::store::{self, Origin, StoreErrorKind};
 
 /// Between two looks at what may go; a small part of it while there is more to do.
 const RETENTION: Duration = Duration::from_secs(1);
@@ -114,7 +114,9 @@ pub(super) fn retain(retention: &mut Retention, database: &Path, origin: &Origin
     let pulse = &live.pulses.retention;
     let turning = pulse.clone();
     match store::check(database, move || turning.at_work()) {
-        Err(error @ StoreError::Corrupt { .. }) => return live.fail(Fault::Lasting(error.into())),
+        Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+            return live.fail(Fault::Lasting(error.into()));
+        }
         Err(error) => pulse.failed(error),
         Ok(()) => {}
     }

@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::log::{printable, written};
+use super::inspection_log::{printable, written};
 use crate::capture::camera::{
     CameraSettings, CameraSource, ControlDescription, Description, Device, Format, FormatDescription, Rate,
     Rules, SizeDescription, describe, device, devices,

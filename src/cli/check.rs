@@ -17,8 +17,8 @@ use crate::config::{Config, SourceConfig, SourceKind};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
-use crate::publish::{Fault, Timing, probe};
-use crate::store::{Store, StoreError};
+use crate::publish::{BrokerFault, Timing, probe};
+use crate::store::{Store, StoreErrorKind};
 
 /// Check configuration, bundle, provider, source and broker, and say what to do.
 ///
@@ -176,7 +176,7 @@ fn check_store(checks: &mut Checks, folder: &Path) {
     let path = database(folder);
     let opened = match Store::open(&path) {
         Ok(_) => Ok(((), format!("{} can be written", path.display()))),
-        Err(StoreError::InUse { .. }) => {
+        Err(error) if error.kind() == StoreErrorKind::InUse => {
             Ok(((), format!("{} is written by a running agent", path.display())))
         }
         Err(error) => Err(error),
@@ -189,7 +189,7 @@ fn check_broker(checks: &mut Checks, config: &Config) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::stopped)?;
     match runtime.block_on(probe(broker, Timing::default().connect_limit)) {
-        Err(error) if !matches!(error.fault, Fault::Refused(_) | Fault::OlderProtocol) => {
+        Err(error) if !matches!(error.fault, BrokerFault::Refused(_) | BrokerFault::OlderProtocol) => {
             checks.unreachable = true;
             println!("not there  {error}; inspection would go on and the outbox would keep its verdicts");
         }

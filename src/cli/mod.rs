@@ -12,12 +12,12 @@ mod collect;
 #[cfg(feature = "demo")]
 mod demo;
 mod evaluate;
-mod export;
+mod export_messages;
 mod frames;
 mod generate;
 mod inspect;
+mod inspection_log;
 mod inspections;
-mod log;
 mod run;
 mod simulate;
 mod source_note;
@@ -82,7 +82,7 @@ enum Command {
     Check(check::CheckArgs),
     Simulate(simulate::SimulateArgs),
     Inspections(inspections::InspectionsArgs),
-    Export(export::ExportArgs),
+    Export(export_messages::ExportMessagesArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
     Generate(generate::GenerateArgs),
@@ -134,7 +134,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Inspections(args) => inspections::inspections(&args),
-        Command::Export(args) => export::export(&args),
+        Command::Export(args) => export_messages::export(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Generate(args) => generate::generate(&args),

@@ -13,6 +13,7 @@ mod explain;
 mod faulty_model;
 mod injected;
 mod method;
+mod migration;
 mod preprocess;
 mod service;
 mod simulator;

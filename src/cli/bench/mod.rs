@@ -28,6 +28,7 @@ use crate::bundle::Bundle;
 use crate::config::Config;
 use crate::diffusion::onnx::{Runtime, SessionSettings};
 use crate::inspection::Inspection;
+use crate::publish::json_output;
 use crate::store::CommitTrial;
 use report::{CommitTimes, Report};
 
@@ -212,7 +213,7 @@ fn time_commits(
     watch: &Watch<'_>,
 ) -> Result<CommitTimes, Failure> {
     watch.bar.set_message("commits");
-    let mut trial = CommitTrial::open(scratch, sample).map_err(Failure::stopped)?;
+    let mut trial = CommitTrial::open(scratch, sample, &json_output::encode).map_err(Failure::stopped)?;
     let mut times = CommitTimes::default();
     let begun = Instant::now();
     for _ in 0..COMMITS {
