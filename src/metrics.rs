@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::publish::json_output::JSON;
 use crate::status::{SourceState, Status};
 use crate::store::{Backlog, StoreHandle};
 
@@ -51,7 +52,8 @@ struct Reading {
 
 impl StationMetrics {
     async fn read(&self) -> Reading {
-        let backlog = timeout(STORE_LIMIT, self.store.backlog(&self.station)).await.ok().and_then(Result::ok);
+        let backlog =
+            timeout(STORE_LIMIT, self.store.backlog(&self.station, JSON)).await.ok().and_then(Result::ok);
         Reading { station: Arc::clone(&self.station), status: Arc::clone(&self.status.borrow()), backlog }
     }
 }

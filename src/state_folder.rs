@@ -1,13 +1,27 @@
-//! Where things are in a state folder.
+//! The state folder: what the agent keeps between its starts, and where in it.
 
 use std::path::{Path, PathBuf};
 
-/// The inspection log.
-pub fn database(state_folder: &Path) -> PathBuf {
-    state_folder.join("certiscope.db")
-}
+/// A state folder, whether it is there or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateFolder(PathBuf);
 
-/// Holds a folder of evidence for each station.
-pub fn evidence_folder(state_folder: &Path) -> PathBuf {
-    state_folder.join("evidence")
+impl StateFolder {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The inspection log.
+    pub fn database(&self) -> PathBuf {
+        self.0.join("certiscope.db")
+    }
+
+    /// Holds a folder of evidence for each station.
+    pub fn evidence(&self) -> PathBuf {
+        self.0.join("evidence")
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::sync::lock;
 
 /// Why the agent did not start, or did not go on.
@@ -17,16 +17,16 @@ pub enum AgentError {
 impl AgentError {
     /// An error before anything ran. Another agent on the log may be about to end: that is worth another try.
     pub(super) fn at_start(error: anyhow::Error) -> Self {
-        match error.downcast_ref::<StoreError>() {
-            Some(StoreError::InUse { .. }) => Self::Stopped(error),
+        match error.downcast_ref::<StoreError>().map(StoreError::kind) {
+            Some(StoreErrorKind::InUse) => Self::Stopped(error),
             _ => Self::Refused(error),
         }
     }
 
     /// An error of a running agent. A log that is not sound will not be sound after a restart either.
     pub(super) fn while_running(error: anyhow::Error) -> Self {
-        match error.downcast_ref::<StoreError>() {
-            Some(StoreError::Corrupt { .. }) => Self::Refused(error),
+        match error.downcast_ref::<StoreError>().map(StoreError::kind) {
+            Some(StoreErrorKind::Corrupt) => Self::Refused(error),
             _ => Self::Stopped(error),
         }
     }

@@ -34,5 +34,4 @@ pub use process::{Recorded, Summary, run, run_on, run_with};
 pub use source::open_source;
 pub use station::inspector_settings;
 
-pub use crate::state_folder::{database, evidence_folder};
 pub use crate::stop::Stop;

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use super::error::{AgentError, FirstFault};
 use crate::config::StationConfig;
 use crate::metrics::{self, StationMetrics};
-use crate::publish::{Commands, Connection, DeliveryTimes, Pump, Timing};
+use crate::publish::json_output::JSON;
+use crate::publish::{Commands, Connection, DeliveryTimes, PublishContext, Pump, Timing};
 use crate::pulse::Pulse;
 use crate::status::Status;
 use crate::store::{Backlog, Origin, StoreError, StoreHandle};
@@ -75,7 +76,7 @@ impl Network {
         let (shutdown, asked) = watch::channel(false);
         let (connections, connection) = watch::channel(Connection::Starting);
         let (backlogs, outbox) = watch::channel(Backlog::default());
-        let pump = Pump {
+        let context = PublishContext {
             broker: publisher.station.broker.clone(),
             topics: publisher.station.topics.clone(),
             origin: publisher.origin.clone(),
@@ -89,7 +90,7 @@ impl Network {
             shutdown: asked,
             pulse: publisher.pulse,
         };
-        let task = self.runtime.spawn(pump.run());
+        let task = self.runtime.spawn(Pump::new(context).run());
         Uplink { task, status, connection, outbox, shutdown }
     }
 
@@ -116,8 +117,10 @@ impl Network {
                     ))),
                 }
                 // A log that does not answer leaves the number that was read last.
-                let backlog =
-                    timeout(STORE_LIMIT, store.backlog(&origin.station)).await.ok().and_then(Result::ok);
+                let backlog = timeout(STORE_LIMIT, store.backlog(&origin.station, JSON))
+                    .await
+                    .ok()
+                    .and_then(Result::ok);
                 unsent += backlog.map_or(uplink.outbox.borrow().depth, |backlog| backlog.depth);
             }
             unsent

@@ -32,7 +32,7 @@ use crate::machine;
 use crate::publish::DeliveryTimes;
 use crate::pulse::Pulse;
 use crate::retention::Retention;
-use crate::state_folder::{database, evidence_folder};
+use crate::state_folder::StateFolder;
 use crate::status::{DeliveryTime, VerdictCounts};
 use crate::stop::Stop;
 use crate::store::{Store, StoreHandle, StoreThread};
@@ -107,9 +107,9 @@ impl OpenedAgent {
         source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,
     ) -> anyhow::Result<Self> {
         let runtime = Runtime::load(config.onnxruntime_library.as_deref())?;
-        let evidence_folder = evidence_folder(&config.state_folder);
+        let evidence_folder = StateFolder::new(&config.state_folder).evidence();
         let station = Station::open(&config.station, &runtime, &evidence_folder, config.keep, source)?;
-        let mut store = Store::open(&database(&config.state_folder))?;
+        let mut store = Store::open(&StateFolder::new(&config.state_folder).database())?;
         station.begin(&mut store, &config.text)?;
         Ok(Self { store, stations: vec![station] })
     }
@@ -204,8 +204,12 @@ impl Process {
             tasks,
         };
         let retention = RetentionThread {
-            retention: Retention::new(store.clone(), evidence_folder(&config.state_folder), config.limits),
-            database: database(&config.state_folder),
+            retention: Retention::new(
+                store.clone(),
+                StateFolder::new(&config.state_folder).evidence(),
+                config.limits,
+            ),
+            database: StateFolder::new(&config.state_folder).database(),
             state_folder: config.state_folder.clone(),
             origins,
             disk,

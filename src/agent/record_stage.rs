@@ -21,7 +21,7 @@ use crate::inspector::Inspected;
 use crate::pulse::Pulse;
 use crate::status::{Condition, EvidenceState, StoreState};
 use crate::stop::Stop;
-use crate::store::{Committed, Origin, StoreHandle};
+use crate::store::{Committed, EncodeMessages, Origin, StoreHandle};
 
 /// How long a stop waits for a disk that refuses.
 const COMMIT_LIMIT: Duration = Duration::from_secs(5);
@@ -45,6 +45,8 @@ pub(super) struct RecordStage {
     /// The station's own.
     pub evidence_folder: PathBuf,
     pub keep: Keep,
+    /// What is sent of an inspection.
+    pub encode: Arc<EncodeMessages>,
     /// With less room than this on the disk no evidence is made.
     pub min_free_bytes: u64,
     /// Room on the disk, as it was measured last.
@@ -117,13 +119,14 @@ impl RecordStage {
         let mut wait = FIRST_WAIT;
         let mut stopping: Option<Instant> = None;
         loop {
-            let error = match self.store.commit(&self.origin, Arc::clone(inspection)) {
-                Ok(committed) => {
-                    self.report.set_store(Condition::ok());
-                    return Ok(committed);
-                }
-                Err(error) => error,
-            };
+            let error =
+                match self.store.commit(&self.origin, Arc::clone(inspection), Arc::clone(&self.encode)) {
+                    Ok(committed) => {
+                        self.report.set_store(Condition::ok());
+                        return Ok(committed);
+                    }
+                    Err(error) => error,
+                };
             self.pulse.failed(&error);
             let part = inspection.part_id.as_deref().unwrap_or("without a name");
             let lost = format!("the inspection of part {part} and those after it could not be written");

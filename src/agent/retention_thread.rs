@@ -14,7 +14,7 @@ use super::wall_clock::WallClock;
 use crate::pulse::Pulse;
 use crate::retention::{Moment, Retention};
 use crate::stop::Stop;
-use crate::store::{self, Origin, StoreError};
+use crate::store::{self, Origin, StoreErrorKind};
 
 /// Between two steps; a small part of it while there is more to delete.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ impl RetentionThread {
     pub(super) fn run(mut self) {
         let pulse = self.pulse.clone();
         match store::check(&self.database, move || pulse.at_work()) {
-            Err(error @ StoreError::Corrupt { .. }) => {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 return self.fault.report(AgentError::while_running(error.into()));
             }
             Err(error) => self.pulse.failed(error),

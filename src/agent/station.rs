@@ -36,7 +36,7 @@ use crate::inference::{self, ModelHandle};
 use crate::inspection::InspectorSettings;
 use crate::inspector::Inspector;
 use crate::metrics::StationMetrics;
-use crate::publish::{Commands, DeliveryTimes};
+use crate::publish::{Commands, DeliveryTimes, json_output};
 use crate::pulse::Pulse;
 use crate::status::{Condition, ModelStatus};
 use crate::stop::Stop;
@@ -255,6 +255,7 @@ impl Station {
             stop: stop.clone(),
             evidence_folder: self.evidence_folder,
             keep: config.keep,
+            encode: Arc::new(json_output::encode),
             min_free_bytes: config.limits.evidence.min_free_bytes,
             disk_free_bytes: process.disk.reader(),
             report: record_report,

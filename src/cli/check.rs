@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::exit_code::{Failure, REFUSED, UNREACHABLE};
-use crate::agent::{database, inspector_settings, open_source};
+use crate::agent::{inspector_settings, open_source};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::CameraFormat;
 use crate::capture::{CameraInfo, FrameSource, SourceEvent, Trouble, TroubleKind};
@@ -17,8 +17,9 @@ use crate::config::{Config, SourceConfig, SourceKind};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
-use crate::publish::{Fault, Timing, probe};
-use crate::store::{Store, StoreError};
+use crate::publish::{BrokerFault, Timing, probe};
+use crate::state_folder::StateFolder;
+use crate::store::{Store, StoreErrorKind};
 
 /// Check configuration, bundle, provider, source and broker, and say what to do.
 ///
@@ -164,10 +165,10 @@ fn first_sight(source: &mut dyn FrameSource) -> Result<(), Trouble> {
 }
 
 fn check_store(checks: &mut Checks, folder: &Path) {
-    let path = database(folder);
+    let path = StateFolder::new(folder).database();
     let opened = match Store::open(&path) {
         Ok(_) => Ok(((), format!("{} can be written", path.display()))),
-        Err(StoreError::InUse { .. }) => {
+        Err(error) if error.kind() == StoreErrorKind::InUse => {
             Ok(((), format!("{} is written by a running agent", path.display())))
         }
         Err(error) => Err(error),
@@ -180,7 +181,7 @@ fn check_broker(checks: &mut Checks, config: &Config) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::stopped)?;
     match runtime.block_on(probe(broker, Timing::default().connect_limit)) {
-        Err(error) if !matches!(error.fault, Fault::Refused(_) | Fault::OlderProtocol) => {
+        Err(error) if !matches!(error.fault, BrokerFault::Refused(_) | BrokerFault::OlderProtocol) => {
             checks.unreachable = true;
             println!("not there  {error}; inspection would go on and the outbox would keep its verdicts");
         }

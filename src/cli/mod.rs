@@ -10,13 +10,13 @@ mod demo;
 mod display;
 mod evaluate;
 mod exit_code;
-mod export;
+mod export_messages;
 mod frames;
 mod generate;
 mod inspect;
+mod inspection_log;
 mod inspections;
 mod journal;
-mod log;
 mod model_args;
 mod run;
 mod simulate;
@@ -77,7 +77,7 @@ enum Command {
     Check(check::CheckArgs),
     Simulate(simulate::SimulateArgs),
     Inspections(inspections::InspectionsArgs),
-    Export(export::ExportArgs),
+    Export(export_messages::ExportMessagesArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
     Generate(generate::GenerateArgs),
@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Inspections(args) => inspections::inspections(&args),
-        Command::Export(args) => export::export(&args),
+        Command::Export(args) => export_messages::export(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Generate(args) => generate::generate(&args, &Cli::command()),

@@ -9,7 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::log::{OneArgs, StoreArgs, printable, written};
+use super::inspection_log::{OneArgs, StoreArgs, printable, written};
 use super::{Failure, ProviderName, exit_code};
 use crate::bundle::Bundle;
 use crate::config::all_cores;

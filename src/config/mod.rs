@@ -19,7 +19,7 @@ use crate::diffusion::onnx::{OnUnavailable, Provider, SessionSettings};
 use crate::evidence::Keep;
 use crate::preprocess::Region;
 use crate::publish::{BrokerSettings, Credentials, Protocol, Topics};
-use crate::retention::{Bounds, Limits};
+use crate::retention::{Bounds, RetentionLimits};
 use crate::smoothing::{NOT_A_RADIUS, Prior, RuleSettings};
 use section::{Problems, Section};
 use source::read_source;
@@ -43,7 +43,7 @@ pub struct Config {
     pub state_folder: PathBuf,
     /// Of which inspections evidence is kept, and how long it and the rows are.
     pub keep: Keep,
-    pub limits: Limits,
+    pub limits: RetentionLimits,
     /// Where metrics can be read; `None`: nowhere.
     pub metrics_listen: Option<SocketAddr>,
     pub station: StationConfig,
@@ -135,7 +135,7 @@ impl Config {
                 onnxruntime_library,
                 state_folder: base.join(state_folder),
                 keep,
-                limits: Limits { evidence: kept, rows },
+                limits: RetentionLimits { evidence: kept, rows },
                 metrics_listen,
                 station,
                 text: text.to_owned(),

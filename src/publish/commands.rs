@@ -1,11 +1,11 @@
-//! What the line asks of the station: `cmd/trigger`, read strictly.
+//! The commands of the line: `cmd/trigger`, read strictly.
 //!
-//! Guarantees: a command that the broker had kept (retained) or brings a second time fires nothing; what cannot be
-//! understood is answered with the reason. Leaves out: who may ask, which is the broker's access list.
+//! Guarantees: a command that the broker had kept (retained) or delivers a second time triggers nothing; what cannot be
+//! understood is answered with the reason. Leaves out: who may give commands; the broker's access list decides that.
 
 use serde::Deserialize;
 
-use super::link::Message;
+use super::link::IncomingMessage;
 use crate::capture::Stamp;
 use crate::capture::trigger::{Answer, Answers, TriggerRequest, Triggers};
 
@@ -25,12 +25,12 @@ impl Commands {
         Self { triggers, answers, before: None }
     }
 
-    /// Packet ids begin anew.
+    /// On a new connection packet ids start again.
     pub(super) fn connected(&mut self) {
         self.before = None;
     }
 
-    pub(super) fn heard(&mut self, message: Message) {
+    pub(super) fn heard(&mut self, message: IncomingMessage) {
         let received = Stamp::now();
         if message.retained {
             tracing::warn!(
@@ -46,14 +46,14 @@ impl Commands {
         }
         self.before = command;
         match wanted {
-            Ok(Wanted { part_id, meas_id }) => {
+            Ok(TriggerMessage { part_id, meas_id }) => {
                 self.triggers.ask(TriggerRequest { part_id, meas_id, received })
             }
             Err(why) => self.triggers.refuse(why),
         }
     }
 
-    /// The next answer to be said.
+    /// The next answer to be sent.
     pub(super) async fn answer(&mut self) -> Answer {
         self.answers.recv().await.expect("`triggers` holds the other end")
     }
@@ -66,20 +66,20 @@ impl Commands {
 /// A `cmd/trigger` message; see trigger.schema.json.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct TriggerMessage {
     #[serde(default)]
     part_id: Option<String>,
     #[serde(default)]
     meas_id: Option<String>,
 }
 
-fn read(payload: &[u8]) -> Result<Wanted, String> {
+fn read(payload: &[u8]) -> Result<TriggerMessage, String> {
     const ALLOWED: &str = "a JSON object with part_id and meas_id, each a string or null, is allowed";
     // serde would take a list for an object.
     if payload.trim_ascii_start().first() != Some(&b'{') {
         return Err(format!("trigger: not an object; {ALLOWED}"));
     }
-    let wanted: Wanted =
+    let wanted: TriggerMessage =
         serde_json::from_slice(payload).map_err(|error| format!("trigger: {error}; {ALLOWED}"))?;
     for (key, name) in [("part_id", &wanted.part_id), ("meas_id", &wanted.meas_id)] {
         let Some(name) = name else { continue };
@@ -106,7 +106,7 @@ mod tests {
             (r#" {"part_id":null,"meas_id":"größe"} "#, None, name("größe")),
             ("{}", None, None),
         ] {
-            assert_eq!(read(text.as_bytes()), Ok(Wanted { part_id, meas_id }), "{text}");
+            assert_eq!(read(text.as_bytes()), Ok(TriggerMessage { part_id, meas_id }), "{text}");
         }
         let longest = "ä".repeat(LONGEST_NAME);
         assert!(read(format!(r#"{{"part_id":"{longest}"}}"#).as_bytes()).is_ok());

@@ -1,20 +1,21 @@
-//! How long verdicts take to the line: from the exposure of a frame to the broker's word that it has the verdict.
+//! How long verdicts take to the line: from the exposure of a frame until the broker's PUBACK of its verdict.
 //!
-//! Guarantees: only verdicts that were sent as they came count, not the backlog of an outage and not those that a broker
-//! refused; the newest [`NEWEST`] of them. Writing one down waits for nobody but a reader of these figures.
-//! Leaves out: what comes behind the broker; and a jump of the clock between the two ends, which counts as time where
-//! it goes forward and is not counted where it goes back.
+//! Guarantees: only verdicts that were delivered live count, not the backlog of an outage and not those that a broker
+//! refused; the newest [`NEWEST`] of them. Recording one waits for nothing but a reader of these figures.
+//! Leaves out: what happens behind the broker; and a jump of the clock between the two ends, which counts as time if
+//! it goes forward and is not counted if it goes back.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::percentiles::Percentiles;
 use crate::status::DeliveryTime;
+use crate::sync::lock;
 
-/// Of how many verdicts the figures tell.
+/// How many verdicts the figures cover.
 const NEWEST: usize = 1000;
 
 /// Of one station; clones share it.
@@ -22,10 +23,10 @@ const NEWEST: usize = 1000;
 pub struct DeliveryTimes(Arc<Mutex<VecDeque<Duration>>>);
 
 impl DeliveryTimes {
-    /// The broker has the verdict on the frame of that time.
+    /// The broker has acknowledged the verdict on the frame of that time.
     pub(super) fn acknowledged(&self, captured_at: Timestamp, now: Timestamp) {
         let Ok(took) = Duration::try_from(now.duration_since(captured_at)) else { return };
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = lock(&self.0);
         if times.len() == NEWEST {
             times.pop_front();
         }
@@ -34,7 +35,7 @@ impl DeliveryTimes {
 
     /// `None` before the first.
     pub fn figures(&self) -> Option<DeliveryTime> {
-        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = lock(&self.0);
         let Percentiles { p50, p99 } = Percentiles::of(times.iter())?;
         Some(DeliveryTime { verdicts: times.len(), p50_ms: p50, p99_ms: p99 })
     }

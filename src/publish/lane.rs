@@ -1,8 +1,8 @@
-//! What a session sends, and how far it has come with it.
+//! The parts of the outbox that a session sends, and how far each has been sent.
 
 use crate::store::RowId;
 
-/// The three ways to the broker, in the order of their right of way.
+/// The three ways to the broker, in order of priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
     Live,
@@ -29,7 +29,7 @@ impl<T> Shown<T> {
         Self { in_flight: false, refused: false, value }
     }
 
-    /// The broker did not take it: said once, since nothing else shows it.
+    /// The broker did not take it: logged once, since nothing else shows it.
     pub(super) fn refused(&mut self, what: &str, why: &str) {
         self.in_flight = false;
         if !self.refused {

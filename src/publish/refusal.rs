@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::store::RowId;
 
-/// Connections that must end over the same row before it is sent alone. More than one, since networks do break.
+/// Connections that must end over the same row before it is sent alone. More than one, since networks fail too.
 const ENDS: u32 = 3;
 
 /// Rows over which connections may have ended.
@@ -38,7 +38,7 @@ impl Suspects {
         }
     }
 
-    /// Every row of the outbox has been sent and answered, or was refused before: nobody is left to suspect.
+    /// Every row of the outbox has been sent and answered, or was refused before: no row is suspected any more.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -77,7 +77,7 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// Rows may stand refused from an earlier start.
+    /// Rows may have been refused in an earlier start.
     pub(super) fn new(first: Duration, longest: Duration, now: Instant) -> Self {
         Self { first, longest, wait: first, due: Some(now + first) }
     }

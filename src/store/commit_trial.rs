@@ -1,8 +1,8 @@
-//! What durability costs on a disk: the same commits, with their sync and without.
+//! What durability costs on a disk: the same commits, with their sync and without. For `certiscope bench` only.
 //!
 //! Guarantees: both logs are this module's own, made by [`Store::open`], in one folder; only the second has its
 //! syncs taken away, which no other code can do.
-//! Costs: two commits a turn, two files of a few kilobytes a commit.
+//! Costs: two commits a call, two files of a few kilobytes a commit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Boot, Origin, Store, StoreError};
+use super::database::Store;
+use super::encoder::EncodeMessages;
+use super::error::StoreError;
+use super::identity::{Boot, Origin};
 use crate::inspection::Inspection;
 
 /// Two logs in which one inspection is committed over and over.
-#[derive(Debug)]
 pub struct CommitTrial<'a> {
     sample: &'a Inspection,
+    encode: &'a EncodeMessages,
     origin: Origin,
     synced: Store,
     unsynced: Store,
@@ -25,7 +28,11 @@ pub struct CommitTrial<'a> {
 
 impl<'a> CommitTrial<'a> {
     /// Makes the logs `synced.db` and `unsynced.db` in `folder`.
-    pub fn open(folder: &Path, sample: &'a Inspection) -> Result<Self, StoreError> {
+    pub fn open(
+        folder: &Path,
+        sample: &'a Inspection,
+        encode: &'a EncodeMessages,
+    ) -> Result<Self, StoreError> {
         let origin = Origin { boot_id: Uuid::new_v4(), station: Arc::from("trial") };
         let open = |name: &str| -> Result<Store, StoreError> {
             let mut store = Store::open(&folder.join(name))?;
@@ -41,15 +48,15 @@ impl<'a> CommitTrial<'a> {
         };
         let (synced, unsynced) = (open("synced.db")?, open("unsynced.db")?);
         unsynced.read(|connection| connection.pragma_update(None, "synchronous", "OFF"))?;
-        Ok(Self { sample, origin, synced, unsynced })
+        Ok(Self { sample, encode, origin, synced, unsynced })
     }
 
     /// One commit in each log; how long the synced one and the unsynced one took.
     pub fn commit_both(&mut self) -> Result<(Duration, Duration), StoreError> {
-        let Self { sample, origin, synced, unsynced } = self;
+        let Self { sample, encode, origin, synced, unsynced } = self;
         let timed = |store: &mut Store| -> Result<Duration, StoreError> {
             let begun = Instant::now();
-            store.commit(origin, sample)?;
+            store.commit(origin, sample, *encode)?;
             Ok(begun.elapsed())
         };
         Ok((timed(synced)?, timed(unsynced)?))

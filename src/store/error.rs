@@ -1,4 +1,4 @@
-//! What can go wrong with the log, in words that say the way out.
+//! What can go wrong with the log: in words that say what to do, and as a kind for programs.
 
 use std::path::Path;
 
@@ -78,7 +78,34 @@ impl Cause {
     }
 }
 
+/// What a program does about an error of the store or of the log; what a person does is in its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// What was asked for is not there.
+    NotFound,
+    /// It will not be done, however often it is asked.
+    Refused,
+    /// Another agent has the log.
+    InUse,
+    /// The disk or the folder's rights hinder it; waiting may help.
+    Unavailable,
+    /// The file is damaged.
+    Corrupt,
+    /// An error of the program or of the system.
+    Failed,
+}
+
 impl StoreError {
+    pub fn kind(&self) -> StoreErrorKind {
+        match self {
+            Self::Unwritable { .. } => StoreErrorKind::Unavailable,
+            Self::InUse { .. } => StoreErrorKind::InUse,
+            Self::Corrupt { .. } => StoreErrorKind::Corrupt,
+            Self::Newer { .. } | Self::NotDurable { .. } => StoreErrorKind::Refused,
+            Self::Sql { .. } | Self::Thread(_) | Self::Ended => StoreErrorKind::Failed,
+        }
+    }
+
     /// Why nothing can be written now, where waiting may help; `None` for an error that stays.
     pub fn passing(&self) -> Option<Cause> {
         match self {

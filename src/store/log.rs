@@ -1,9 +1,9 @@
-//! The log as it is read: beside a running agent, by whoever wants to know what was decided and why.
+//! Reads the log, beside a running agent: which verdicts there are, and why.
 //!
 //! Guarantees: nothing is written, and no transaction is held open between pages, so neither the agent's commits
-//! nor its checkpoints wait for a reader, however long it reads; memory is that of one page.
-//! A page is a snapshot, many pages are not: what is committed or forgotten meanwhile may be in or out.
-//! Leaves out: making or mending a log (see [`super::Store`]), and the files of the evidence.
+//! nor its checkpoints wait for a reader, however long it reads. Memory is that of one page.
+//! A page is a snapshot, many pages are not: what is committed or deleted meanwhile may be in or out.
+//! Leaves out: making a log or repairing one (see [`super::Store`]), and the files of the evidence.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -11,16 +11,20 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, ToSql, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, ToSql, named_params, params};
 use uuid::Uuid;
 
-use super::{BUSY_TIMEOUT, MIGRATIONS, StoreError, record};
+use super::database::BUSY_TIMEOUT;
+use super::encoder::OutputId;
+use super::error::{StoreError, StoreErrorKind};
+use super::stored_message::PAYLOAD;
+use super::{inspection_row, migrations};
 use crate::inspection::{Inspection, Parameters};
 
 /// Rows read at a time.
 const PAGE: u32 = 256;
 
-/// The log cannot be read, or does not hold what was asked for.
+/// The log cannot be read, or what was asked for is not in it.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("store: {}: no such file; name the state folder of a station that has run ([store] folder)", path.display())]
@@ -44,6 +48,22 @@ pub enum LogError {
     Removed { boot: Uuid, seq: u64, last: u64 },
     #[error("{boot}-{seq}: never given; the numbers of this boot go from 1 to {last}")]
     NeverGiven { boot: Uuid, seq: u64, last: u64 },
+}
+
+impl LogError {
+    pub fn kind(&self) -> StoreErrorKind {
+        match self {
+            Self::Absent { .. }
+            | Self::UnknownBoot { .. }
+            | Self::Removed { .. }
+            | Self::NeverGiven { .. } => StoreErrorKind::NotFound,
+            Self::Unreadable { .. } => StoreErrorKind::Unavailable,
+            Self::Older { .. } | Self::AmbiguousBoot { .. } | Self::AmbiguousStation { .. } => {
+                StoreErrorKind::Refused
+            }
+            Self::Store(error) => error.kind(),
+        }
+    }
 }
 
 fn listed(names: &[String]) -> String {
@@ -81,10 +101,8 @@ pub struct Record {
     pub station: String,
     pub seq: u64,
     pub inspection: Inspection,
-    pub keeping: Keeping,
-    pub delivery: Delivery,
-    /// The `verdict` message as it went, or goes, on the wire.
-    pub message: String,
+    pub evidence_state: EvidenceState,
+    pub delivery: DeliveryState,
     /// Of certiscope, when it was inspected.
     pub version: String,
     /// Where the bundle lay then.
@@ -100,7 +118,7 @@ impl Record {
 
 /// What became of the evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeping {
+pub enum EvidenceState {
     Kept,
     /// A normal part that was not chosen, or a disk without room.
     Never,
@@ -108,9 +126,9 @@ pub enum Keeping {
     Removed,
 }
 
-/// Whether the broker has the verdict.
+/// Whether the broker has acknowledged the verdict: each of its messages, if several outputs send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivery {
+pub enum DeliveryState {
     Acknowledged,
     Waiting,
     Refused { at: Option<Timestamp>, why: String },
@@ -118,7 +136,7 @@ pub enum Delivery {
 
 /// One start of the agent at one station.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Start {
+pub struct BootOnLog {
     pub boot_id: Uuid,
     pub station: String,
     /// The last number given.
@@ -132,10 +150,13 @@ pub struct Log {
     path: PathBuf,
 }
 
+/// Where several messages of an inspection wait, one that was refused is shown.
 const SELECT: &str =
     "SELECT inspection.*, version, bundle_folder, outbox.inspection_id AS waiting, refused_at_us, refusal
      FROM inspection LEFT JOIN boot USING (boot_id, station)
-     LEFT JOIN outbox ON outbox.inspection_id = inspection.id";
+     LEFT JOIN outbox ON outbox.inspection_id = inspection.id AND outbox.output =
+         (SELECT output FROM outbox AS unacknowledged WHERE unacknowledged.inspection_id = inspection.id
+          ORDER BY refused_at_us DESC NULLS LAST LIMIT 1)";
 
 impl Log {
     pub fn open(path: &Path) -> Result<Self, LogError> {
@@ -148,7 +169,7 @@ impl Log {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.pragma_query_value(None, "user_version", |row| row.get(0))
         })?;
-        let known = MIGRATIONS.len() as u32;
+        let known = migrations::VERSION;
         match found {
             _ if found < known => Err(LogError::Older { path: log.path, found, known }),
             _ if found > known => {
@@ -166,13 +187,13 @@ impl Log {
             order,
             page: VecDeque::new(),
             parameters: HashMap::new(),
-            next: Next::First,
+            next: PageStart::First,
         }
     }
 
     /// The one inspection of this number.
     pub fn one(&self, boot: &str, station: Option<&str>, seq: u64) -> Result<Record, LogError> {
-        let Start { boot_id, station, last_seq: last } = self.start(boot, station)?;
+        let BootOnLog { boot_id, station, last_seq: last } = self.boot(boot, station)?;
         let sql = format!("{SELECT} WHERE inspection.boot_id = ?1 AND inspection.station = ?2 AND seq = ?3");
         let found =
             self.page(&sql, params![boot_id.to_string(), station, seq as i64], &mut HashMap::new())?.pop();
@@ -183,12 +204,12 @@ impl Log {
     }
 
     /// The one start whose boot id begins with `boot`, at `station` where it ran several.
-    pub fn start(&self, boot: &str, station: Option<&str>) -> Result<Start, LogError> {
-        let starts: Vec<Start> = self.read(|connection| {
+    pub fn boot(&self, boot: &str, station: Option<&str>) -> Result<BootOnLog, LogError> {
+        let starts: Vec<BootOnLog> = self.read(|connection| {
             connection
                 .prepare("SELECT boot_id, station, last_seq FROM boot ORDER BY started_at_us DESC")?
                 .query_map([], |row| {
-                    Ok(Start {
+                    Ok(BootOnLog {
                         boot_id: uuid(row)?,
                         station: row.get("station")?,
                         last_seq: row.get::<_, i64>("last_seq")? as u64,
@@ -197,12 +218,12 @@ impl Log {
                 .collect()
         })?;
         let boot = boot.to_lowercase();
-        let ids = |starts: &[Start]| -> Vec<String> {
+        let ids = |starts: &[BootOnLog]| -> Vec<String> {
             let mut ids: Vec<String> = starts.iter().map(|start| start.boot_id.to_string()).collect();
             ids.dedup();
             ids
         };
-        let mut named: Vec<Start> =
+        let mut named: Vec<BootOnLog> =
             starts.iter().filter(|start| start.boot_id.to_string().starts_with(&boot)).cloned().collect();
         let candidates = ids(&named);
         named.retain(|start| station.is_none_or(|station| station == start.station));
@@ -221,16 +242,32 @@ impl Log {
         }
     }
 
-    /// Number and wire message of the start's inspections from `from` to `to`, in order, at most a page of them.
-    pub fn messages(&self, start: &Start, from: u64, to: u64) -> Result<Vec<(u64, String)>, LogError> {
+    /// Number and message, as its encoder made it, of the boot's inspections from `from` to `to`, in order, at most a
+    /// page of them.
+    pub fn messages(
+        &self,
+        boot: &BootOnLog,
+        output: OutputId,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
         self.read(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT seq, message FROM inspection
-                     WHERE boot_id = ?1 AND station = ?2 AND seq BETWEEN ?3 AND ?4 ORDER BY seq LIMIT ?5",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT seq, payload FROM
+                         (SELECT seq, {PAYLOAD} AS payload FROM inspection
+                          WHERE boot_id = :boot AND station = :station AND seq BETWEEN :from AND :to)
+                     WHERE payload IS NOT NULL ORDER BY seq LIMIT :page"
+                ))?
                 .query_map(
-                    params![start.boot_id.to_string(), start.station, from as i64, to as i64, PAGE],
+                    named_params! {
+                        ":boot": boot.boot_id.to_string(),
+                        ":station": boot.station,
+                        ":output": output.name(),
+                        ":from": from as i64,
+                        ":to": to as i64,
+                        ":page": PAGE,
+                    },
                     |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)),
                 )?
                 .collect()
@@ -255,7 +292,7 @@ impl Log {
                     None => {
                         let parameters = connection
                             .prepare_cached("SELECT * FROM parameters WHERE id = ?1")?
-                            .query_row([id], record::parameters)?;
+                            .query_row([id], inspection_row::parameters)?;
                         Arc::clone(known.entry(id).or_insert(Arc::new(parameters)))
                     }
                 };
@@ -270,10 +307,9 @@ impl Log {
     }
 }
 
-/// What hinders writing hinders a reader in other words.
-/// Opens the database to read it. Who may read a stopped agent's folder and not write to it cannot make the file by
-/// which readers and writers agree. Where the agent left nothing but the database, nobody writes to it either, and it
-/// is read as a file that does not change; an agent that starts just then is not noticed.
+/// Opens the database read-only. Without write permission SQLite cannot create the -shm file through which readers and
+/// writers agree. If the agent left none, nothing writes the database, and it is opened as immutable. An agent that
+/// starts just then is not noticed.
 fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let probe = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
@@ -288,10 +324,11 @@ fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
         }
-        _ => Ok(connection), // whatever is wrong is told by who reads
+        _ => Ok(connection), // whatever is wrong, reading will report it
     }
 }
 
+/// The error of a reader. Where a writer is told that the file cannot be written, it cannot be read.
 fn unreadable(path: &Path, error: &rusqlite::Error) -> LogError {
     match StoreError::new(path, error) {
         StoreError::Unwritable { why, .. } => LogError::Unreadable { path: path.to_path_buf(), why },
@@ -300,27 +337,27 @@ fn unreadable(path: &Path, error: &rusqlite::Error) -> LogError {
 }
 
 fn record_of(row: &Row<'_>, parameters: Arc<Parameters>) -> rusqlite::Result<Record> {
-    let inspection = record::inspection(row, parameters)?;
+    let inspection = inspection_row::inspection(row, parameters)?;
     let (waiting, refusal): (Option<i64>, Option<String>) = (row.get("waiting")?, row.get("refusal")?);
     let refused_at: Option<i64> = row.get("refused_at_us")?;
     Ok(Record {
         boot_id: uuid(row)?,
         station: row.get("station")?,
         seq: row.get::<_, i64>("seq")? as u64,
-        keeping: match (&inspection.evidence, row.get::<_, Option<i64>>("evidence_bytes")?) {
-            (Some(_), _) => Keeping::Kept,
-            (None, None) => Keeping::Never,
-            (None, Some(_)) => Keeping::Removed,
+        evidence_state: match (&inspection.evidence, row.get::<_, Option<i64>>("evidence_bytes")?) {
+            (Some(_), _) => EvidenceState::Kept,
+            (None, None) => EvidenceState::Never,
+            (None, Some(_)) => EvidenceState::Removed,
         },
         inspection,
         delivery: match (waiting, refusal) {
-            (None, _) => Delivery::Acknowledged,
-            (Some(_), None) => Delivery::Waiting,
-            (Some(_), Some(why)) => {
-                Delivery::Refused { at: refused_at.and_then(|at| Timestamp::from_microsecond(at).ok()), why }
-            }
+            (None, _) => DeliveryState::Acknowledged,
+            (Some(_), None) => DeliveryState::Waiting,
+            (Some(_), Some(why)) => DeliveryState::Refused {
+                at: refused_at.and_then(|at| Timestamp::from_microsecond(at).ok()),
+                why,
+            },
         },
-        message: row.get("message")?,
         version: row.get("version")?,
         bundle_folder: row.get::<_, String>("bundle_folder")?.into(),
     })
@@ -328,7 +365,7 @@ fn record_of(row: &Row<'_>, parameters: Arc<Parameters>) -> rusqlite::Result<Rec
 
 fn uuid(row: &Row<'_>) -> rusqlite::Result<Uuid> {
     let id: String = row.get("boot_id")?;
-    Uuid::parse_str(&id).map_err(|error| record::refused(row, "boot_id", error))
+    Uuid::parse_str(&id).map_err(|error| inspection_row::refused(row, "boot_id", error))
 }
 
 /// Inspections in order of their time, read a page at a time.
@@ -339,12 +376,12 @@ pub struct Records<'a> {
     order: Order,
     page: VecDeque<(i64, Record)>,
     parameters: HashMap<i64, Arc<Parameters>>,
-    next: Next,
+    next: PageStart,
 }
 
 /// Where the next page begins.
 #[derive(Debug, Clone, Copy)]
-enum Next {
+enum PageStart {
     First,
     /// After the row of this time and id.
     After(i64, i64),
@@ -379,7 +416,7 @@ impl Records<'_> {
             Order::OldestFirst => ("(captured_at_us, id) > (:time, :id)", "ASC"),
             Order::NewestFirst => ("(captured_at_us, id) < (:time, :id)", "DESC"),
         };
-        if let Next::After(time, id) = self.next {
+        if let PageStart::After(time, id) = self.next {
             only(beyond, ":time", Some(time.into()));
             values.push((":id", id.into()));
         }
@@ -392,9 +429,9 @@ impl Records<'_> {
         self.page = self.log.page(&sql, values.as_slice(), &mut self.parameters)?.into();
         self.next = match self.page.back() {
             Some((id, record)) if self.page.len() == PAGE as usize => {
-                Next::After(record.inspection.captured_at.as_microsecond(), *id)
+                PageStart::After(record.inspection.captured_at.as_microsecond(), *id)
             }
-            _ => Next::End,
+            _ => PageStart::End,
         };
         Ok(())
     }
@@ -405,10 +442,10 @@ impl Iterator for Records<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.page.is_empty()
-            && !matches!(self.next, Next::End)
+            && !matches!(self.next, PageStart::End)
             && let Err(error) = self.turn_page()
         {
-            self.next = Next::End;
+            self.next = PageStart::End;
             return Some(Err(error));
         }
         self.page.pop_front().map(|(_, record)| Ok(record))

@@ -1,23 +1,28 @@
-//! What the broker has not acknowledged yet, as the pump asks for it.
+//! The messages that the broker has not acknowledged: one row for each inspection and output.
 //!
-//! Guarantees: a row leaves through [`Store::acknowledged`] and in no other way; a row that the broker refused stays,
-//! apart from the others, with the reason.
+//! Guarantees: a row leaves through [`Store::acknowledged`] and in no other way; no output touches the rows of another
+//! one. A row that the broker refused stays, apart from the others, with the reason.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, named_params, params};
 
-use super::{RowId, Store, StoreError};
+use super::database::Store;
+use super::encoder::OutputId;
+use super::error::StoreError;
+use super::identity::RowId;
+use super::stored_message::PAYLOAD;
 
-/// A committed inspection as the line is told of it.
+/// What an output sends of a committed inspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct OutboxMessage {
     pub row: RowId,
     /// `None` where the log holds no time that can be read: the message goes all the same.
     pub captured_at: Option<Timestamp>,
-    pub text: String,
+    /// As its encoder made it at the commit.
+    pub payload: Vec<u8>,
 }
 
-/// What still waits for the broker.
+/// What of one station and output still waits for the broker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// All rows, those refused among them.
@@ -30,104 +35,134 @@ pub struct Backlog {
     pub refusal: Option<String>,
 }
 
-impl RowId {
-    /// After every row.
-    pub const END: Self = Self(i64::MAX);
-
-    /// A row made up for a test.
-    #[cfg(test)]
-    pub(crate) fn numbered(id: i64) -> Self {
-        Self(id)
-    }
-}
-
 impl Store {
-    /// Takes rows out of the outbox that the broker has acknowledged, in one transaction.
-    pub fn acknowledged(&mut self, rows: &[RowId]) -> Result<(), StoreError> {
+    /// Deletes the rows of an output that the broker has acknowledged, in one transaction.
+    pub fn acknowledged(&mut self, output: OutputId, rows: &[RowId]) -> Result<(), StoreError> {
         self.in_transaction(|transaction| {
-            let mut delete = transaction.prepare_cached("DELETE FROM outbox WHERE inspection_id = ?1")?;
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM outbox WHERE inspection_id = ?1 AND output = ?2")?;
             for row in rows {
-                delete.execute([row.0])?;
+                delete.execute(params![row.0, output.name()])?;
             }
             Ok(())
         })
     }
 
     /// Notes that the broker did not take this row, and why. Nothing happens to one that is acknowledged.
-    pub fn refused(&mut self, row: RowId, at: Timestamp, why: &str) -> Result<(), StoreError> {
+    pub fn refused(
+        &mut self,
+        output: OutputId,
+        row: RowId,
+        at: Timestamp,
+        why: &str,
+    ) -> Result<(), StoreError> {
         self.in_transaction(|transaction| {
             transaction
                 .prepare_cached(
-                    "UPDATE outbox SET refused_at_us = ?2, refusal = ?3 WHERE inspection_id = ?1",
+                    "UPDATE outbox SET refused_at_us = ?3, refusal = ?4 WHERE inspection_id = ?1 AND output = ?2",
                 )?
-                .execute(params![row.0, at.as_microsecond(), why])?;
+                .execute(params![row.0, output.name(), at.as_microsecond(), why])?;
             Ok(())
         })
     }
 
-    /// The station's oldest messages after `after` and up to `until` that are neither acknowledged nor refused,
-    /// at most `limit`, in order of commitment.
+    /// The station's oldest messages of an output after `after` and up to `until` that are neither acknowledged nor
+    /// refused, at most `limit`, in order of commitment.
     pub fn outbox_between(
         &self,
         station: &str,
+        output: OutputId,
         after: RowId,
         until: RowId,
         limit: usize,
-    ) -> Result<Vec<Message>, StoreError> {
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT id, captured_at_us, message FROM outbox JOIN inspection ON id = inspection_id
-                     WHERE outbox.station = ?1 AND inspection_id > ?2 AND inspection_id <= ?3
-                       AND refused_at_us IS NULL
-                     ORDER BY inspection_id LIMIT ?4",
+                .prepare_cached(&format!(
+                    "SELECT id, captured_at_us, {PAYLOAD} AS payload
+                     FROM outbox CROSS JOIN inspection ON inspection.id = outbox.inspection_id
+                     WHERE outbox.station = :station AND outbox.output = :output
+                       AND outbox.inspection_id > :after AND outbox.inspection_id <= :until AND refused_at_us IS NULL
+                     ORDER BY outbox.inspection_id LIMIT :limit"
+                ))?
+                .query_map(
+                    named_params! {
+                        ":station": station,
+                        ":output": output.name(),
+                        ":after": after.0,
+                        ":until": until.0,
+                        ":limit": limit as i64,
+                    },
+                    message,
                 )?
-                .query_map(params![station, after.0, until.0, limit as i64], message)?
                 .collect()
         })
     }
 
     /// The message whose refusal is the longest ago.
-    pub fn longest_refused(&self, station: &str) -> Result<Option<Message>, StoreError> {
+    pub fn longest_refused(
+        &self,
+        station: &str,
+        output: OutputId,
+    ) -> Result<Option<OutboxMessage>, StoreError> {
+        self.one_message(
+            "SELECT inspection_id FROM outbox
+             WHERE station = :station AND output = :output AND refused_at_us IS NOT NULL
+             ORDER BY refused_at_us, inspection_id LIMIT 1",
+            station,
+            output,
+        )
+    }
+
+    /// The message of the station's newest inspection, acknowledged or not, but for one that the broker refused.
+    pub fn newest_message(
+        &self,
+        station: &str,
+        output: OutputId,
+    ) -> Result<Option<OutboxMessage>, StoreError> {
+        self.one_message(
+            "SELECT newest FROM (SELECT max(id) AS newest FROM inspection WHERE station = :station)
+             WHERE NOT EXISTS (SELECT 1 FROM outbox
+                               WHERE inspection_id = newest AND output = :output AND refused_at_us IS NOT NULL)",
+            station,
+            output,
+        )
+    }
+
+    /// The message of the one inspection that `wanted` selects.
+    fn one_message(
+        &self,
+        wanted: &str,
+        station: &str,
+        output: OutputId,
+    ) -> Result<Option<OutboxMessage>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached(
-                    "SELECT id, captured_at_us, message FROM outbox JOIN inspection ON id = inspection_id
-                     WHERE outbox.station = ?1 AND refused_at_us IS NOT NULL
-                     ORDER BY refused_at_us, inspection_id LIMIT 1",
-                )?
-                .query_row([station], message)
+                .prepare_cached(&format!(
+                    "SELECT * FROM (SELECT id, captured_at_us, {PAYLOAD} AS payload FROM inspection WHERE id = ({wanted}))
+                     WHERE payload IS NOT NULL"
+                ))?
+                .query_row(named_params! { ":station": station, ":output": output.name() }, message)
                 .optional()
         })
     }
 
-    /// The station's newest inspection, acknowledged or not, but for one that the broker refused.
-    pub fn newest_message(&self, station: &str) -> Result<Option<Message>, StoreError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT id, captured_at_us, message FROM inspection LEFT JOIN outbox ON inspection_id = id
-                     WHERE id = (SELECT max(id) FROM inspection WHERE station = ?1) AND refused_at_us IS NULL",
-                )?
-                .query_row([station], message)
-                .optional()
-        })
-    }
-
-    /// How much of this station the broker has not acknowledged.
-    pub fn backlog(&self, station: &str) -> Result<Backlog, StoreError> {
+    /// How much of this station and output the broker has not acknowledged.
+    pub fn backlog(&self, station: &str, output: OutputId) -> Result<Backlog, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached(
                     "SELECT count(*),
                             (SELECT captured_at_us FROM outbox JOIN inspection ON id = inspection_id
-                             WHERE outbox.station = ?1 ORDER BY inspection_id LIMIT 1),
-                            (SELECT count(*) FROM outbox WHERE station = ?1 AND refused_at_us IS NOT NULL),
-                            (SELECT refusal FROM outbox WHERE station = ?1 AND refused_at_us IS NOT NULL
+                             WHERE outbox.station = ?1 AND output = ?2 ORDER BY inspection_id LIMIT 1),
+                            (SELECT count(*) FROM outbox
+                             WHERE station = ?1 AND output = ?2 AND refused_at_us IS NOT NULL),
+                            (SELECT refusal FROM outbox
+                             WHERE station = ?1 AND output = ?2 AND refused_at_us IS NOT NULL
                              ORDER BY refused_at_us DESC, inspection_id DESC LIMIT 1)
-                     FROM outbox WHERE station = ?1",
+                     FROM outbox WHERE station = ?1 AND output = ?2",
                 )?
-                .query_row([station], |row| {
+                .query_row(params![station, output.name()], |row| {
                     let oldest: Option<i64> = row.get(1)?;
                     Ok(Backlog {
                         depth: row.get::<_, u32>(0)?.into(),
@@ -140,10 +175,10 @@ impl Store {
     }
 }
 
-fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<Message> {
-    Ok(Message {
+fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<OutboxMessage> {
+    Ok(OutboxMessage {
         row: RowId(row.get("id")?),
         captured_at: Timestamp::from_microsecond(row.get("captured_at_us")?).ok(),
-        text: row.get("message")?,
+        payload: row.get("payload")?,
     })
 }

@@ -1,9 +1,9 @@
-//! The one thread that owns the [`Store`], and the handle by which everybody else reaches it.
+//! The one thread that owns the [`Store`], and the handle by which every other thread uses it.
 //!
-//! Guarantees: requests run one after another in the order they were made; the queue is bounded, so a slow
-//! disk slows its callers down instead of filling the memory; every commit is announced to the pumps
-//! before its caller goes on. The thread ends, and closes the file, when the last handle is gone.
-//! Leaves out: what to do about an error, which is the caller's.
+//! Guarantees: commands run one after another in the order they were given. The queue is bounded, so a slow
+//! disk slows its callers down instead of filling the memory. Every commit is announced to those who send
+//! before its caller goes on. The thread ends, and closes the file, when the last handle is dropped.
+//! Leaves out: what to do about an error; the caller decides.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,14 +11,19 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Backlog, Committed, Forgotten, Holding, Kept, Message, Origin, RowId, Store, StoreError};
+use super::database::Store;
+use super::deletion::{DeletedRows, KeptEvidence, StoredAmount};
+use super::encoder::{EncodeMessages, OutputId};
+use super::error::StoreError;
+use super::identity::{Committed, Origin, RowId};
+use super::outbox::{Backlog, OutboxMessage};
 use crate::inspection::Inspection;
 use crate::pulse::Pulse;
 
-/// Requests that may wait; beyond it, callers wait.
+/// Commands that may wait; beyond it, callers wait.
 const QUEUE: usize = 64;
 
-type Request = Box<dyn FnOnce(&mut Store) + Send>;
+type StoreCommand = Box<dyn FnOnce(&mut Store) + Send>;
 
 /// The store's thread, to be joined once every [`StoreHandle`] is dropped.
 #[derive(Debug)]
@@ -27,7 +32,7 @@ pub struct StoreThread(JoinHandle<()>);
 /// The way to the store from any thread.
 #[derive(Debug, Clone)]
 pub struct StoreHandle {
-    requests: mpsc::Sender<Request>,
+    commands: mpsc::Sender<StoreCommand>,
     newest: watch::Sender<RowId>,
     pulse: Pulse,
 }
@@ -36,20 +41,20 @@ impl StoreThread {
     /// Starts the thread `store`.
     pub fn start(mut store: Store) -> Result<(Self, StoreHandle), StoreError> {
         let (newest, _) = watch::channel(store.newest_row()?);
-        let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
+        let (commands, mut queue) = mpsc::channel::<StoreCommand>(QUEUE);
         let pulse = Pulse::default();
-        let beaten = pulse.clone();
+        let watched = pulse.clone();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
-                while let Some(request) = queue.blocking_recv() {
-                    beaten.at_work();
-                    request(&mut store);
-                    beaten.idle();
+                while let Some(command) = queue.blocking_recv() {
+                    watched.at_work();
+                    command(&mut store);
+                    watched.idle();
                 }
             })
             .map_err(StoreError::Thread)?;
-        Ok((Self(thread), StoreHandle { requests, newest, pulse }))
+        Ok((Self(thread), StoreHandle { commands, newest, pulse }))
     }
 
     /// Waits until everything asked for is done and the file is closed.
@@ -59,24 +64,30 @@ impl StoreThread {
 }
 
 impl StoreHandle {
-    /// Commits one inspection; returns when it is on the disk. Blocks: for OS threads, never for a task.
-    pub fn commit(&self, origin: &Origin, inspection: Arc<Inspection>) -> Result<Committed, StoreError> {
+    /// Commits one inspection with the messages that `encode` makes of it; returns when it is on the disk. Blocks:
+    /// for OS threads, never for a task.
+    pub fn commit(
+        &self,
+        origin: &Origin,
+        inspection: Arc<Inspection>,
+        encode: Arc<EncodeMessages>,
+    ) -> Result<Committed, StoreError> {
         let origin = origin.clone();
         let newest = self.newest.clone();
         self.ask_blocking(move |store| {
-            let committed = store.commit(&origin, &inspection)?;
+            let committed = store.commit(&origin, &inspection, &*encode)?;
             newest.send_replace(committed.row);
             Ok(committed)
         })
     }
 
-    /// See [`Store::holding`]. Blocks, as all of these do that are no `async fn`.
-    pub fn holding(&self) -> Result<Holding, StoreError> {
-        self.ask_blocking(|store| store.holding())
+    /// See [`Store::stored_amount`]. Blocks, as all of these do that are no `async fn`.
+    pub fn stored_amount(&self) -> Result<StoredAmount, StoreError> {
+        self.ask_blocking(|store| store.stored_amount())
     }
 
     /// See [`Store::oldest_evidence`].
-    pub fn oldest_evidence(&self, limit: usize) -> Result<Vec<Kept>, StoreError> {
+    pub fn oldest_evidence(&self, limit: usize) -> Result<Vec<KeptEvidence>, StoreError> {
         self.ask_blocking(move |store| store.oldest_evidence(limit))
     }
 
@@ -85,9 +96,9 @@ impl StoreHandle {
         self.ask_blocking(move |store| store.evidence_removed(&rows))
     }
 
-    /// See [`Store::forget_rows`].
-    pub fn forget_rows(&self, after: RowId, limit: usize) -> Result<Forgotten, StoreError> {
-        self.ask_blocking(move |store| store.forget_rows(after, limit))
+    /// See [`Store::delete_rows`].
+    pub fn delete_rows(&self, after: RowId, limit: usize) -> Result<DeletedRows, StoreError> {
+        self.ask_blocking(move |store| store.delete_rows(after, limit))
     }
 
     /// See [`Store::unnamed`].
@@ -96,18 +107,18 @@ impl StoreHandle {
         self.ask_blocking(move |store| store.unnamed(&station, folders))
     }
 
-    /// Gives the thread a turn, without waiting for it; false when it has ended.
+    /// Makes the thread's loop run once, without waiting for it; false when it has ended.
     pub fn ping(&self) -> bool {
-        !matches!(self.requests.try_send(Box::new(|_| ())), Err(mpsc::error::TrySendError::Closed(_)))
+        !matches!(self.commands.try_send(Box::new(|_| ())), Err(mpsc::error::TrySendError::Closed(_)))
     }
 
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
     }
 
-    /// Requests that wait for the thread.
+    /// Commands that wait for the thread.
     pub fn queued(&self) -> usize {
-        self.requests.max_capacity() - self.requests.capacity()
+        self.commands.max_capacity() - self.commands.capacity()
     }
 
     /// The newest committed row of any station: changes when there may be something to send.
@@ -116,51 +127,66 @@ impl StoreHandle {
     }
 
     /// See [`Store::acknowledged`].
-    pub async fn acknowledged(&self, rows: Vec<RowId>) -> Result<(), StoreError> {
-        self.ask(move |store| store.acknowledged(&rows)).await
+    pub async fn acknowledged(&self, output: OutputId, rows: Vec<RowId>) -> Result<(), StoreError> {
+        self.ask(move |store| store.acknowledged(output, &rows)).await
     }
 
     /// See [`Store::refused`].
-    pub async fn refused(&self, row: RowId, at: Timestamp, why: String) -> Result<(), StoreError> {
-        self.ask(move |store| store.refused(row, at, &why)).await
+    pub async fn refused(
+        &self,
+        output: OutputId,
+        row: RowId,
+        at: Timestamp,
+        why: String,
+    ) -> Result<(), StoreError> {
+        self.ask(move |store| store.refused(output, row, at, &why)).await
     }
 
     /// See [`Store::outbox_between`].
     pub async fn outbox_between(
         &self,
         station: &Arc<str>,
+        output: OutputId,
         after: RowId,
         until: RowId,
         limit: usize,
-    ) -> Result<Vec<Message>, StoreError> {
+    ) -> Result<Vec<OutboxMessage>, StoreError> {
         let station = Arc::clone(station);
-        self.ask(move |store| store.outbox_between(&station, after, until, limit)).await
+        self.ask(move |store| store.outbox_between(&station, output, after, until, limit)).await
     }
 
     /// See [`Store::longest_refused`].
-    pub async fn longest_refused(&self, station: &Arc<str>) -> Result<Option<Message>, StoreError> {
+    pub async fn longest_refused(
+        &self,
+        station: &Arc<str>,
+        output: OutputId,
+    ) -> Result<Option<OutboxMessage>, StoreError> {
         let station = Arc::clone(station);
-        self.ask(move |store| store.longest_refused(&station)).await
+        self.ask(move |store| store.longest_refused(&station, output)).await
     }
 
     /// See [`Store::newest_message`].
-    pub async fn newest_message(&self, station: &Arc<str>) -> Result<Option<Message>, StoreError> {
+    pub async fn newest_message(
+        &self,
+        station: &Arc<str>,
+        output: OutputId,
+    ) -> Result<Option<OutboxMessage>, StoreError> {
         let station = Arc::clone(station);
-        self.ask(move |store| store.newest_message(&station)).await
+        self.ask(move |store| store.newest_message(&station, output)).await
     }
 
     /// See [`Store::backlog`].
-    pub async fn backlog(&self, station: &Arc<str>) -> Result<Backlog, StoreError> {
+    pub async fn backlog(&self, station: &Arc<str>, output: OutputId) -> Result<Backlog, StoreError> {
         let station = Arc::clone(station);
-        self.ask(move |store| store.backlog(&station)).await
+        self.ask(move |store| store.backlog(&station, output)).await
     }
 
     fn ask_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (request, reply) = request(work);
-        self.requests.blocking_send(request).map_err(|_| StoreError::Ended)?;
+        let (command, reply) = command(work);
+        self.commands.blocking_send(command).map_err(|_| StoreError::Ended)?;
         reply.blocking_recv().unwrap_or(Err(StoreError::Ended))
     }
 
@@ -168,21 +194,21 @@ impl StoreHandle {
         &self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (request, reply) = request(work);
-        self.requests.send(request).await.map_err(|_| StoreError::Ended)?;
+        let (command, reply) = command(work);
+        self.commands.send(command).await.map_err(|_| StoreError::Ended)?;
         reply.await.unwrap_or(Err(StoreError::Ended))
     }
 }
 
 /// Work for the store's thread, and where its answer will come.
-fn request<T: Send + 'static>(
+fn command<T: Send + 'static>(
     work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
-) -> (Request, oneshot::Receiver<Result<T, StoreError>>) {
+) -> (StoreCommand, oneshot::Receiver<Result<T, StoreError>>) {
     let (answer, reply) = oneshot::channel();
-    let request = Box::new(move |store: &mut Store| {
+    let command = Box::new(move |store: &mut Store| {
         let result = work(store);
-        // An asker that went away (a pump that was stopped) needs no answer; the work is done all the same.
+        // A caller that went away (a pump that was stopped) needs no answer; the work is done all the same.
         let _ = answer.send(result);
     });
-    (request, reply)
+    (command, reply)
 }

@@ -41,6 +41,7 @@ mod faulty_model;
 mod injected;
 mod layers;
 mod method;
+mod migration;
 mod packaging;
 mod preprocess;
 mod service;

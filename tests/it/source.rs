@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use certiscope::capture::{CameraInfo, Drops, Trouble, TroubleKind};
-use certiscope::publish::wire::STATUS_SCHEMA;
 use serde_json::{Value, json};
 
 use crate::delivery::kept;
 use crate::support::line::Line;
 use crate::support::metrics::{get, metric};
+use crate::support::schemas::STATUS_SCHEMA;
 use crate::support::scripted::{Now, Script};
 use crate::support::subscriber::schema;
 

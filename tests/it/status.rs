@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use certiscope::machine::clock_synchronised;
-use certiscope::publish::wire::STATUS_SCHEMA;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::support::line::Line;
 use crate::support::metrics::{get, metric};
+use crate::support::schemas::STATUS_SCHEMA;
 use crate::support::wait_until;
 
 #[test]

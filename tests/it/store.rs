@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use certiscope::inspection::Parameters;
-use certiscope::store::{Boot, Committed, Origin, RowId, Store, StoreError, StoreThread};
+use certiscope::inspection::{Inspection, Parameters};
+use certiscope::publish::json_output::{JSON, encode};
+use certiscope::store::{
+    Boot, Committed, DeliveryState, Filter, Order, Origin, OutputId, RowId, Store, StoreError,
+    StoreErrorKind, StoreThread,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -43,7 +47,7 @@ impl Log {
     }
 
     fn commit(&self, store: &mut Store, origin: &Origin, n: u64) -> Result<Committed, StoreError> {
-        store.commit(origin, &inspection(n, &self.parameters))
+        store.commit(origin, &inspection(n, &self.parameters), &encode)
     }
 
     /// A second connection, as a person with `sqlite3` has it.
@@ -165,7 +169,7 @@ fn the_outbox_gives_rows_in_order_until_they_are_acknowledged() {
         .collect();
     let waiting = |store: &Store, after, limit| -> Vec<RowId> {
         store
-            .outbox_between("a", after, RowId::END, limit)
+            .outbox_between("a", JSON, after, RowId::END, limit)
             .unwrap()
             .iter()
             .map(|message| message.row)
@@ -173,20 +177,71 @@ fn the_outbox_gives_rows_in_order_until_they_are_acknowledged() {
     };
     assert_eq!(waiting(&store, RowId::START, 4), rows[..4]);
     assert_eq!(waiting(&store, rows[3], 4), rows[4..]);
-    assert_eq!(store.backlog("a").unwrap().oldest, Some(inspection(0, &log.parameters).captured_at));
-    store.acknowledged(&[rows[0], rows[2]]).unwrap();
+    assert_eq!(store.backlog("a", JSON).unwrap().oldest, Some(inspection(0, &log.parameters).captured_at));
+    store.acknowledged(JSON, &[rows[0], rows[2]]).unwrap();
     drop(store);
     let mut store = log.open();
     assert_eq!(waiting(&store, RowId::START, 9), [rows[1], rows[3], rows[4], rows[5]]);
-    assert_eq!(store.backlog("a").unwrap().oldest, Some(inspection(1, &log.parameters).captured_at));
-    store.acknowledged(&rows).unwrap();
-    assert_eq!((store.backlog("a").unwrap().depth, store.backlog("a").unwrap().oldest), (0, None));
-    assert_eq!(store.backlog("b").unwrap().depth, 6, "another station's rows stay");
+    assert_eq!(store.backlog("a", JSON).unwrap().oldest, Some(inspection(1, &log.parameters).captured_at));
+    store.acknowledged(JSON, &rows).unwrap();
     assert_eq!(
-        store.newest_message("a").unwrap().unwrap().row,
+        (store.backlog("a", JSON).unwrap().depth, store.backlog("a", JSON).unwrap().oldest),
+        (0, None)
+    );
+    assert_eq!(store.backlog("b", JSON).unwrap().depth, 6, "another station's rows stay");
+    assert_eq!(
+        store.newest_message("a", JSON).unwrap().unwrap().row,
         rows[5],
         "the log keeps what was acknowledged"
     );
+}
+
+/// As it will be with Sparkplug B or a topic for the PLC: each output has its own message, rows and refusals.
+#[test]
+fn an_output_never_touches_the_rows_of_another_one() {
+    const BINARY: OutputId = OutputId::new("binary");
+    let log = Log::new();
+    let mut store = log.open();
+    let origin = log.boot(&mut store, "a");
+    let both = |_: Uuid, seq: u64, _: &Inspection| {
+        vec![(JSON, b"json".to_vec()), (BINARY, vec![0xff, 0, seq as u8])]
+    };
+    let rows: Vec<RowId> =
+        (0..3).map(|n| store.commit(&origin, &inspection(n, &log.parameters), &both).unwrap().row).collect();
+    let waiting = |store: &Store, output| -> Vec<(RowId, Vec<u8>)> {
+        let rows = store.outbox_between("a", output, RowId::START, RowId::END, 9).unwrap();
+        rows.into_iter().map(|message| (message.row, message.payload)).collect()
+    };
+    store.acknowledged(JSON, &rows).unwrap();
+    assert_eq!(waiting(&store, JSON), []);
+    let binary: Vec<(RowId, Vec<u8>)> =
+        rows.iter().zip(1..).map(|(row, seq)| (*row, vec![0xff, 0, seq])).collect();
+    assert_eq!(waiting(&store, BINARY), binary, "what one output has sent, the other still has to send");
+    assert_eq!(store.delete_rows(RowId::START, 9).unwrap().rows, 0, "a row that waits for one output stays");
+
+    store.refused(JSON, rows[0], jiff::Timestamp::UNIX_EPOCH, "acknowledged before").unwrap();
+    store.refused(BINARY, rows[2], jiff::Timestamp::UNIX_EPOCH, "quota exceeded").unwrap();
+    let counts = |output| {
+        let backlog = store.backlog("a", output).unwrap();
+        (backlog.depth, backlog.refused, backlog.refusal)
+    };
+    assert_eq!(counts(JSON), (0, 0, None));
+    assert_eq!(counts(BINARY), (3, 1, Some("quota exceeded".to_owned())));
+    assert_eq!(store.longest_refused("a", JSON).unwrap(), None);
+    assert_eq!(store.longest_refused("a", BINARY).unwrap().unwrap().row, rows[2]);
+    assert_eq!(store.newest_message("a", JSON).unwrap().unwrap().payload, b"json");
+    assert_eq!(store.newest_message("a", BINARY).unwrap(), None, "the newest one is refused there");
+    assert_eq!(store.newest_message("a", OutputId::new("neither")).unwrap(), None);
+
+    let read = certiscope::store::Log::open(&log.path()).unwrap();
+    let states: Vec<DeliveryState> =
+        read.records(Filter::default(), Order::OldestFirst).map(|record| record.unwrap().delivery).collect();
+    assert_eq!(states.len(), 3, "an inspection is one record, however many outputs send it");
+    assert_eq!(states[1], DeliveryState::Waiting);
+    assert!(matches!(&states[2], DeliveryState::Refused { why, .. } if why == "quota exceeded"));
+    store.acknowledged(BINARY, &rows).unwrap();
+    assert_eq!(store.delete_rows(RowId::START, 9).unwrap().rows, 3);
+    assert_eq!(log.count("output_message"), 0, "messages are deleted with their inspection");
 }
 
 #[test]
@@ -202,7 +257,7 @@ fn the_thread_answers_everybody_and_announces_the_newest_row() {
                 scope.spawn(|| {
                     let part = Arc::new(inspection(0, &log.parameters));
                     (0..10)
-                        .map(|_| handle.commit(&origin, Arc::clone(&part)).unwrap().seq)
+                        .map(|_| handle.commit(&origin, Arc::clone(&part), Arc::new(encode)).unwrap().seq)
                         .collect::<Vec<_>>()
                 })
             })
@@ -214,7 +269,7 @@ fn the_thread_answers_everybody_and_announces_the_newest_row() {
     drop(handle);
     thread.join().unwrap();
     let store = log.open();
-    assert_eq!(Some(*newest.borrow()), store.newest_message("a").unwrap().map(|message| message.row));
+    assert_eq!(Some(*newest.borrow()), store.newest_message("a", JSON).unwrap().map(|message| message.row));
 }
 
 #[test]
@@ -242,7 +297,7 @@ fn a_log_of_the_first_version_is_brought_up_to_date() {
     let log = Log::new();
     std::fs::create_dir_all(log.path().parent().unwrap()).unwrap();
     let old = log.sql();
-    old.execute_batch(include_str!("../../src/store/schema.sql")).unwrap();
+    old.execute_batch(include_str!("../../src/store/migrations/0001_inspection_log.sql")).unwrap();
     old.execute_batch(
         "INSERT INTO parameters VALUES (1,'m@1','ab',1,64,64,60,0.04,1.0,0.001,0.02,0.02,200,NULL,x'','cpu','fp32','1.31',NULL);
          INSERT INTO boot VALUES ('b1','a',0,'0.1.0','',1);
@@ -254,7 +309,7 @@ fn a_log_of_the_first_version_is_brought_up_to_date() {
     .unwrap();
     drop(old);
     let store = log.open();
-    assert_eq!(store.backlog("a").unwrap().depth, 1, "what waited still waits");
+    assert_eq!(store.backlog("a", JSON).unwrap().depth, 1, "what waited still waits");
     drop(store);
     let last: u32 = log.sql().query_row("SELECT last_seq FROM boot", [], |row| row.get(0)).unwrap();
     assert_eq!(last, 2);
@@ -262,7 +317,7 @@ fn a_log_of_the_first_version_is_brought_up_to_date() {
 
 /// Its rows may all be gone, and a clock that was wrong may say that it began before others that have ended.
 #[test]
-fn the_running_start_is_never_forgotten() {
+fn the_running_start_is_never_deleted() {
     let log = Log::new();
     let mut store = log.open();
     let earlier = log.boot(&mut store, "a");
@@ -272,8 +327,8 @@ fn the_running_start_is_never_forgotten() {
     let mut store = log.open();
     let running = log.boot(&mut store, "a");
     let first = log.commit(&mut store, &running, 0).unwrap();
-    store.acknowledged(&[first.row]).unwrap();
-    assert_eq!(store.forget_rows(RowId::START, 10).unwrap().rows, 1);
+    store.acknowledged(JSON, &[first.row]).unwrap();
+    assert_eq!(store.delete_rows(RowId::START, 10).unwrap().rows, 1);
     assert_eq!((log.count("inspection"), log.count("boot")), (0, 1), "{earlier:?} has ended");
     assert_eq!(log.commit(&mut store, &running, 1).unwrap().seq, 2);
 }
@@ -284,7 +339,8 @@ fn a_newer_log_is_refused_and_left_as_it_is() {
     drop(log.open());
     log.sql().pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(&log.path()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 3, .. }), "{error}");
+    assert_eq!(error.kind(), StoreErrorKind::Refused);
     let version: u32 = log.sql().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, 99);
 }

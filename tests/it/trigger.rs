@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use certiscope::capture::{Trouble, TroubleKind};
-use certiscope::publish::wire::{TRIGGER_ACK_SCHEMA, TRIGGER_SCHEMA};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,6 +10,7 @@ use tempfile::TempDir;
 use crate::support::broker::Broker;
 use crate::support::faulty::Part;
 use crate::support::line::Line;
+use crate::support::schemas::{TRIGGER_ACK_SCHEMA, TRIGGER_SCHEMA};
 use crate::support::scripted::{Now, Script};
 use crate::support::subscriber::{Subscriber, schema};
 use crate::support::{wait_until, wait_within};

@@ -10,7 +10,8 @@ use certiscope::capture::{Channels, Frame, Picture, Samples, Stamp};
 use certiscope::evidence::{self, Keep};
 use certiscope::inspector::Inspected;
 use certiscope::machine::resident_bytes;
-use certiscope::retention::{Bounds, Limits, Moment, Retention};
+use certiscope::publish::json_output::{JSON, encode};
+use certiscope::retention::{Bounds, Moment, Retention, RetentionLimits};
 use certiscope::store::{Boot, Origin, RowId, Store, StoreHandle, StoreThread};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
@@ -45,7 +46,7 @@ struct Station {
 }
 
 impl Station {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: RetentionLimits) -> Self {
         // In memory where there is such a disk: what a sync costs is not what is looked at.
         let folder = TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap());
         let mut store = Store::open(&folder.path().join("certiscope.db")).unwrap();
@@ -93,14 +94,15 @@ impl Station {
             let kept = evidence::keep(&folder, &self.made.to_string(), &frame, &inspected).unwrap();
             inspected.inspection.evidence = Some(kept);
         }
-        let committed = self.store.commit(&self.origin, Arc::new(inspected.inspection)).unwrap();
+        let committed =
+            self.store.commit(&self.origin, Arc::new(inspected.inspection), Arc::new(encode)).unwrap();
         assert_eq!(committed.seq, self.made, "numbers go on whatever was deleted");
         self.unacknowledged.push(committed.row);
     }
 
     fn acknowledge(&mut self) {
         let rows = std::mem::take(&mut self.unacknowledged);
-        self.runtime.block_on(self.store.acknowledged(rows)).unwrap();
+        self.runtime.block_on(self.store.acknowledged(JSON, rows)).unwrap();
     }
 
     fn retain(&mut self, moment: &Moment) {
@@ -108,7 +110,7 @@ impl Station {
     }
 
     fn waiting(&self) -> u64 {
-        self.runtime.block_on(self.store.backlog(&self.origin.station)).unwrap().depth
+        self.runtime.block_on(self.store.backlog(&self.origin.station, JSON)).unwrap().depth
     }
 
     fn end(self) -> TempDir {
@@ -121,7 +123,7 @@ impl Station {
 #[test]
 fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
     let a_day: i64 = std::env::var("CERTISCOPE_YEAR_ROWS_A_DAY").map_or(60, |rows| rows.parse().unwrap());
-    let limits = Limits {
+    let limits = RetentionLimits {
         rows: Bounds { days: 30, bytes: a_day as u64 * 40_000, min_free_bytes: 0 },
         evidence: Bounds { days: 90, bytes: a_day as u64 * 7_000, min_free_bytes: 0 },
     };
@@ -146,7 +148,7 @@ fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
             );
             continue;
         }
-        let held = station.store.holding().unwrap();
+        let held = station.store.stored_amount().unwrap();
         let age = Timestamp::UNIX_EPOCH + DAY * (day as i32 + 1) - held.oldest_row.unwrap();
         assert!(day < 31 || age.get_hours() <= 32 * 24, "day {day}: rows of {age:#} ago");
         assert!(held.evidence_bytes <= limits.evidence.bytes + 50_000, "day {day}: {held:?}");
@@ -155,12 +157,12 @@ fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
             memory.extend(resident_bytes());
         }
     }
-    let held = station.store.holding().unwrap();
+    let held = station.store.stored_amount().unwrap();
     let folder = station.end();
     let on_disk = bytes_below(&folder.path().join("evidence"));
     assert_eq!(on_disk, held.evidence_bytes, "files and log agree");
     let again = StoreThread::start(Store::open(&folder.path().join("certiscope.db")).unwrap()).unwrap().1;
-    assert_eq!(again.holding().unwrap().evidence_bytes, on_disk, "summed up again");
+    assert_eq!(again.stored_amount().unwrap().evidence_bytes, on_disk, "summed up again");
     // One log, one write-ahead log that is cut back, the evidence.
     assert!(
         largest <= 2 * limits.rows.bytes + (20 << 20) + limits.evidence.bytes,
@@ -181,17 +183,17 @@ fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
 #[test]
 fn a_clock_that_cannot_be_trusted_makes_nothing_old() {
     let bounds = Bounds { days: 1, bytes: u64::MAX, min_free_bytes: 0 };
-    let mut station = Station::new(Limits { rows: bounds, evidence: bounds });
+    let mut station = Station::new(RetentionLimits { rows: bounds, evidence: bounds });
     for _ in 0..8 {
         station.inspect(Timestamp::UNIX_EPOCH);
     }
     station.acknowledge();
     let later = Moment { now: Timestamp::UNIX_EPOCH + DAY * 400, days_count: false, free_bytes: None };
     station.retain(&later);
-    let held = station.store.holding().unwrap();
+    let held = station.store.stored_amount().unwrap();
     assert!(held.oldest_row.is_some() && held.oldest_evidence.is_some());
     station.retain(&Moment { days_count: true, ..later });
-    let held = station.store.holding().unwrap();
+    let held = station.store.stored_amount().unwrap();
     assert_eq!((held.oldest_row, held.oldest_evidence), (None, None));
     station.end();
 }
@@ -199,7 +201,7 @@ fn a_clock_that_cannot_be_trusted_makes_nothing_old() {
 #[test]
 fn a_low_disk_takes_evidence_before_rows() {
     let bounds = |min_free_bytes| Bounds { days: 9999, bytes: u64::MAX, min_free_bytes };
-    let mut station = Station::new(Limits { rows: bounds(100), evidence: bounds(1000) });
+    let mut station = Station::new(RetentionLimits { rows: bounds(100), evidence: bounds(1000) });
     for _ in 0..8 {
         station.inspect(Timestamp::UNIX_EPOCH);
     }
@@ -210,7 +212,7 @@ fn a_low_disk_takes_evidence_before_rows() {
             days_count: true,
             free_bytes: Some(free_bytes),
         });
-        let held = station.store.holding().unwrap();
+        let held = station.store.stored_amount().unwrap();
         (held.oldest_row.is_some(), held.oldest_evidence.is_some())
     };
     assert_eq!(at(1000), (true, true));
@@ -221,7 +223,7 @@ fn a_low_disk_takes_evidence_before_rows() {
 #[test]
 fn what_a_crash_left_behind_is_swept_and_nothing_else() {
     let bounds = Bounds { days: 9999, bytes: u64::MAX, min_free_bytes: 0 };
-    let mut station = Station::new(Limits { rows: bounds, evidence: bounds });
+    let mut station = Station::new(RetentionLimits { rows: bounds, evidence: bounds });
     (0..4).for_each(|_| station.inspect(Timestamp::UNIX_EPOCH));
     let folder = station.retention.evidence_folder.join("station1");
     let named = std::fs::read_dir(&folder).unwrap().count();

@@ -25,6 +25,7 @@ use super::run::stop_on_signals;
 use super::{Failure, ModelArgs, progress_bar};
 use crate::agent::Stop;
 use crate::inspection::Inspection;
+use crate::publish::json_output;
 use crate::store::CommitTrial;
 use report::{BenchReport, CommitTimes};
 use subject::{Subject, Watch};
@@ -111,7 +112,7 @@ fn time_commits(
     watch: &Watch<'_>,
 ) -> Result<CommitTimes, Failure> {
     watch.bar.set_message("commits");
-    let mut trial = CommitTrial::open(scratch, sample).map_err(Failure::stopped)?;
+    let mut trial = CommitTrial::open(scratch, sample, &json_output::encode).map_err(Failure::stopped)?;
     let mut times = CommitTimes::default();
     let begun = Instant::now();
     for _ in 0..COMMITS {

@@ -8,7 +8,7 @@ use crate::capture::camera::{
     ControlDescription, Description, Device, FormatDescription, RateRange, SizeDescription, describe, devices,
 };
 use crate::cli::Failure;
-use crate::cli::log::printable;
+use crate::cli::inspection_log::printable;
 
 /// So many of the formats that cannot be read are named.
 const OTHERS: usize = 8;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use self::listing::{as_json, look_at, look_at_all, write_listing};
 use self::snapshot::{SnapshotRequest, snapshot};
 use super::Failure;
-use super::log::written;
+use super::inspection_log::written;
 use crate::capture::camera::{PixelFormat, device};
 
 /// List the cameras of this machine: names, formats, sizes, rates, controls.

@@ -19,6 +19,7 @@ use super::{Failure, rounded_down};
 use crate::agent::{Recorded, Stop};
 use crate::capture::GroundTruth;
 use crate::config::{Config, SourceKind};
+use crate::state_folder::StateFolder;
 use crate::verdict::Verdict;
 use broker::EmbeddedBroker;
 
@@ -90,7 +91,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     println!("\n{}", in_words(&summary));
     tally.print(seconds);
     println!("{} verdicts came out of the broker", broker.verdicts());
-    println!("evidence of flagged parts: {}", config.state_folder.join("evidence").display());
+    println!("evidence of flagged parts: {}", StateFolder::new(&config.state_folder).evidence().display());
     Ok(ExitCode::SUCCESS)
 }
 

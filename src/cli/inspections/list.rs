@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::row::Row;
-use crate::cli::log::{FilterArgs, StoreArgs, local, printable, written};
+use super::row::InspectionRow;
+use crate::cli::inspection_log::{FilterArgs, StoreArgs, local, printable, written};
 use crate::cli::{Failure, or_dash, rounded_down};
-use crate::store::{Delivery, Keeping, Order, Record};
+use crate::store::{DeliveryState, EvidenceState, Order, Record};
 
 /// List inspections, newest first.
 ///
@@ -46,7 +46,7 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
 
 fn as_json(mut out: impl Write, records: &[Record]) -> io::Result<()> {
     for record in records {
-        writeln!(out, "{}", serde_json::to_string(&Row::from(record))?)?;
+        writeln!(out, "{}", serde_json::to_string(&InspectionRow::from(record))?)?;
     }
     out.flush()
 }
@@ -85,16 +85,16 @@ fn columns(record: &Record) -> [String; 9] {
             Some(score) => format!("{score:.3} / {:.3}", inspection.parameters.threshold),
             None => "-".to_owned(),
         },
-        match record.keeping {
-            Keeping::Kept => "kept",
-            Keeping::Never => "-",
-            Keeping::Removed => "removed",
+        match record.evidence_state {
+            EvidenceState::Kept => "kept",
+            EvidenceState::Never => "-",
+            EvidenceState::Removed => "removed",
         }
         .to_owned(),
         match record.delivery {
-            Delivery::Acknowledged => "has it",
-            Delivery::Waiting => "waiting",
-            Delivery::Refused { .. } => "refused it",
+            DeliveryState::Acknowledged => "has it",
+            DeliveryState::Waiting => "waiting",
+            DeliveryState::Refused { .. } => "refused it",
         }
         .to_owned(),
     ]

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: nothing is changed; the agent may run meanwhile; memory does not grow with the log.
 
-mod export;
+mod export_table;
 mod list;
 mod row;
 mod show;
@@ -27,13 +27,13 @@ pub(super) struct InspectionsArgs {
 enum InspectionsCommand {
     List(list::ListArgs),
     Show(show::ShowArgs),
-    Export(export::ExportArgs),
+    Export(export_table::ExportTableArgs),
 }
 
 pub(super) fn inspections(args: &InspectionsArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         InspectionsCommand::List(args) => list::list(args),
         InspectionsCommand::Show(args) => show::show(args),
-        InspectionsCommand::Export(args) => export::export(args),
+        InspectionsCommand::Export(args) => export_table::export(args),
     }
 }

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::store::{Delivery, Keeping, Record};
+use crate::store::{DeliveryState, EvidenceState, Record};
 
 /// Every column, in order. What is not there is an empty field, or null.
 #[derive(Serialize)]
-pub(super) struct Row<'a> {
+pub(super) struct InspectionRow<'a> {
     boot_id: String,
     station: &'a str,
     seq: u64,
@@ -71,16 +71,16 @@ pub(super) struct Row<'a> {
     refusal: Option<&'a str>,
 }
 
-impl<'a> From<&'a Record> for Row<'a> {
+impl<'a> From<&'a Record> for InspectionRow<'a> {
     fn from(record: &'a Record) -> Self {
         let inspection = &record.inspection;
         let parameters = &*inspection.parameters;
         let certificate = inspection.certificate.as_ref();
         let kept = inspection.evidence.as_ref();
         let (broker, refusal) = match &record.delivery {
-            Delivery::Acknowledged => ("acknowledged", None),
-            Delivery::Waiting => ("waiting", None),
-            Delivery::Refused { why, .. } => ("refused", Some(why.as_str())),
+            DeliveryState::Acknowledged => ("acknowledged", None),
+            DeliveryState::Waiting => ("waiting", None),
+            DeliveryState::Refused { why, .. } => ("refused", Some(why.as_str())),
         };
         Self {
             boot_id: record.boot_id.to_string(),
@@ -131,10 +131,10 @@ impl<'a> From<&'a Record> for Row<'a> {
             queue_ms: inspection.latency.queue_ms,
             infer_ms: inspection.latency.infer_ms,
             total_ms: inspection.latency.total_ms,
-            evidence: match record.keeping {
-                Keeping::Kept => "kept",
-                Keeping::Never => "never",
-                Keeping::Removed => "removed",
+            evidence: match record.evidence_state {
+                EvidenceState::Kept => "kept",
+                EvidenceState::Never => "never",
+                EvidenceState::Removed => "removed",
             },
             evidence_folder: kept.map(|kept| kept.folder.as_str()),
             evidence_bytes: kept.map(|kept| kept.bytes),

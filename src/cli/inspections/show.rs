@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use crate::cli::log::{OneArgs, State, StoreArgs, local, printable, written};
+use crate::cli::inspection_log::{OneArgs, OpenedLog, StoreArgs, local, printable, written};
 use crate::cli::{Failure, or_dash, rounded_down};
 use crate::evidence;
 use crate::inspection::Inspection;
 use crate::smoothing::Certificate;
-use crate::store::{Delivery, Keeping, Record};
+use crate::store::{DeliveryState, EvidenceState, Record};
 use crate::verdict::{Reason, Verdict};
 
 /// Show one inspection in plain words, and where its pictures are.
@@ -144,11 +144,13 @@ fn computed_by(record: &Record) -> String {
     )
 }
 
-fn delivery(delivery: &Delivery) -> String {
+fn delivery(delivery: &DeliveryState) -> String {
     match delivery {
-        Delivery::Acknowledged => "The broker has acknowledged it.".to_owned(),
-        Delivery::Waiting => "The broker has not acknowledged it yet: it waits in the outbox.".to_owned(),
-        Delivery::Refused { at, why } => format!(
+        DeliveryState::Acknowledged => "The broker has acknowledged it.".to_owned(),
+        DeliveryState::Waiting => {
+            "The broker has not acknowledged it yet: it waits in the outbox.".to_owned()
+        }
+        DeliveryState::Refused { at, why } => format!(
             "The broker refused it ({}): {why}. It stays in the outbox and is tried again.",
             at.map_or("at an unknown time".to_owned(), local)
         ),
@@ -156,11 +158,11 @@ fn delivery(delivery: &Delivery) -> String {
 }
 
 /// Where the pictures are, or why there are none.
-fn pictures(record: &Record, state: &State, copy_to: Option<&Path>) -> Result<String, Failure> {
+fn pictures(record: &Record, state: &OpenedLog, copy_to: Option<&Path>) -> Result<String, Failure> {
     const NUMBERS_STAND: &str = "The verdict and its numbers stand nevertheless.";
     let Some(folder) = state.evidence(record) else {
-        let why = match (record.keeping, record.inspection.verdict) {
-            (Keeping::Removed, _) => "It was kept, and retention has removed it since.",
+        let why = match (record.evidence_state, record.inspection.verdict) {
+            (EvidenceState::Removed, _) => "It was kept, and retention has removed it since.",
             (_, Verdict::Normal) => "Of normal parts it is kept of those chosen only ([evidence] keep).",
             _ => "It could not be kept: the disk was low or refused it.",
         };

@@ -6,90 +6,81 @@
 //! 0x95 for a message above `message_size_limit`; see `refusal` in the parent); a flush has no time limit, so
 //! a half-open link is noticed by the ping or by the missing PUBACK.
 
-use std::time::Duration;
-
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason, SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
-use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions, StateError};
-use rumqttc::{NetworkOptions, Outgoing};
+use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
 
-use super::{Class, Client, Event, EventLoop, Letter, Limits, MAX_PACKET_BYTES, Message, REQUESTS};
-use crate::publish::{BrokerSettings, Fault};
+use super::letter::{
+    BrokerLimits, Class, IncomingMessage, Letter, MAX_PACKET_BYTES, ProtocolEvent, REQUESTS,
+};
+use super::options::ConnectOptions;
+use crate::publish::broker::BrokerFault;
 
-pub(super) fn open(
-    settings: &BrokerSettings,
-    connect_limit: Duration,
-    will: Option<Letter>,
-) -> (Client, EventLoop) {
-    let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    options
-        .set_clean_start(true)
-        .set_keep_alive(Duration::from_secs(settings.keep_alive_secs.into()))
-        .set_outgoing_inflight_upper_limit(REQUESTS as u16)
-        .set_max_packet_size(Some(MAX_PACKET_BYTES as u32))
-        .set_connection_timeout(connect_limit.as_secs().max(1))
+pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
+    let network = options.network();
+    let mut mqtt = MqttOptions::new(options.client_id, options.host, options.port);
+    mqtt.set_clean_start(true)
+        .set_keep_alive(options.keep_alive)
+        .set_outgoing_inflight_upper_limit(options.in_flight)
+        .set_max_packet_size(Some(options.max_packet_bytes as u32))
+        .set_connection_timeout(options.limit_secs)
         .set_network_options(network);
-    if let Some(credentials) = &settings.credentials {
-        options.set_credentials(&credentials.username, &credentials.password);
+    if let Some(credentials) = options.credentials {
+        mqtt.set_credentials(credentials.username, credentials.password);
     }
-    if let Some(will) = will {
-        let (qos, retain) = place(will.class);
-        options.set_last_will(LastWill::new(will.topic, will.payload, qos, retain, None));
+    if let Some(will) = options.will {
+        let (qos, retain) = (qos(will.class), will.class.retained());
+        mqtt.set_last_will(LastWill::new(will.topic, will.payload, qos, retain, None));
     }
-    let (client, event_loop) = AsyncClient::new(options, REQUESTS);
-    (Client::V5(client), EventLoop::V5(Box::new(event_loop)))
+    AsyncClient::new(mqtt, options.in_flight.into())
 }
 
 /// Whether there was room for it.
 pub(super) fn publish(client: &AsyncClient, letter: Letter) -> bool {
-    let (qos, retain) = place(letter.class);
-    client.try_publish(letter.topic, qos, retain, letter.payload).is_ok()
+    client.try_publish(letter.topic, qos(letter.class), letter.class.retained(), letter.payload).is_ok()
 }
 
-fn place(class: Class) -> (QoS, bool) {
-    match class {
-        Class::Unacknowledged => (QoS::AtMostOnce, false),
-        Class::Acknowledged => (QoS::AtLeastOnce, false),
-        Class::Retained => (QoS::AtLeastOnce, true),
-    }
+fn qos(class: Class) -> QoS {
+    if class.acknowledged() { QoS::AtLeastOnce } else { QoS::AtMostOnce }
 }
 
-pub(super) async fn next(event_loop: &mut rumqttc::v5::EventLoop) -> Result<Event, Fault> {
+pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, BrokerFault> {
     loop {
         return Ok(match event_loop.poll().await.map_err(fault)? {
-            rumqttc::v5::Event::Incoming(Packet::ConnAck(accepted)) => Event::Accepted(limits(&accepted)),
-            rumqttc::v5::Event::Outgoing(Outgoing::Publish(packet_id)) => Event::Written(packet_id),
+            rumqttc::v5::Event::Incoming(Packet::ConnAck(accepted)) => {
+                ProtocolEvent::Accepted(limits(&accepted))
+            }
+            rumqttc::v5::Event::Outgoing(Outgoing::Publish(packet_id)) => ProtocolEvent::Written(packet_id),
             rumqttc::v5::Event::Incoming(Packet::PubAck(ack)) => {
-                Event::Answered { packet_id: ack.pkid, answer: answer(ack.reason) }
+                ProtocolEvent::Answered { packet_id: ack.pkid, answer: answer(ack.reason) }
             }
             rumqttc::v5::Event::Incoming(Packet::SubAck(ack)) => {
-                Event::Subscribed(ack.return_codes.into_iter().try_for_each(subscribed))
+                ProtocolEvent::Subscribed(ack.return_codes.into_iter().try_for_each(subscribed))
             }
-            rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => Event::Heard(Message {
+            rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => ProtocolEvent::Heard(IncomingMessage {
                 payload: publish.payload.to_vec(),
                 retained: publish.retain,
                 again: publish.dup,
                 packet_id: publish.pkid,
             }),
-            rumqttc::v5::Event::Outgoing(Outgoing::AwaitAck(_)) => Event::PacketIdTaken,
-            rumqttc::v5::Event::Outgoing(Outgoing::Disconnect) => Event::Disconnected,
+            rumqttc::v5::Event::Outgoing(Outgoing::AwaitAck(_)) => ProtocolEvent::PacketIdTaken,
+            rumqttc::v5::Event::Outgoing(Outgoing::Disconnect) => ProtocolEvent::Disconnected,
             _ => continue,
         });
     }
 }
 
-fn limits(accepted: &ConnAck) -> Limits {
+fn limits(accepted: &ConnAck) -> BrokerLimits {
     let said = accepted.properties.as_ref();
     let unacknowledged = said.and_then(|said| said.receive_max).map_or(REQUESTS, usize::from);
     let packet_bytes =
         said.and_then(|said| said.max_packet_size).map_or(MAX_PACKET_BYTES, |max| max as usize);
-    Limits {
-        unacknowledged: unacknowledged.min(Limits::UNSAID.unacknowledged),
-        packet_bytes: packet_bytes.min(Limits::UNSAID.packet_bytes),
+    BrokerLimits {
+        unacknowledged: unacknowledged.min(BrokerLimits::UNSAID.unacknowledged),
+        packet_bytes: packet_bytes.min(BrokerLimits::UNSAID.packet_bytes),
     }
 }
 
@@ -117,45 +108,45 @@ fn subscribed(reason: SubscribeReasonCode) -> Result<(), &'static str> {
     }
 }
 
-fn fault(error: ConnectionError) -> Fault {
+fn fault(error: ConnectionError) -> BrokerFault {
     match error {
         ConnectionError::ConnectionRefused(code) => refused(code),
-        ConnectionError::Io(error) => Fault::Unreachable(error.to_string()),
-        ConnectionError::Timeout(_) => Fault::NoAnswer("no CONNACK in time"),
+        ConnectionError::Io(error) => BrokerFault::Unreachable(error.to_string()),
+        ConnectionError::Timeout(_) => BrokerFault::NoAnswer("no CONNACK in time"),
         ConnectionError::MqttState(error) => match error {
-            StateError::AwaitPingResp => Fault::NoAnswer("no answer to a ping"),
-            StateError::ConnectionAborted | StateError::Io(_) => Fault::Closed,
-            StateError::Deserialization(Error::Io(_)) => Fault::Closed,
+            StateError::AwaitPingResp => BrokerFault::NoAnswer("no answer to a ping"),
+            StateError::ConnectionAborted | StateError::Io(_) => BrokerFault::Closed,
+            StateError::Deserialization(Error::Io(_)) => BrokerFault::Closed,
             // Of a PUBACK too, whatever its name says.
             StateError::Deserialization(Error::InvalidConnectReturnCode(0x95)) => {
-                Fault::Protocol("reason code 0x95 (packet too large) where it has no place".to_owned())
+                BrokerFault::Protocol("reason code 0x95 (packet too large) where it has no place".to_owned())
             }
-            StateError::ServerDisconnect { reason_code, .. } => Fault::Dismissed(farewell(reason_code)),
-            other => Fault::Protocol(other.to_string()),
+            StateError::ServerDisconnect { reason_code, .. } => BrokerFault::Dismissed(farewell(reason_code)),
+            other => BrokerFault::Protocol(other.to_string()),
         },
-        other => Fault::Protocol(other.to_string()),
+        other => BrokerFault::Protocol(other.to_string()),
     }
 }
 
-fn refused(code: ConnectReturnCode) -> Fault {
+fn refused(code: ConnectReturnCode) -> BrokerFault {
     match code {
-        ConnectReturnCode::BadUserNamePassword => Fault::Refused("username or password is wrong"),
-        ConnectReturnCode::NotAuthorized => Fault::Refused("not authorised"),
-        ConnectReturnCode::Banned => Fault::Refused("banned"),
+        ConnectReturnCode::BadUserNamePassword => BrokerFault::Refused("username or password is wrong"),
+        ConnectReturnCode::NotAuthorized => BrokerFault::Refused("not authorised"),
+        ConnectReturnCode::Banned => BrokerFault::Refused("banned"),
         ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid => {
-            Fault::Refused("client id not accepted")
+            BrokerFault::Refused("client id not accepted")
         }
         ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::UnsupportedProtocolVersion => {
-            Fault::OlderProtocol
+            BrokerFault::OlderProtocol
         }
         ConnectReturnCode::ServiceUnavailable
         | ConnectReturnCode::ServerUnavailable
         | ConnectReturnCode::ServerBusy
         | ConnectReturnCode::QuotaExceeded
         | ConnectReturnCode::ConnectionRateExceeded => {
-            Fault::NoAnswer("the broker says that it is unavailable or busy")
+            BrokerFault::NoAnswer("the broker says that it is unavailable or busy")
         }
-        other => Fault::Protocol(format!("CONNACK with {other:?}")),
+        other => BrokerFault::Protocol(format!("CONNACK with {other:?}")),
     }
 }
 

@@ -1,58 +1,68 @@
-//! What the broker answers on a connection, and how the log hears of it.
+//! What the broker answers on a connection, and how the store learns of it.
 //!
-//! Guarantees: taking an answer down waits for nothing; of what it means the log is told before the next row is
-//! looked for that it bears on.
+//! Guarantees: recording an answer never blocks; the store is updated before the next query that depends on it.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{ACKNOWLEDGED_BATCH, Broken, InFlight, Sent, Session};
+use super::state::{ACKNOWLEDGED_BATCH, InFlight, Sent, Session, SessionEnd};
+use crate::publish::broker::BrokerFault;
 use crate::publish::lane::Lane;
-use crate::publish::link::{Message, Report};
-use crate::publish::{Fault, pump};
+use crate::publish::link::{IncomingMessage, LinkEvent};
+use crate::publish::settle;
 use crate::store::RowId;
 
 impl Session<'_> {
-    /// What happened on the connection. The log hears of it later: nothing here waits.
-    pub(super) fn note(&mut self, report: Report<Sent>) {
-        match report {
-            Report::Acknowledged(sent) => self.acknowledged(sent),
-            Report::Refused(sent, why) => self.refused(sent, why),
-            Report::Heard(message) => self.heard(message),
-            Report::Deaf(why) => self.deaf(why),
-            Report::Connected(_) | Report::Closed => {}
+    /// Records what happened on the connection. The store learns of it later: nothing here waits.
+    pub(super) fn note(&mut self, event: LinkEvent<Sent>) {
+        match event {
+            LinkEvent::Acknowledged(sent) => self.acknowledged(sent),
+            LinkEvent::Refused(sent, why) => self.refused(sent, why),
+            LinkEvent::Heard(message) => self.heard(message),
+            LinkEvent::SubscribeRefused(why) => self.subscribe_refused(why),
+            LinkEvent::Connected(_) | LinkEvent::Closed => {}
         }
     }
 
-    /// Tells the log how the broker answered, where that cannot wait: a row that was tried again must be gone, and a
-    /// refused one noted, before the next is looked for.
-    pub(super) async fn settle(&mut self) -> Result<(), Broken> {
-        let tried_again = self.course.retry.due().is_some_and(|due| due <= Instant::now());
-        let many = self.course.acknowledged.len() >= ACKNOWLEDGED_BATCH;
-        if !self.course.refused.is_empty() || tried_again || many { self.tell_log().await } else { Ok(()) }
+    /// Updates the store now if that cannot wait: a row that was tried again must be deleted, and a refused one noted,
+    /// before the next is asked for.
+    pub(super) async fn settle(&mut self) -> Result<(), SessionEnd> {
+        let tried_again = self.progress.retry.due().is_some_and(|due| due <= Instant::now());
+        let many = self.progress.acknowledged.len() >= ACKNOWLEDGED_BATCH;
+        if !self.progress.refused.is_empty() || tried_again || many {
+            self.tell_store().await
+        } else {
+            Ok(())
+        }
     }
 
-    pub(super) async fn tell_log(&mut self) -> Result<(), Broken> {
-        let rows = std::mem::take(&mut self.course.acknowledged);
-        let refused = std::mem::take(&mut self.course.refused);
-        let left = self.ask_log(|store, _| pump::settle(store, rows, refused)).await?;
-        self.course.acknowledged.extend(left);
+    pub(super) async fn tell_store(&mut self) -> Result<(), SessionEnd> {
+        let rows = std::mem::take(&mut self.progress.acknowledged);
+        let refused = std::mem::take(&mut self.progress.refused);
+        let (again, refused_again) = (rows.clone(), refused.clone());
+        match self.ask_store(|store, _| settle::settle(store, rows, refused)).await? {
+            Some(left) => self.progress.acknowledged.extend(left),
+            None => {
+                self.progress.acknowledged.extend(again);
+                self.progress.refused.extend(refused_again);
+            }
+        }
         Ok(())
     }
 
-    fn heard(&mut self, message: Message) {
-        if let Some(commands) = &mut self.pump.commands {
+    fn heard(&mut self, message: IncomingMessage) {
+        if let Some(commands) = &mut self.context.commands {
             commands.heard(message);
         }
     }
 
-    fn deaf(&self, why: &str) {
-        let topic = self.pump.topics.trigger();
+    fn subscribe_refused(&self, why: &str) {
+        let topic = self.context.topics.trigger();
         let fault = format!("{topic}: the broker lets nothing be heard there: {why}; check its access rules");
         tracing::error!("{fault}");
-        self.pump.pulse.failed(fault);
+        self.context.pulse.failed(fault);
     }
 
     fn acknowledged(&mut self, sent: Sent) {
@@ -61,13 +71,13 @@ impl Session<'_> {
             Sent::Verdict(row) => {
                 match self.in_flight.remove(&row) {
                     Some(InFlight { lane: Lane::Live, captured_at: Some(at) }) => {
-                        self.pump.delivery.acknowledged(at, Timestamp::now());
+                        self.context.delivery.acknowledged(at, Timestamp::now());
                     }
-                    Some(InFlight { lane: Lane::Refused, .. }) => self.course.retry.taken(Instant::now()),
+                    Some(InFlight { lane: Lane::Refused, .. }) => self.progress.retry.taken(Instant::now()),
                     Some(InFlight { lane: Lane::Live | Lane::Backlog, .. }) | None => {}
                 }
-                self.course.suspects.answered(row);
-                self.course.acknowledged.push(row);
+                self.progress.suspects.answered(row);
+                self.progress.acknowledged.push(row);
             }
             Sent::Last => self.last.in_flight = false,
             Sent::Status => self.status.in_flight = false,
@@ -81,7 +91,7 @@ impl Session<'_> {
         match sent {
             Sent::Verdict(row) => {
                 let lane = self.in_flight.remove(&row).map(|sent| sent.lane);
-                self.course.suspects.answered(row);
+                self.progress.suspects.answered(row);
                 self.put_behind(row, lane, why);
             }
             Sent::Last => self.last.refused("last", &why),
@@ -94,27 +104,28 @@ impl Session<'_> {
         }
     }
 
-    /// Whoever answers is a broker that works: the next trouble is a new one.
+    /// The broker answers, so it works: the next fault is a new one, and the first wait is short again.
     fn answered(&mut self) {
-        self.course.wait = self.pump.timing.first_wait;
+        self.progress.wait = self.context.timing.first_wait;
     }
 
     fn put_behind(&mut self, row: RowId, lane: Option<Lane>, why: String) {
         match lane {
-            Some(Lane::Refused) => self.course.retry.refused_again(Instant::now()),
-            _ => self.course.retry.refused(Instant::now()),
+            Some(Lane::Refused) => self.progress.retry.refused_again(Instant::now()),
+            _ => self.progress.retry.refused(Instant::now()),
         }
-        self.course.refused.push((row, why));
+        self.progress.refused.push((row, why));
     }
 
-    /// After the connection ended by itself: puts the row behind the others that it ended over, if that is known.
-    pub(super) fn set_aside(&mut self, fault: &Fault) {
+    /// After the connection ended without being asked to: puts the row that it ended over behind the others, if that row
+    /// is known.
+    pub(super) fn set_aside(&mut self, fault: &BrokerFault) {
         let (tried_again, mut others): (BTreeSet<RowId>, BTreeSet<RowId>) =
             self.in_flight.keys().partition(|row| self.in_flight[*row].lane == Lane::Refused);
         if self.last.in_flight {
             others.insert(self.last.value);
         }
-        let found = self.course.suspects.ended(&others);
+        let found = self.progress.suspects.ended(&others);
         let rows = tried_again.iter().map(|row| (*row, Some(Lane::Refused)));
         for (row, lane) in rows.chain(found.map(|row| (row, None))) {
             self.put_behind(row, lane, format!("when it was sent, {fault}"));

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{V, json, time};
+use super::encoding::{V, json, time};
 use crate::capture::CameraInfo;
 use crate::status::{Condition, ConditionState, DeliveryTime, SourceStatus, StageStatus, Status};
 use crate::store::Backlog;

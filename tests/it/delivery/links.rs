@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use certiscope::publish::{Fault, Timing};
+use certiscope::publish::{BrokerFault, Timing};
 use tempfile::TempDir;
 
 use super::{exactly_once, historical, unacknowledged};
@@ -83,7 +83,7 @@ fn a_deaf_link_is_left_and_what_it_took_is_sent_again_as_historical() {
         station.wait_connected();
         proxy.set(Mode::Deaf);
         let keys = station.inspect(4);
-        station.wait_disconnected(|fault| matches!(fault, Fault::NoAnswer(_)));
+        station.wait_disconnected(|fault| matches!(fault, BrokerFault::NoAnswer(_)));
         assert_eq!(station.backlog().depth, 4, "without a PUBACK nothing leaves the outbox");
         proxy.set(Mode::Open);
         station.wait_outbox_empty();
@@ -105,7 +105,7 @@ fn a_broker_that_never_answers_is_a_state_with_a_reason() {
         proxy.set(Mode::Silent);
         let mut station = Station::start(folder.path(), broker_in(protocol, proxy.port));
         let keys = station.inspect(20);
-        station.wait_disconnected(|fault| matches!(fault, Fault::NoAnswer(_)));
+        station.wait_disconnected(|fault| matches!(fault, BrokerFault::NoAnswer(_)));
         proxy.set(Mode::Open);
         reader.wait_verdicts(&keys);
         station.stop();
@@ -126,7 +126,7 @@ fn a_half_open_link_is_left_and_nothing_is_lost() {
         station.wait_outbox_empty();
         proxy.set(Mode::Silent);
         keys.extend(station.inspect(30));
-        station.wait_disconnected(|fault| matches!(fault, Fault::NoAnswer(_)));
+        station.wait_disconnected(|fault| matches!(fault, BrokerFault::NoAnswer(_)));
         assert_eq!(station.backlog().depth, 30);
         proxy.set(Mode::Open);
         reader.wait_verdicts(&keys);

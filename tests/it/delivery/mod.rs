@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use certiscope::publish::{Connection, Fault, probe};
+use certiscope::publish::{BrokerFault, Connection, Timing, probe};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::broker::{Broker, PASSWORD, USER};
 use crate::support::proxy::{Mode, Proxy};
-use crate::support::station::{Station, broker_at};
+use crate::support::station::{Station, broker_at, timing};
 use crate::support::subscriber::{Heard, Key, Subscriber, key, verdict_schema};
 use crate::support::wait_until;
 
@@ -76,7 +76,7 @@ fn a_broker_that_comes_later_gets_everything_flagged_historical() {
 fn nobody_listening_is_a_state_with_a_reason() {
     let (broker, folder) = (Broker::absent(), TempDir::new().unwrap());
     let mut station = Station::start(folder.path(), broker_at(broker.port, None));
-    station.wait_disconnected(|fault| matches!(fault, Fault::Unreachable(_)));
+    station.wait_disconnected(|fault| matches!(fault, BrokerFault::Unreachable(_)));
     station.inspect(3);
     let asked = Instant::now();
     station.stop(); // nothing to drain into: leaves at once, and keeps the rows
@@ -93,7 +93,7 @@ fn a_refused_station_says_so_and_goes_on_inspecting() {
     let (broker, folder) = (Broker::with_password(), TempDir::new().unwrap());
     let wrong = broker_at(broker.port, Some((USER, "guessed")));
     let mut station = Station::start(folder.path(), wrong);
-    station.wait_disconnected(|fault| matches!(fault, Fault::Refused(_)));
+    station.wait_disconnected(|fault| matches!(fault, BrokerFault::Refused(_)));
     let Connection::Disconnected { reason, .. } = station.connection() else {
         panic!("refused, yet connected")
     };
@@ -113,16 +113,16 @@ fn probe_tells_wrong_from_not_there() {
     let mut broker = Broker::with_password();
     let asked = |credentials| runtime.block_on(probe(&broker_at(broker.port, credentials), limit));
     assert_eq!(asked(Some((USER, PASSWORD))), Ok(()));
-    assert!(matches!(asked(Some((USER, "guessed"))).unwrap_err().fault, Fault::Refused(_)));
-    assert!(matches!(asked(None).unwrap_err().fault, Fault::Refused(_)));
+    assert!(matches!(asked(Some((USER, "guessed"))).unwrap_err().fault, BrokerFault::Refused(_)));
+    assert!(matches!(asked(None).unwrap_err().fault, BrokerFault::Refused(_)));
     let proxy = Proxy::before(broker.port);
     proxy.set(Mode::Silent);
     let silent = runtime.block_on(probe(&broker_at(proxy.port, None), limit)).unwrap_err();
-    assert!(matches!(silent.fault, Fault::NoAnswer(_)), "{silent}");
+    assert!(matches!(silent.fault, BrokerFault::NoAnswer(_)), "{silent}");
     let port = broker.port;
     broker.kill();
     let gone = runtime.block_on(probe(&broker_at(port, None), limit)).unwrap_err();
-    assert!(matches!(gone.fault, Fault::Unreachable(_)), "{gone}");
+    assert!(matches!(gone.fault, BrokerFault::Unreachable(_)), "{gone}");
 }
 
 #[test]
@@ -225,8 +225,34 @@ fn stopping_drains_first() {
     station.stop();
     reader.wait_verdicts(&keys);
     assert_eq!(unacknowledged(&folder), []);
-    let last = reader.wait_heard("status", "stopped is said", |heard| heard.message["state"] == "stopped");
+    let last = reader.wait_heard("status", "stopped is sent", |heard| heard.message["state"] == "stopped");
     assert_eq!(last.message["outbox"]["depth"], 0);
+    // A broker that gets no DISCONNECT sends the will at the end of the connection.
+    std::thread::sleep(Duration::from_millis(500));
+    let states: Vec<Value> =
+        reader.heard("status").iter().map(|heard| heard.message["state"].clone()).collect();
+    assert_eq!(states.last(), Some(&json!("stopped")), "the will speaks after the farewell: {states:?}");
+}
+
+/// The agent stops while its disk hangs: the broker is left all the same, with `stopped`.
+#[test]
+fn a_store_that_does_not_answer_does_not_hold_up_the_end() {
+    let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
+    let reader = Subscriber::at(broker.port);
+    let drain_limit = Duration::from_secs(1);
+    let mut station =
+        Station::start_with(folder.path(), broker_at(broker.port, None), Timing { drain_limit, ..timing() });
+    station.wait_connected();
+    let keys = station.inspect(3);
+    reader.wait_verdicts(&keys);
+    let hanging = station.hang_store();
+    let asked = Instant::now();
+    assert!(station.shut_down_within(Duration::from_secs(15)), "the pump still waits for the store");
+    let took = asked.elapsed();
+    assert!(took < drain_limit + Duration::from_secs(6), "took {took:?}");
+    reader.wait_heard("status", "stopped is sent", |heard| heard.message["state"] == "stopped");
+    drop(hanging);
+    station.crash();
 }
 
 /// A stop that follows a commit at once may be heard before the news of it.

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use certiscope::publish::{Fault, Protocol};
+use certiscope::publish::{BrokerFault, Protocol};
 use tempfile::TempDir;
 
 use super::{historical, unacknowledged};
@@ -154,7 +154,7 @@ fn a_broker_that_only_speaks_mqtt_3_is_told_apart() {
     let folder = TempDir::new().unwrap();
     let station = Station::start(folder.path(), broker_in(Protocol::V5, port));
     station.wait_disconnected(|fault| {
-        matches!(fault, Fault::NotAccepted | Fault::OlderProtocol)
+        matches!(fault, BrokerFault::NotAccepted | BrokerFault::OlderProtocol)
             && fault.to_string().contains("broker.protocol = \"3.1.1\"")
     });
     station.stop();

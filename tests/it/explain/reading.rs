@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use certiscope::publish::json_output::{JSON, encode};
 use certiscope::store::{Boot, Origin, RowId, Store};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -35,9 +36,11 @@ impl Made {
         let mut rows = Vec::new();
         for (station, parts) in [("a", 0..count / 2), ("b", count / 2..count)] {
             let origin = begin(&mut store, boot, station);
-            rows.extend(parts.map(|n| store.commit(&origin, &inspection(n, &parameters)).unwrap().row));
+            rows.extend(
+                parts.map(|n| store.commit(&origin, &inspection(n, &parameters), &encode).unwrap().row),
+            );
         }
-        store.acknowledged(&rows[1..]).unwrap();
+        store.acknowledged(JSON, &rows[1..]).unwrap();
         Self { state, boot }
     }
 
@@ -181,7 +184,12 @@ fn a_gap_is_closed_with_the_very_messages_of_the_wire() {
     let stored: String = made
         .state
         .sql()
-        .query_row("SELECT message FROM inspection WHERE station = 'a' AND seq = 4", [], |row| row.get(0))
+        .query_row(
+            "SELECT CAST(payload AS TEXT) || ',\"historical\":false}'
+             FROM inspection JOIN output_message ON inspection_id = id WHERE station = 'a' AND seq = 4",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     let mut expected: Value = serde_json::from_str(&stored).unwrap();
     expected["historical"] = true.into();
@@ -210,16 +218,18 @@ fn the_log_is_read_while_it_is_written() {
     let mut store = Store::open(&state.path().join("certiscope.db")).unwrap();
     let origin = begin(&mut store, Uuid::new_v4(), "a");
     let parameters = Arc::new(parameters());
-    store.commit(&origin, &inspection(0, &parameters)).unwrap();
+    store.commit(&origin, &inspection(0, &parameters), &encode).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut n = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 n += 1;
-                store.commit(&origin, &inspection(n, &parameters)).expect("a reader must not disturb");
+                store
+                    .commit(&origin, &inspection(n, &parameters), &encode)
+                    .expect("a reader must not disturb");
             }
-            store.newest_message("a").unwrap().map(|message| message.row)
+            store.newest_message("a", JSON).unwrap().map(|message| message.row)
         });
         let mut seen = 0;
         for _ in 0..5 {
@@ -266,7 +276,7 @@ fn what_cannot_be_found_or_read_is_refused_with_the_way_out() {
     list(folder.path()).refused("no database", &["not a sound database"]);
     std::fs::remove_file(&file).unwrap();
     let sql = rusqlite::Connection::open(&file).unwrap();
-    sql.execute_batch(include_str!("../../../src/store/schema.sql")).unwrap();
+    sql.execute_batch(include_str!("../../../src/store/migrations/0001_inspection_log.sql")).unwrap();
     sql.pragma_update(None, "user_version", 1).unwrap();
     list(folder.path()).refused("older", &["schema 1", "start the agent once"]);
     sql.pragma_update(None, "user_version", 99).unwrap();

@@ -78,16 +78,19 @@ pub(super) fn compare(log: &Connection, proxy: &Proxy, reader: &Subscriber) -> F
 
 /// Every row of the log with its message.
 fn committed(log: &Connection) -> BTreeMap<Key, Value> {
-    log.prepare("SELECT boot_id, seq, message FROM inspection")
-        .unwrap()
-        .query_map([], |row| {
-            let message: String = row.get(2)?;
-            let seq: u32 = row.get(1)?;
-            Ok(((row.get(0)?, seq.into()), serde_json::from_str(&message).expect("a message is JSON")))
-        })
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
+    log.prepare(
+        "SELECT boot_id, seq, CAST(payload AS TEXT) || ',\"historical\":false}'
+         FROM inspection JOIN output_message ON inspection_id = id",
+    )
+    .unwrap()
+    .query_map([], |row| {
+        let message: String = row.get(2)?;
+        let seq: u32 = row.get(1)?;
+        Ok(((row.get(0)?, seq.into()), serde_json::from_str(&message).expect("a message is JSON")))
+    })
+    .unwrap()
+    .map(Result::unwrap)
+    .collect()
 }
 
 /// (d) Each boot counts 1, 2, 3; returns how many boots there were.

@@ -10,6 +10,7 @@ pub(crate) mod noise;
 pub(crate) mod packets;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod schemas;
 pub(crate) mod scripted;
 pub(crate) mod service_manager;
 pub(crate) mod station;

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certiscope::inspection::Parameters;
+use certiscope::inspection::{Inspection, Parameters};
+use certiscope::publish::json_output::{JSON, encode};
 use certiscope::publish::{
-    BrokerSettings, Connection, Credentials, DeliveryTimes, Protocol, Pump, Timing, Topics,
+    BrokerFault, BrokerSettings, Connection, Credentials, DeliveryTimes, Protocol, PublishContext, Pump,
+    Timing, Topics,
 };
 use certiscope::pulse::Pulse;
 use certiscope::status::testing::idle_station;
@@ -79,8 +81,12 @@ impl Station {
     }
 
     pub(crate) fn start_with(folder: &Path, broker: BrokerSettings, timing: Timing) -> Self {
+        Self::start_named("st1", folder, broker, timing)
+    }
+
+    pub(crate) fn start_named(name: &str, folder: &Path, broker: BrokerSettings, timing: Timing) -> Self {
         let parameters = Arc::new(parameters());
-        let origin = Origin { boot_id: Uuid::new_v4(), station: "st1".into() };
+        let origin = Origin { boot_id: Uuid::new_v4(), station: name.into() };
         let mut store = Store::open(&folder.join("log.sqlite")).unwrap();
         let boot = Boot {
             started_at: jiff::Timestamp::now(),
@@ -97,9 +103,9 @@ impl Station {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let delivery = DeliveryTimes::default();
-        let pump = Pump {
+        let context = PublishContext {
             broker,
-            topics: Topics::new("certiscope", "site", "line", "st1").unwrap(),
+            topics: Topics::new("certiscope", "site", "line", name).unwrap(),
             origin: origin.clone(),
             timing,
             store: store.clone(),
@@ -111,7 +117,7 @@ impl Station {
             shutdown: asked,
             pulse: Pulse::default(),
         };
-        let pump = runtime.spawn(pump.run());
+        let pump = runtime.spawn(Pump::new(context).run());
         Self {
             origin,
             status,
@@ -141,7 +147,7 @@ impl Station {
         let mut inspection = inspection(self.made, &self.parameters);
         inspection.part_id = name.or(inspection.part_id);
         self.made += 1;
-        let committed = self.store.commit(&self.origin, Arc::new(inspection)).unwrap();
+        let committed = self.store.commit(&self.origin, Arc::new(inspection), Arc::new(encode)).unwrap();
         (self.origin.boot_id.to_string(), committed.seq)
     }
 
@@ -155,7 +161,7 @@ impl Station {
     }
 
     /// Waits until the connection is down for a reason that passes the test.
-    pub(crate) fn wait_disconnected(&self, wanted: impl Fn(&certiscope::publish::Fault) -> bool) {
+    pub(crate) fn wait_disconnected(&self, wanted: impl Fn(&BrokerFault) -> bool) {
         wait_until(
             "the station is disconnected for the right reason",
             || matches!(self.connection(), Connection::Disconnected { reason, .. } if wanted(&reason.fault)),
@@ -163,7 +169,7 @@ impl Station {
     }
 
     pub(crate) fn backlog(&self) -> Backlog {
-        self.runtime.block_on(self.store.backlog(&self.origin.station)).unwrap()
+        self.runtime.block_on(self.store.backlog(&self.origin.station, JSON)).unwrap()
     }
 
     pub(crate) fn wait_outbox_empty(&self) {
@@ -177,6 +183,35 @@ impl Station {
         drop(self.store);
         self.thread.join().unwrap();
         self.delivery.figures()
+    }
+
+    /// Makes the store's thread hang, as on a disk that does not answer, until the returned value is dropped.
+    pub(crate) fn hang_store(&self) -> std::sync::mpsc::Sender<()> {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (entered, inside) = std::sync::mpsc::channel();
+        let released = std::sync::Mutex::new(released);
+        let (store, origin) = (self.store.clone(), self.origin.clone());
+        let part = Arc::new(inspection(self.made, &self.parameters));
+        std::thread::spawn(move || {
+            let hang = move |_, _, _: &Inspection| {
+                let _ = entered.send(());
+                let _ = released.lock().unwrap().recv(); // an error: the sender is dropped
+                Vec::new()
+            };
+            store.commit(&origin, part, Arc::new(hang))
+        });
+        inside.recv().unwrap();
+        release
+    }
+
+    /// Asks the pump to leave; whether it has left in time.
+    pub(crate) fn shut_down_within(&self, limit: Duration) -> bool {
+        self.shutdown.send_replace(true);
+        let deadline = std::time::Instant::now() + limit;
+        while !self.pump.is_finished() && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.pump.is_finished()
     }
 
     /// A crash: the pump ends in the middle of its work.

@@ -25,6 +25,8 @@ pub(crate) struct Heard {
     /// Kept by the broker from before we subscribed.
     pub(crate) retained: bool,
     pub(crate) message: Value,
+    /// As it came.
+    pub(crate) payload: Vec<u8>,
     pub(crate) at: Instant,
 }
 
@@ -59,6 +61,7 @@ impl Subscriber {
                         leaf: publish.topic.rsplit('/').next().unwrap().to_owned(),
                         retained: publish.retain,
                         message: content(&publish),
+                        payload: publish.payload.to_vec(),
                         at: Instant::now(),
                     }),
                     Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
@@ -152,7 +155,7 @@ pub(crate) fn key(message: &Value) -> Key {
 }
 
 pub(crate) fn verdict_schema() -> jsonschema::Validator {
-    schema(certiscope::publish::wire::VERDICT_SCHEMA)
+    schema(super::schemas::VERDICT_SCHEMA)
 }
 
 /// A committed schema, formats checked too.

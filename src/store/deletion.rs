@@ -1,28 +1,31 @@
-//! What the log lets go of: evidence and rows, oldest first, a few at a time.
+//! What is deleted from the log: evidence and rows, oldest first, a few at a time.
 //!
-//! Guarantees: a row that waits for the broker is never deleted, nor is its evidence named; each call looks at a
-//! bounded number of rows, so that no commit waits long behind it. Numbers of deleted rows are never given again
-//! (`boot.last_seq`). Leaves out: when to let go of what, and the files of the evidence (see [`crate::retention`]).
+//! Guarantees: a row with a message that waits for the broker is never deleted, nor is its evidence offered for
+//! deletion. Each call reads a bounded number of rows, so that no commit waits long behind it. Numbers of deleted rows
+//! are never given again (`boot.last_seq`). Leaves out: when to delete what, and the files of the evidence (see
+//! [`crate::retention`]).
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::{RowId, Store, StoreError};
+use super::database::{BUSY_TIMEOUT, Store};
+use super::error::StoreError;
+use super::identity::RowId;
 
-/// Evidence that may go: its row and where it lies.
+/// Evidence that may be deleted: its row and where it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptEvidence {
     pub row: RowId,
     pub station: String,
     /// Relative to the station's evidence folder.
     pub folder: String,
 }
 
-/// How much the log holds.
+/// How much there is in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Holding {
+pub struct StoredAmount {
     /// Of the database, without pages that are free to be used again.
     pub rows_bytes: u64,
     pub oldest_row: Option<Timestamp>,
@@ -30,13 +33,13 @@ pub struct Holding {
     pub oldest_evidence: Option<Timestamp>,
 }
 
-/// What a look at some of the oldest rows came to.
+/// What was deleted of some of the oldest rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forgotten {
+pub struct DeletedRows {
     pub rows: usize,
     /// Rows that only their evidence keeps.
-    pub held_by_evidence: Vec<Kept>,
-    /// Where to go on; `None` when there were no more rows.
+    pub held_by_evidence: Vec<KeptEvidence>,
+    /// Where the next call begins; `None` when there were no more rows.
     pub next: Option<RowId>,
 }
 
@@ -44,7 +47,7 @@ pub struct Forgotten {
 const VACUUM_PAGES: u32 = 256;
 
 impl Store {
-    pub fn holding(&self) -> Result<Holding, StoreError> {
+    pub fn stored_amount(&self) -> Result<StoredAmount, StoreError> {
         self.read(|connection| {
             let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).map(u64::from);
             let pages = pragma("page_count")? - pragma("freelist_count")?;
@@ -55,7 +58,7 @@ impl Store {
                 )?
                 .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let time = |at: Option<i64>| at.and_then(|at| Timestamp::from_microsecond(at).ok());
-            Ok(Holding {
+            Ok(StoredAmount {
                 rows_bytes: pages * pragma("page_size")?,
                 oldest_row: time(oldest_row),
                 evidence_bytes: self.evidence_bytes,
@@ -65,7 +68,7 @@ impl Store {
     }
 
     /// The oldest evidence whose verdict the broker has, at most `limit`.
-    pub fn oldest_evidence(&self, limit: usize) -> Result<Vec<Kept>, StoreError> {
+    pub fn oldest_evidence(&self, limit: usize) -> Result<Vec<KeptEvidence>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached(
@@ -78,7 +81,7 @@ impl Store {
         })
     }
 
-    /// Notes that the evidence of these rows is gone. A row whose evidence was removed keeps `evidence_bytes` = 0,
+    /// Notes that the evidence of these rows is deleted. A row whose evidence was removed keeps `evidence_bytes` = 0,
     /// one that never had any has NULL.
     pub fn evidence_removed(&mut self, rows: &[RowId]) -> Result<(), StoreError> {
         let bytes = self.in_transaction(|transaction| {
@@ -108,16 +111,16 @@ impl Store {
         })
     }
 
-    /// Looks at the `limit` oldest rows after `after` and deletes those that neither wait for the broker nor have
+    /// Of the `limit` oldest rows after `after`, deletes those that neither wait for the broker nor have
     /// evidence; gives some of the room back to the disk.
-    pub fn forget_rows(&mut self, after: RowId, limit: usize) -> Result<Forgotten, StoreError> {
+    pub fn delete_rows(&mut self, after: RowId, limit: usize) -> Result<DeletedRows, StoreError> {
         let running = serde_json::json!(self.running).to_string();
-        let forgotten = self.in_transaction(|transaction| {
+        let deleted = self.in_transaction(|transaction| {
             let last: Option<i64> = transaction
                 .prepare_cached("SELECT max(id) FROM (SELECT id FROM inspection WHERE id > ?1 ORDER BY id LIMIT ?2)")?
                 .query_row(params![after.0, limit as i64], |row| row.get(0))?;
             let Some(last) = last else {
-                return Ok(Forgotten { rows: 0, held_by_evidence: Vec::new(), next: None });
+                return Ok(DeletedRows { rows: 0, held_by_evidence: Vec::new(), next: None });
             };
             const ACKNOWLEDGED: &str =
                 "FROM inspection WHERE id > ?1 AND id <= ?2 AND id NOT IN (SELECT inspection_id FROM outbox)";
@@ -128,7 +131,7 @@ impl Store {
                 .prepare_cached(&format!("SELECT id, station, evidence {ACKNOWLEDGED}"))?
                 .query_map([after.0, last], kept)?
                 .collect::<rusqlite::Result<_>>()?;
-            // Starts of which nothing is left; not by their time, which a clock may have told wrongly.
+            // Starts of which nothing is left. Not by their time: the clock may have been wrong.
             transaction
                 .prepare_cached(
                     "DELETE FROM boot WHERE boot_id NOT IN (SELECT value FROM json_each(?1))
@@ -136,17 +139,17 @@ impl Store {
                                      WHERE inspection.boot_id = boot.boot_id AND inspection.station = boot.station)",
                 )?
                 .execute([&running])?;
-            Ok(Forgotten { rows, held_by_evidence, next: Some(RowId(last)) })
+            Ok(DeletedRows { rows, held_by_evidence, next: Some(RowId(last)) })
         })?;
         self.read(|connection| {
-            // Steps through its pages one row of nothing at a time.
+            // Each page that is given back is one empty row.
             let mut vacuum =
                 connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
             let mut pages = vacuum.query([])?;
             while pages.next()?.is_some() {}
             Ok(())
         })?;
-        Ok(forgotten)
+        Ok(deleted)
     }
 
     /// Of these folders of a station's evidence, those that no row names.
@@ -166,22 +169,22 @@ impl Store {
     }
 }
 
-fn kept(row: &rusqlite::Row<'_>) -> rusqlite::Result<Kept> {
-    Ok(Kept { row: RowId(row.get(0)?), station: row.get(1)?, folder: row.get(2)? })
+fn kept(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeptEvidence> {
+    Ok(KeptEvidence { row: RowId(row.get(0)?), station: row.get(1)?, folder: row.get(2)? })
 }
 
-/// Steps of SQLite, a page or a row each, between two turns: milliseconds on any disk.
+/// Steps of SQLite, a page or a row each, between two calls of `progress`: milliseconds on any disk.
 const CHECK_STEPS: i32 = 1000;
 
-/// Reads the whole database beside its agent: is it sound? Takes as long as the disk takes to read it; `turn` is called
-/// all the while.
-pub fn check(path: &Path, mut turn: impl FnMut() + Send + 'static) -> Result<(), StoreError> {
+/// Reads the whole database beside its agent: is it sound? Takes as long as the disk takes to read it; `progress` is
+/// called all the while.
+pub fn check(path: &Path, mut progress: impl FnMut() + Send + 'static) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::new(path, &error);
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
-    connection.busy_timeout(super::BUSY_TIMEOUT).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     let go_on = move || {
-        turn();
+        progress();
         false
     };
     connection.progress_handler(CHECK_STEPS, Some(go_on)).map_err(failed)?;

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 const BURST: f64 = 0.1;
 
 /// A token bucket; time is given.
-pub(super) struct Pace {
+pub(super) struct BacklogRate {
     per_second: f64,
     tokens: f64,
     at: Instant,
 }
 
-impl Pace {
+impl BacklogRate {
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
         Self { per_second: per_second.into(), tokens: 1.0, at: now }
     }
@@ -35,7 +35,7 @@ impl Pace {
     /// When one more may go.
     pub(super) fn next(&self) -> Instant {
         let lacking = (1.0 - self.tokens).max(0.0);
-        // A little more than lacks, so that rounding does not wake anybody too early.
+        // A little more than is missing, so that rounding never gives a moment that is too early.
         self.at + Duration::from_secs_f64(lacking / self.per_second) + Duration::from_micros(100)
     }
 }
@@ -45,14 +45,14 @@ mod tests {
     use super::*;
 
     /// Sends whatever is allowed, asking every `step`; how many went by each whole second.
-    fn sent(pace: &mut Pace, start: Instant, step: Duration, seconds: u64) -> Vec<usize> {
+    fn sent(rate: &mut BacklogRate, start: Instant, step: Duration, seconds: u64) -> Vec<usize> {
         let mut total = 0;
         let mut now = start;
         (1..=seconds)
             .map(|second| {
                 while now < start + Duration::from_secs(second) {
-                    let allowed = pace.allowed(now);
-                    pace.spend(allowed);
+                    let allowed = rate.allowed(now);
+                    rate.spend(allowed);
                     total += allowed;
                     now += step;
                 }
@@ -65,8 +65,8 @@ mod tests {
     fn the_rate_is_held_however_often_it_is_asked() {
         let start = Instant::now();
         for (per_second, step_ms) in [(50, 1), (50, 7), (50, 90), (1, 3), (10_000, 1)] {
-            let mut pace = Pace::new(per_second, start);
-            for (second, total) in (1..).zip(sent(&mut pace, start, Duration::from_millis(step_ms), 5)) {
+            let mut rate = BacklogRate::new(per_second, start);
+            for (second, total) in (1..).zip(sent(&mut rate, start, Duration::from_millis(step_ms), 5)) {
                 let expected = f64::from(per_second * second);
                 assert!((total as f64 - expected).abs() <= expected * 0.1 + 1.0, "{per_second}: {total}");
             }
@@ -76,19 +76,19 @@ mod tests {
     #[test]
     fn a_pause_is_not_made_up_for() {
         let start = Instant::now();
-        let mut pace = Pace::new(50, start);
-        assert_eq!(pace.allowed(start + Duration::from_secs(60)), 5);
+        let mut rate = BacklogRate::new(50, start);
+        assert_eq!(rate.allowed(start + Duration::from_secs(60)), 5);
     }
 
     #[test]
     fn at_the_announced_moment_one_may_go() {
         let start = Instant::now();
         for per_second in [1, 3, 50, 9_999] {
-            let mut pace = Pace::new(per_second, start);
-            pace.spend(1);
-            assert_eq!(pace.allowed(start), 0);
-            let next = pace.next();
-            assert_eq!(pace.allowed(next), 1, "{per_second} a second");
+            let mut rate = BacklogRate::new(per_second, start);
+            rate.spend(1);
+            assert_eq!(rate.allowed(start), 0);
+            let next = rate.next();
+            assert_eq!(rate.allowed(next), 1, "{per_second} a second");
         }
     }
 }

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use super::log::{StoreArgs, written};
-use crate::publish::wire;
+use super::inspection_log::{StoreArgs, written};
+use crate::publish::json_output::{self, Timeliness};
 
 const PIPE: &str = "\
 To the broker again (the topic is that of the station's verdicts):
@@ -20,7 +20,7 @@ To the broker again (the topic is that of the station's verdicts):
 /// those that are there are written all the same.
 #[derive(Debug, Args)]
 #[command(after_help = PIPE)]
-pub(super) struct ExportArgs {
+pub(super) struct ExportMessagesArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// boot_id of the verdicts; its first characters are enough
@@ -37,36 +37,37 @@ pub(super) struct ExportArgs {
     station: Option<String>,
 }
 
-pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
+pub(super) fn export(args: &ExportMessagesArgs) -> Result<ExitCode, Failure> {
     let state = args.store.open()?;
-    let start = state.log.start(&args.boot, args.station.as_deref()).map_err(Failure::refused)?;
-    let to = args.to.unwrap_or(start.last_seq.max(args.from));
+    let boot = state.log.boot(&args.boot, args.station.as_deref()).map_err(Failure::refused)?;
+    let to = args.to.unwrap_or(boot.last_seq.max(args.from));
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut next, mut count, mut missing) = (args.from, 0_u64, Vec::new());
     loop {
-        let page = state.log.messages(&start, next, to).map_err(Failure::refused)?;
+        let page = state.log.messages(&boot, json_output::JSON, next, to).map_err(Failure::refused)?;
         if page.is_empty() {
             break;
         }
-        for (seq, message) in page {
+        for (seq, body) in page {
             missing.extend(range(next, seq - 1));
             next = seq + 1;
             count += 1;
-            if let Err(error) = writeln!(out, "{}", wire::as_historical(&message)) {
+            let message = json_output::message(body, Timeliness::Historical);
+            if let Err(error) = out.write_all(&message).and_then(|()| out.write_all(b"\n")) {
                 return written(Err(error));
             }
         }
     }
     missing.extend(range(next, to));
     written(out.flush())?;
-    eprintln!("certiscope: {count} verdicts of boot {} at {}", start.boot_id, start.station);
+    eprintln!("certiscope: {count} verdicts of boot {} at {}", boot.boot_id, boot.station);
     if missing.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!(
         "certiscope: not in the log: seq {}; retention has removed those up to {}, higher ones were never given",
         missing.join(", "),
-        start.last_seq
+        boot.last_seq
     );
     Ok(ExitCode::from(super::exit_code::STOPPED))
 }

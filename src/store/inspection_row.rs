@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Result, Row, named_params};
 
-use super::Origin;
+use super::identity::Origin;
 use crate::computation::Computation;
 use crate::diffusion::seed::FrameSeed;
 use crate::inspection::{Evidence, Inspection, Latency, Parameters};
@@ -73,7 +73,6 @@ pub(super) fn insert(
     seq: i64,
     inspection: &Inspection,
     parameters_id: i64,
-    message: &str,
 ) -> Result<i64> {
     let certificate = inspection.certificate.as_ref();
     let side = certificate.and_then(|certificate| certificate.side).map(side_word);
@@ -88,7 +87,7 @@ pub(super) fn insert(
              VALUES (:boot_id, :station, :seq, :captured_at_us, :source_seq, :part_id, :meas_id, :verdict,
                  :reason, :fault, :side, :radius, :draws, :above, :not_a_number, :score, :score_lower, :score_upper,
                  :empirical_score, :frame_radius, :seed, :scores, :batches, :frame_width, :frame_height, :capture_ms,
-                 :queue_ms, :infer_ms, :total_ms, :evidence, :evidence_bytes, :parameters_id, :message)",
+                 :queue_ms, :infer_ms, :total_ms, :evidence, :evidence_bytes, :parameters_id, '')",
         )?
         .insert(named_params! {
             ":boot_id": origin.boot_id.to_string(),
@@ -123,7 +122,6 @@ pub(super) fn insert(
             ":evidence": inspection.evidence.as_ref().map(|evidence| &evidence.folder),
             ":evidence_bytes": inspection.evidence.as_ref().map(|evidence| evidence.bytes as i64),
             ":parameters_id": parameters_id,
-            ":message": message,
         })
 }
 

@@ -1,4 +1,4 @@
-//! What the commands that read the inspection log share: where it lies, which rows, what a row looks like.
+//! Shared by the commands that read the inspection log: where it is, which inspections, how times and names are shown.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use jiff::{Span, Timestamp, civil};
 
 use super::Failure;
 use crate::config::Config;
+use crate::state_folder::StateFolder;
 use crate::store::{Filter, Log, Record};
 use crate::verdict::Reason;
 
-/// Where the log lies: one of the two.
+/// Where the log is: one of the two.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct StoreArgs {
@@ -27,29 +28,30 @@ pub(super) struct StoreArgs {
     config: Option<PathBuf>,
 }
 
-/// The log with its evidence.
-pub(super) struct State {
+/// The inspection log of a state folder, open, and the evidence beside it.
+pub(super) struct OpenedLog {
     pub(super) log: Log,
-    folder: PathBuf,
+    folder: StateFolder,
 }
 
 impl StoreArgs {
-    pub(super) fn open(&self) -> Result<State, Failure> {
+    pub(super) fn open(&self) -> Result<OpenedLog, Failure> {
         let folder = match (&self.store, &self.config) {
             (Some(folder), _) => folder.clone(),
             (None, Some(config)) => Config::read(config).map_err(Failure::refused)?.state_folder,
             (None, None) => unreachable!("clap asks for one of them"),
         };
-        let log = Log::open(&folder.join("certiscope.db")).map_err(Failure::refused)?;
-        Ok(State { log, folder })
+        let folder = StateFolder::new(folder);
+        let log = Log::open(&folder.database()).map_err(Failure::refused)?;
+        Ok(OpenedLog { log, folder })
     }
 }
 
-impl State {
-    /// Where the evidence of this inspection lies, if its row names any.
+impl OpenedLog {
+    /// Where the evidence of this inspection is, if it has any.
     pub(super) fn evidence(&self, record: &Record) -> Option<PathBuf> {
         let kept = record.inspection.evidence.as_ref()?;
-        Some(self.folder.join("evidence").join(&record.station).join(&kept.folder))
+        Some(self.folder.evidence().join(&record.station).join(&kept.folder))
     }
 }
 
@@ -140,7 +142,7 @@ fn time_at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Str
     moment.map(|moment| moment.timestamp()).map_err(|error| error.to_string())
 }
 
-/// A reader that has seen enough (`| head`) is no fault.
+/// A reader that closes the pipe early (`| head`) is no fault.
 pub(super) fn written(result: io::Result<()>) -> Result<ExitCode, Failure> {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -155,7 +157,7 @@ pub(super) fn local(moment: Timestamp) -> String {
     moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A name that came from outside, without what would steer the terminal.
+/// A name that came from outside, without characters that control the terminal.
 pub(super) fn printable(name: &str) -> String {
     name.replace(char::is_control, "\u{fffd}")
 }

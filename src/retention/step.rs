@@ -1,49 +1,23 @@
-//! What is let go of, and when: evidence and rows, by days, by bytes and by room on the disk.
+//! One step of retention: a few folders of evidence, or a few rows, are deleted.
 //!
-//! Guarantees: nothing that waits for the broker goes; evidence goes before rows when the disk is low; each
+//! Guarantees: nothing that waits for the broker is deleted; evidence is deleted before rows when the disk is low; each
 //! [`Retention::step`] is small, so that it delays no verdict. Reads no clock and no disk: the moment is given, so a
 //! year can be tried in a minute. Leaves out: pausing new evidence on a low disk (see `agent`).
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use jiff::{SignedDuration, Timestamp};
-
-use crate::store::{Kept, RowId, StoreError, StoreHandle};
-
-/// How much may be kept of one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    pub days: u32,
-    pub bytes: u64,
-    /// With less room than this on the disk, the oldest go.
-    pub min_free_bytes: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    pub evidence: Bounds,
-    pub rows: Bounds,
-}
-
-/// When a step is taken.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    pub now: Timestamp,
-    /// False after the clock has jumped: nothing is old then.
-    pub days_count: bool,
-    /// Room on the disk; `None`, when it is not known, is enough.
-    pub free_bytes: Option<u64>,
-}
+use super::policy::{Moment, RetentionLimits, exceeded};
+use crate::store::{KeptEvidence, RowId, StoreError, StoreHandle};
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Step {
+pub struct RetentionStep {
     pub evidence: usize,
     pub rows: usize,
 }
 
-impl Step {
+impl RetentionStep {
     /// Is there more to do at once?
     pub fn did_something(self) -> bool {
         self.evidence > 0 || self.rows > 0
@@ -60,53 +34,53 @@ pub struct Retention {
     pub store: StoreHandle,
     /// Holds a folder per station.
     pub evidence_folder: PathBuf,
-    pub limits: Limits,
+    pub limits: RetentionLimits,
     cursor: RowId,
 }
 
 impl Retention {
-    pub fn new(store: StoreHandle, evidence_folder: PathBuf, limits: Limits) -> Self {
+    pub fn new(store: StoreHandle, evidence_folder: PathBuf, limits: RetentionLimits) -> Self {
         Self { store, evidence_folder, limits, cursor: RowId::START }
     }
 
-    /// Lets go of a little of what is too much. Evidence that cannot be removed is an error and stays named.
-    pub fn step(&mut self, moment: &Moment) -> Result<Step, RetentionError> {
-        let holding = self.store.holding()?;
-        let mut step = Step::default();
-        if exceeded(&self.limits.evidence, moment, holding.evidence_bytes, holding.oldest_evidence) {
+    /// Deletes a little of what is too much. Evidence that cannot be removed is an error and stays in the log.
+    pub fn step(&mut self, moment: &Moment) -> Result<RetentionStep, RetentionError> {
+        let stored = self.store.stored_amount()?;
+        let mut step = RetentionStep::default();
+        if exceeded(&self.limits.evidence, moment, stored.evidence_bytes, stored.oldest_evidence) {
             step.evidence = self.remove(self.store.oldest_evidence(EVIDENCE_STEP)?)?;
         }
-        if step.evidence == 0 && exceeded(&self.limits.rows, moment, holding.rows_bytes, holding.oldest_row) {
-            let window = self.store.forget_rows(self.cursor, ROWS_STEP)?;
-            step.rows = window.rows;
-            step.evidence = self.remove(window.held_by_evidence)?;
-            // Rows whose evidence has just gone can go in the next step.
-            self.cursor = if step.evidence > 0 { self.cursor } else { window.next.unwrap_or(RowId::START) };
+        if step.evidence == 0 && exceeded(&self.limits.rows, moment, stored.rows_bytes, stored.oldest_row) {
+            let deleted = self.store.delete_rows(self.cursor, ROWS_STEP)?;
+            step.rows = deleted.rows;
+            step.evidence = self.remove(deleted.held_by_evidence)?;
+            // Rows whose evidence has just been removed can be deleted in the next step.
+            self.cursor = if step.evidence > 0 { self.cursor } else { deleted.next.unwrap_or(RowId::START) };
         }
         Ok(step)
     }
 
-    /// Removes what a crash left behind: evidence folders of the station that no row names. Spares those with
-    /// `present` in their name: their rows may just be coming. `turn` is called all the while.
+    /// Removes what a crash left behind: evidence folders of the station that no row names. Keeps those with
+    /// `present` in their name: their rows may not be committed yet. `progress` is called all the while.
     pub fn sweep(
         &self,
         station: &str,
         present: &str,
-        mut turn: impl FnMut(),
+        mut progress: impl FnMut(),
     ) -> Result<usize, RetentionError> {
         let root = self.evidence_folder.join(station);
         let failed = |why| RetentionError::Evidence { path: root.clone(), why };
         let mut folders = Vec::new();
         for entry in std::fs::read_dir(&root).map_err(failed)? {
-            turn();
+            progress();
             let name = entry.map_err(failed)?.file_name().into_string();
             folders.extend(name.ok().filter(|name| !name.contains(present)));
         }
         let mut swept = 0;
         for some in folders.chunks(ROWS_STEP) {
-            turn();
+            progress();
             for folder in self.store.unnamed(station, some.to_vec())? {
-                turn();
+                progress();
                 self.delete(station, &folder)?;
                 swept += 1;
             }
@@ -114,7 +88,7 @@ impl Retention {
         Ok(swept)
     }
 
-    fn remove(&self, evidence: Vec<Kept>) -> Result<usize, RetentionError> {
+    fn remove(&self, evidence: Vec<KeptEvidence>) -> Result<usize, RetentionError> {
         for kept in &evidence {
             self.delete(&kept.station, &kept.folder)?;
         }
@@ -136,21 +110,11 @@ impl Retention {
     }
 }
 
-/// Something could not be let go of; it will be tried again.
+/// Something could not be deleted; it will be tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
     #[error("evidence: {}: cannot be removed: {why}; the agent must own its state folder", path.display())]
     Evidence { path: PathBuf, why: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-fn exceeded(bounds: &Bounds, moment: &Moment, bytes: u64, oldest: Option<Timestamp>) -> bool {
-    let Some(oldest) = oldest else {
-        return false; // nothing is there
-    };
-    let age = moment.now.duration_since(oldest);
-    bytes > bounds.bytes
-        || moment.free_bytes.is_some_and(|free| free < bounds.min_free_bytes)
-        || (moment.days_count && age > SignedDuration::from_hours(24 * i64::from(bounds.days)))
 }

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use super::row::Row;
+use super::row::InspectionRow;
 use crate::cli::Failure;
-use crate::cli::log::{FilterArgs, StoreArgs, written};
+use crate::cli::inspection_log::{FilterArgs, StoreArgs, written};
 use crate::store::{LogError, Order};
 
 /// Write inspections to a file or to standard output, oldest first, all columns.
@@ -24,14 +24,14 @@ use crate::store::{LogError, Order};
 /// (kept, never or removed; folder and bytes), and whether the broker has it (acknowledged, waiting, refused).
 /// What is not there is an empty field in CSV, null in JSON. Rows are read a page at a time, so any length will do.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ExportArgs {
+pub(in crate::cli) struct ExportTableArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
     filter: FilterArgs,
     /// csv with a line of names, or jsonl: one JSON object a line
     #[arg(long, value_enum, default_value = "csv")]
-    format: Format,
+    format: TableFormat,
     /// At most so many [default: all]
     #[arg(long)]
     limit: Option<usize>,
@@ -41,18 +41,18 @@ pub(in crate::cli) struct ExportArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+enum TableFormat {
     Csv,
     Jsonl,
 }
 
 /// Why not everything was written.
-enum Broken {
+enum ExportError {
     Log(LogError),
     Output(io::Error),
 }
 
-pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
+pub(super) fn export(args: &ExportTableArgs) -> Result<ExitCode, Failure> {
     let state = args.store.open()?;
     let records = state.log.records(args.filter.filter(), Order::OldestFirst);
     let rows = records.take(args.limit.unwrap_or(usize::MAX));
@@ -67,40 +67,40 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     };
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(Broken::Log(error)) => Err(Failure::refused(error)),
-        Err(Broken::Output(error)) => written(Err(error)),
+        Err(ExportError::Log(error)) => Err(Failure::refused(error)),
+        Err(ExportError::Output(error)) => written(Err(error)),
     }
 }
 
 fn write(
     out: impl Write,
-    format: Format,
+    format: TableFormat,
     records: impl Iterator<Item = Result<crate::store::Record, LogError>>,
-) -> Result<(), Broken> {
+) -> Result<(), ExportError> {
     match format {
-        Format::Csv => {
+        TableFormat::Csv => {
             let mut csv = csv::Writer::from_writer(out);
             for record in records {
-                csv.serialize(Row::from(&record.map_err(Broken::Log)?)).map_err(csv_broken)?;
+                csv.serialize(InspectionRow::from(&record.map_err(ExportError::Log)?)).map_err(csv_error)?;
             }
-            csv.flush().map_err(Broken::Output)
+            csv.flush().map_err(ExportError::Output)
         }
-        Format::Jsonl => {
+        TableFormat::Jsonl => {
             let mut out = BufWriter::new(out);
             for record in records {
-                let record = record.map_err(Broken::Log)?;
-                let line =
-                    serde_json::to_string(&Row::from(&record)).expect("a row is plain names and values");
-                writeln!(out, "{line}").map_err(Broken::Output)?;
+                let record = record.map_err(ExportError::Log)?;
+                let line = serde_json::to_string(&InspectionRow::from(&record))
+                    .expect("a row is plain names and values");
+                writeln!(out, "{line}").map_err(ExportError::Output)?;
             }
-            out.flush().map_err(Broken::Output)
+            out.flush().map_err(ExportError::Output)
         }
     }
 }
 
-fn csv_broken(error: csv::Error) -> Broken {
+fn csv_error(error: csv::Error) -> ExportError {
     match error.into_kind() {
-        csv::ErrorKind::Io(error) => Broken::Output(error),
-        other => Broken::Output(io::Error::other(format!("{other:?}"))),
+        csv::ErrorKind::Io(error) => ExportError::Output(error),
+        other => ExportError::Output(io::Error::other(format!("{other:?}"))),
     }
 }

@@ -1,0 +1,73 @@
+//! The broker: how to reach it, and what can be wrong with it.
+
+/// How to reach the broker, and how much to send it.
+#[derive(Clone)]
+pub struct BrokerSettings {
+    pub protocol: Protocol,
+    pub host: String,
+    pub port: u16,
+    pub credentials: Option<Credentials>,
+    /// Distinct for each station: a broker ends the older of two connections with one id.
+    pub client_id: String,
+    pub keep_alive_secs: u16,
+    /// Messages that were committed before the connection was up.
+    pub backlog_per_second: u32,
+}
+
+/// The version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub enum Protocol {
+    #[serde(rename = "3.1.1")]
+    V3,
+    #[serde(rename = "5")]
+    V5,
+}
+
+/// Deliberately without `Debug`: a password must not reach a log.
+#[derive(Clone)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+}
+
+/// The broker is not there, or does not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("broker: {address}: {fault}")]
+pub struct BrokerError {
+    pub address: String,
+    pub fault: BrokerFault,
+}
+
+impl BrokerError {
+    pub(super) fn new(settings: &BrokerSettings, fault: BrokerFault) -> Self {
+        Self { address: format!("{}:{}", settings.host, settings.port), fault }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerFault {
+    /// Trying again does not help until something is changed.
+    #[error(
+        "refused: {0}; check the broker's access rules and this station's username, password and client id"
+    )]
+    Refused(&'static str),
+    #[error("cannot be reached: {0}; start the broker, or correct its host and port")]
+    Unreachable(String),
+    #[error("no answer: {0}; the network may be cut, or something else listens there")]
+    NoAnswer(&'static str),
+    #[error(
+        "the connection was closed by the other side; the broker may have ended, or another client uses the same client id"
+    )]
+    Closed,
+    /// The same before CONNACK, with MQTT 5.
+    #[error(
+        "the connection was closed before the broker accepted it; the broker may be starting, or speak MQTT 3.1.1 only: then set broker.protocol = \"3.1.1\""
+    )]
+    NotAccepted,
+    #[error("the broker speaks MQTT 3.1.1 only; set broker.protocol = \"3.1.1\"")]
+    OlderProtocol,
+    #[error("the broker ended the connection: {0}")]
+    Dismissed(String),
+    #[error("does not speak MQTT as expected: {0}")]
+    Protocol(String),
+}

@@ -1,0 +1,152 @@
+//! What a station's way to the broker consists of: what it is given, how long it waits, what outlives a connection.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::backlog_rate::BacklogRate;
+use super::broker::{BrokerError, BrokerFault, BrokerSettings};
+use super::commands::Commands;
+use super::connection::Connection;
+use super::delivery::DeliveryTimes;
+use super::refusal::{Retry, Suspects};
+use super::topics::Topics;
+use crate::pulse::Pulse;
+use crate::status::Status;
+use crate::store::{Backlog, Origin, RowId, StoreHandle};
+
+/// How often a task that waits updates its pulse.
+const PULSE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// For name, TCP and CONNACK together; whole seconds.
+    pub connect_limit: Duration,
+    /// For the PUBACK of any message on a living connection.
+    pub acknowledge_limit: Duration,
+    /// For the outbox to empty once the agent stops.
+    pub drain_limit: Duration,
+    /// For the PUBACK of the last `status`.
+    pub farewell_limit: Duration,
+    /// Between attempts: from the first, doubling, to the longest.
+    pub first_wait: Duration,
+    pub longest_wait: Duration,
+    /// Before a refused row is tried again: at first, doubling, to the longest.
+    pub first_retry: Duration,
+    pub longest_retry: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            connect_limit: Duration::from_secs(5),
+            acknowledge_limit: Duration::from_secs(30),
+            drain_limit: Duration::from_secs(5),
+            farewell_limit: Duration::from_secs(2),
+            first_wait: Duration::from_millis(500),
+            longest_wait: Duration::from_secs(30),
+            first_retry: Duration::from_secs(60),
+            longest_retry: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// Everything that one station's [`super::Pump`] works with.
+pub struct PublishContext {
+    pub broker: BrokerSettings,
+    pub topics: Topics,
+    pub origin: Origin,
+    pub timing: Timing,
+    pub store: StoreHandle,
+    pub status: watch::Receiver<Arc<Status>>,
+    pub connection: watch::Sender<Connection>,
+    /// What waits for the broker, as it was read last.
+    pub outbox: watch::Sender<Backlog>,
+    pub delivery: DeliveryTimes,
+    /// Where the line may give commands.
+    pub commands: Option<Commands>,
+    /// True once everything is committed and the pump shall drain and leave.
+    pub shutdown: watch::Receiver<bool>,
+    pub pulse: Pulse,
+}
+
+impl PublishContext {
+    /// Logs and announces that the broker has accepted the connection; returns since when.
+    pub(super) fn connected(&self) -> Timestamp {
+        let since = Timestamp::now();
+        tracing::info!(station = &*self.origin.station, root = self.topics.root(), "connected to the broker");
+        self.connection.send_replace(Connection::Connected { since });
+        since
+    }
+
+    /// Logged and announced when the state or its reason changes, however often it is tried.
+    pub(super) fn disconnected(&self, fault: BrokerFault) {
+        let reason = BrokerError::new(&self.broker, fault);
+        self.pulse.failed(&reason);
+        let changed = self.connection.send_if_modified(|connection| {
+            let since = match connection {
+                Connection::Disconnected { reason: known, .. } if *known == reason => return false,
+                Connection::Disconnected { since, .. } => *since,
+                Connection::Starting | Connection::Connected { .. } => Timestamp::now(),
+            };
+            *connection = Connection::Disconnected { since, reason: reason.clone() };
+            true
+        });
+        if changed {
+            tracing::warn!(station = &*self.origin.station, %reason, "no connection; verdicts wait in the outbox");
+        }
+    }
+}
+
+/// What outlives a connection.
+pub(super) struct Progress {
+    /// Before the next try to connect.
+    pub(super) wait: Duration,
+    pub(super) heartbeats: u64,
+    /// Acknowledged by the broker, still in the outbox.
+    pub(super) acknowledged: Vec<RowId>,
+    /// Refused by the broker, and why: to be noted in the outbox.
+    pub(super) refused: Vec<(RowId, String)>,
+    pub(super) backlog_rate: BacklogRate,
+    pub(super) suspects: Suspects,
+    pub(super) retry: Retry,
+    /// As it was logged last.
+    pub(super) refusal: Option<String>,
+}
+
+impl Progress {
+    pub(super) fn new(timing: Timing, backlog_per_second: u32) -> Self {
+        let now = Instant::now();
+        Self {
+            wait: timing.first_wait,
+            heartbeats: 0,
+            acknowledged: Vec::new(),
+            refused: Vec::new(),
+            backlog_rate: BacklogRate::new(backlog_per_second, now),
+            suspects: Suspects::default(),
+            retry: Retry::new(timing.first_retry, timing.longest_retry, now),
+            refusal: None,
+        }
+    }
+}
+
+/// Awaits a slow future and keeps the stage's pulse alive.
+pub(super) async fn with_pulse<T>(pulse: &Pulse, slow: impl Future<Output = T>) -> T {
+    let mut slow = pin!(slow);
+    loop {
+        if let Ok(done) = timeout(PULSE_INTERVAL, &mut slow).await {
+            return done;
+        }
+        pulse.idle();
+    }
+}
+
+/// Returns once shutdown is requested; a dropped sender counts as a request.
+pub(super) async fn shutdown_requested(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|requested| *requested).await;
+}

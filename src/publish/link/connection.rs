@@ -1,0 +1,207 @@
+//! One connection to the broker, on which every answer finds the message it belongs to.
+//!
+//! rumqttc 0.25 has no handle from a publish to its PUBACK, drops what is pending when a reconnect finds no
+//! session, and may loop on a packet id it used twice. So a [`Link`] lives for one connection with a clean
+//! session and is never reused: after any [`BrokerFault`] it is dropped with all its state, and the next one
+//! starts from the outbox. Within it, rumqttc reports the packet ids it gave in the order of the publishes,
+//! which ties each PUBACK to its message.
+//! Guarantees: [`Link::publish`] never waits, and never hands rumqttc a message that is larger than the broker
+//! takes (rumqttc would end the connection over it); [`Link::next`] may be dropped at any await.
+//! Leaves out: what to send, and when to give up on a PUBACK (see `session`).
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::letter::{BrokerLimits, Letter, LinkEvent, ProtocolEvent, REQUESTS};
+use super::options::ConnectOptions;
+use super::{v4, v5};
+use crate::publish::broker::{BrokerError, BrokerFault, BrokerSettings, Protocol};
+
+/// The half of rumqttc that takes requests.
+enum Client {
+    V4(rumqttc::AsyncClient),
+    V5(rumqttc::v5::AsyncClient),
+}
+
+/// The half of rumqttc that moves packets.
+enum EventLoop {
+    V4(Box<rumqttc::EventLoop>),
+    V5(Box<rumqttc::v5::EventLoop>),
+}
+
+/// One connection; `T` tells its messages apart.
+pub(in crate::publish) struct Link<T> {
+    client: Client,
+    events: mpsc::Receiver<Result<ProtocolEvent, BrokerFault>>,
+    limits: BrokerLimits,
+    /// Until the broker accepts: it may be one that closes when it reads the version of our CONNECT.
+    version_in_doubt: bool,
+    /// Given to rumqttc, packet id not yet known; in order.
+    handed: VecDeque<(T, Instant)>,
+    /// Written under this packet id, PUBACK outstanding.
+    written: HashMap<u16, (T, Instant)>,
+    /// Not given to rumqttc, since the broker would not take it; not yet reported.
+    too_large: VecDeque<(T, usize)>,
+    /// Aborted when the link is dropped.
+    _polling: JoinSet<()>,
+}
+
+impl<T> Link<T> {
+    /// Begins to connect; [`Link::next`] reports how it went. `connect_limit` covers name, TCP and CONNACK.
+    pub(in crate::publish) fn open(
+        settings: &BrokerSettings,
+        connect_limit: Duration,
+        will: Option<Letter>,
+    ) -> Self {
+        let options = ConnectOptions::new(settings, connect_limit, will);
+        let (client, event_loop) = match settings.protocol {
+            Protocol::V3 => {
+                let (client, event_loop) = v4::open(options);
+                (Client::V4(client), EventLoop::V4(Box::new(event_loop)))
+            }
+            Protocol::V5 => {
+                let (client, event_loop) = v5::open(options);
+                (Client::V5(client), EventLoop::V5(Box::new(event_loop)))
+            }
+        };
+        let (forward, events) = mpsc::channel(REQUESTS);
+        let mut polling = JoinSet::new();
+        polling.spawn(poll(event_loop, forward));
+        Self {
+            client,
+            events,
+            limits: BrokerLimits::UNSAID,
+            version_in_doubt: settings.protocol == Protocol::V5,
+            handed: VecDeque::new(),
+            written: HashMap::new(),
+            too_large: VecDeque::new(),
+            _polling: polling,
+        }
+    }
+
+    /// Hands a message over, without waiting.
+    pub(in crate::publish) fn publish(&mut self, letter: Letter, token: T) -> Result<(), BrokerFault> {
+        let bytes = packet_bytes(&letter);
+        if bytes > self.limits.packet_bytes {
+            self.too_large.push_back((token, bytes));
+            return Ok(());
+        }
+        let taken = match &self.client {
+            Client::V4(client) => v4::publish(client, letter),
+            Client::V5(client) => v5::publish(client, letter),
+        };
+        // The request queue of an ended connection refuses too; why it ended is what `next` will say.
+        if !taken && !self.events.is_closed() {
+            return Err(BrokerFault::NoAnswer("messages pile up, the connection does not move"));
+        }
+        self.handed.push_back((token, Instant::now()));
+        Ok(())
+    }
+
+    /// Asks for the messages of a topic, with QoS 1; [`LinkEvent::Heard`] follows for each of them.
+    pub(in crate::publish) fn subscribe(&mut self, topic: String) -> Result<(), BrokerFault> {
+        let taken = match &self.client {
+            Client::V4(client) => client.try_subscribe(topic, rumqttc::QoS::AtLeastOnce).is_ok(),
+            Client::V5(client) => {
+                client.try_subscribe(topic, rumqttc::v5::mqttbytes::QoS::AtLeastOnce).is_ok()
+            }
+        };
+        taken.then_some(()).ok_or(BrokerFault::Closed)
+    }
+
+    /// Asks for an orderly end; [`LinkEvent::Closed`] follows.
+    pub(in crate::publish) fn disconnect(&mut self) -> Result<(), BrokerFault> {
+        let taken = match &self.client {
+            Client::V4(client) => client.try_disconnect().is_ok(),
+            Client::V5(client) => client.try_disconnect().is_ok(),
+        };
+        taken.then_some(()).ok_or(BrokerFault::Closed)
+    }
+
+    /// The next thing that happened. Any error is the end of this link.
+    pub(in crate::publish) async fn next(&mut self) -> Result<LinkEvent<T>, BrokerFault> {
+        if let Some((token, bytes)) = self.too_large.pop_front() {
+            let limit = self.limits.packet_bytes;
+            return Ok(LinkEvent::Refused(token, format!("{bytes} bytes: the broker takes at most {limit}")));
+        }
+        loop {
+            match self.events.recv().await.unwrap_or(Err(BrokerFault::Closed)) {
+                Ok(ProtocolEvent::Accepted(limits)) => {
+                    self.limits = limits;
+                    self.version_in_doubt = false;
+                    return Ok(LinkEvent::Connected(limits));
+                }
+                Ok(ProtocolEvent::Written(packet_id)) => {
+                    let sent = self.handed.pop_front();
+                    if packet_id != 0 {
+                        self.written.extend(sent.map(|sent| (packet_id, sent)));
+                    }
+                }
+                Ok(ProtocolEvent::Answered { packet_id, answer }) => {
+                    if let Some((token, _)) = self.written.remove(&packet_id) {
+                        return Ok(match answer {
+                            Ok(()) => LinkEvent::Acknowledged(token),
+                            Err(reason) => LinkEvent::Refused(token, reason.to_owned()),
+                        });
+                    }
+                }
+                Ok(ProtocolEvent::Heard(message)) => return Ok(LinkEvent::Heard(message)),
+                Ok(ProtocolEvent::Subscribed(Ok(()))) => {}
+                Ok(ProtocolEvent::Subscribed(Err(reason))) => return Ok(LinkEvent::SubscribeRefused(reason)),
+                Ok(ProtocolEvent::PacketIdTaken) => {
+                    return Err(BrokerFault::NoAnswer("a message was never acknowledged"));
+                }
+                Ok(ProtocolEvent::Disconnected) => return Ok(LinkEvent::Closed),
+                Err(BrokerFault::Closed) if self.version_in_doubt => return Err(BrokerFault::NotAccepted),
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// When the message was handed over that has waited longest for the broker.
+    pub(in crate::publish) fn waiting_since(&self) -> Option<Instant> {
+        self.handed.front().into_iter().chain(self.written.values()).map(|(_, since)| *since).min()
+    }
+}
+
+/// Of the PUBLISH with a packet id, in MQTT 5, which is never the shorter one.
+fn packet_bytes(letter: &Letter) -> usize {
+    let (topic_length, packet_id, no_properties) = (2, 2, 1);
+    let remaining = topic_length + letter.topic.len() + packet_id + no_properties + letter.payload.len();
+    let length_digits = match remaining {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    };
+    1 + length_digits + remaining
+}
+
+/// Polls in a task of its own: rumqttc's poll loses a packet when it is dropped in the middle of a write.
+async fn poll(mut event_loop: EventLoop, forward: mpsc::Sender<Result<ProtocolEvent, BrokerFault>>) {
+    loop {
+        let event = match &mut event_loop {
+            EventLoop::V4(event_loop) => v4::next(event_loop).await,
+            EventLoop::V5(event_loop) => v5::next(event_loop).await,
+        };
+        let broken = event.is_err(); // polling on would reconnect, with what rumqttc kept
+        if forward.send(event).await.is_err() || broken {
+            return;
+        }
+    }
+}
+
+/// Connects once and leaves again: is the broker there, and does it let this station in?
+pub async fn probe(settings: &BrokerSettings, limit: Duration) -> Result<(), BrokerError> {
+    let settings = BrokerSettings { client_id: format!("{}-check", settings.client_id), ..settings.clone() };
+    let mut link = Link::<()>::open(&settings, limit, None);
+    let visit = async {
+        link.next().await?;
+        link.disconnect()?;
+        link.next().await.map(|_| ())
+    };
+    visit.await.map_err(|fault| BrokerError::new(&settings, fault))
+}

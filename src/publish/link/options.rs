@@ -1,0 +1,58 @@
+//! How a connection is opened, for both versions of MQTT: what the two have in common is decided here.
+
+use std::time::Duration;
+
+use rumqttc::NetworkOptions;
+
+use super::letter::{Class, Letter, MAX_PACKET_BYTES, REQUESTS};
+use crate::publish::broker::{BrokerSettings, Credentials};
+
+/// What CONNECT says, and how long it may take.
+pub(super) struct ConnectOptions {
+    pub client_id: String,
+    pub host: String,
+    pub port: u16,
+    pub credentials: Option<Credentials>,
+    pub will: Option<Letter>,
+    pub keep_alive: Duration,
+    /// Messages without PUBACK.
+    pub in_flight: u16,
+    pub max_packet_bytes: usize,
+    /// For name, TCP and CONNACK together.
+    pub limit_secs: u64,
+}
+
+impl ConnectOptions {
+    pub(super) fn new(settings: &BrokerSettings, limit: Duration, will: Option<Letter>) -> Self {
+        Self {
+            client_id: settings.client_id.clone(),
+            host: settings.host.clone(),
+            port: settings.port,
+            credentials: settings.credentials.clone(),
+            will,
+            keep_alive: Duration::from_secs(settings.keep_alive_secs.into()),
+            in_flight: REQUESTS as u16,
+            max_packet_bytes: MAX_PACKET_BYTES,
+            limit_secs: limit.as_secs().max(1),
+        }
+    }
+
+    /// Of the socket.
+    pub(super) fn network(&self) -> NetworkOptions {
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        network.set_connection_timeout(self.limit_secs);
+        network
+    }
+}
+
+impl Class {
+    /// QoS 1, or 0.
+    pub(super) fn acknowledged(self) -> bool {
+        self != Self::Unacknowledged
+    }
+
+    pub(super) fn retained(self) -> bool {
+        self == Self::Retained
+    }
+}

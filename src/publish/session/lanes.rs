@@ -1,0 +1,147 @@
+//! What of the outbox is sent, and in which order.
+//!
+//! `verdict` messages go in three lanes: live (committed after the connection came up), backlog (committed before), and
+//! those that the broker refused. Live ones always go first, and the backlog never holds more than half of the
+//! window, so that no live one waits behind it. The backlog keeps to its rate. A refused one goes when nothing else is
+//! to be sent. What is not live is marked `historical`.
+//! Guarantees: within a lane in order of commitment; at most [`WINDOW`](super::state) verdicts unanswered, and at most
+//! what the broker takes. `last` is always the newest verdict and never one of the backlog.
+//! Costs: a read of the store for each live verdict and for each burst of the backlog.
+
+use tokio::time::Instant;
+
+use super::state::{InFlight, Sent, Session, SessionEnd};
+use crate::publish::broker::BrokerFault;
+use crate::publish::json_output::{self, JSON, Timeliness};
+use crate::publish::lane::Lane;
+use crate::publish::link::{Class, Letter};
+use crate::store::OutboxMessage;
+
+impl Session<'_> {
+    pub(super) async fn send_live(&mut self) -> Result<(), SessionEnd> {
+        self.send_from(Lane::Live, self.room()).await.map(|_| ())
+    }
+
+    /// How many verdicts may be unanswered now.
+    pub(super) fn window(&self) -> usize {
+        if self.progress.suspects.one_by_one() { 1 } else { self.most_in_flight }
+    }
+
+    pub(super) fn room(&self) -> usize {
+        self.window().saturating_sub(self.in_flight.len())
+    }
+
+    pub(super) async fn send_backlog(&mut self) -> Result<(), SessionEnd> {
+        let allowed = self.progress.backlog_rate.allowed(Instant::now());
+        let sent = self.send_from(Lane::Backlog, self.room_for_backlog().min(allowed)).await?;
+        self.progress.backlog_rate.spend(sent);
+        if self.nothing_waits() {
+            self.progress.suspects.clear();
+        }
+        Ok(())
+    }
+
+    /// Behind every live verdict, and in no more than half of the window, so that there is room for the next.
+    pub(super) fn room_for_backlog(&self) -> usize {
+        if self.live.may_have_more {
+            return 0;
+        }
+        let of_backlog = self.in_flight.values().filter(|sent| sent.lane == Lane::Backlog).count();
+        (self.window() / 2).max(1).saturating_sub(of_backlog).min(self.room())
+    }
+
+    /// Sends up to `room` rows of a lane; how many there were.
+    pub(super) async fn send_from(&mut self, lane: Lane, room: usize) -> Result<usize, SessionEnd> {
+        let stretch = if lane == Lane::Live { &self.live } else { &self.backlog };
+        if !stretch.may_have_more || room == 0 {
+            return Ok(0);
+        }
+        let (sent, until) = (stretch.sent, stretch.until);
+        let answered = self
+            .ask_store(|store, station| async move {
+                store.outbox_between(&station, JSON, sent, until, room).await
+            })
+            .await?;
+        let Some(rows) = answered else { return Ok(0) };
+        let stretch = if lane == Lane::Live { &mut self.live } else { &mut self.backlog };
+        stretch.may_have_more = rows.len() == room;
+        stretch.sent = rows.last().map_or(stretch.sent, |message| message.row);
+        let count = rows.len();
+        for message in rows {
+            self.send(message, lane)?;
+        }
+        Ok(count)
+    }
+
+    pub(super) fn send(&mut self, message: OutboxMessage, lane: Lane) -> Result<(), BrokerFault> {
+        self.in_flight.insert(message.row, InFlight { lane, captured_at: message.captured_at });
+        let timeliness = if lane == Lane::Live { Timeliness::Live } else { Timeliness::Historical };
+        let payload = json_output::message(message.payload, timeliness);
+        let letter = Letter { topic: self.context.topics.verdict(), payload, class: Class::Acknowledged };
+        self.link.publish(letter, Sent::Verdict(message.row))
+    }
+
+    /// One refused row at a time, when it is due and nothing else is to be sent.
+    pub(super) async fn send_refused(&mut self) -> Result<(), SessionEnd> {
+        let now = Instant::now();
+        let due = self.progress.retry.due().is_some_and(|due| due <= now);
+        if !due
+            || !self.nothing_waits()
+            || self.leaving.is_some()
+            || self.progress.backlog_rate.allowed(now) == 0
+        {
+            return Ok(());
+        }
+        let longest = self
+            .ask_store(|store, station| async move { store.longest_refused(&station, JSON).await })
+            .await?;
+        let Some(longest) = longest else { return Ok(()) };
+        match longest {
+            Some(message) => {
+                self.progress.backlog_rate.spend(1);
+                self.send(message, Lane::Refused)?;
+            }
+            None => self.progress.retry.none(),
+        }
+        Ok(())
+    }
+
+    /// When there is something to send that waits for the clock only.
+    pub(super) fn next_sending(&self) -> Option<Instant> {
+        let pace = self.progress.backlog_rate.next();
+        if self.backlog.may_have_more && self.room_for_backlog() > 0 {
+            return Some(pace);
+        }
+        let due = self.progress.retry.due().filter(|_| self.nothing_waits() && self.leaving.is_none())?;
+        Some(due.max(pace))
+    }
+
+    /// Everything but refused rows is sent and answered for.
+    pub(super) fn nothing_waits(&self) -> bool {
+        !self.live.may_have_more && !self.backlog.may_have_more && self.in_flight.is_empty()
+    }
+
+    pub(super) async fn send_last(&mut self) -> Result<(), SessionEnd> {
+        // The connection may end over the newest verdict: while that row is searched for, `last` is not sent either.
+        if !self.last_due || self.last.in_flight || self.progress.suspects.one_by_one() {
+            return Ok(());
+        }
+        self.last_due = false;
+        let newest = self
+            .ask_store(|store, station| async move { store.newest_message(&station, JSON).await })
+            .await?;
+        let Some(message) = newest.flatten().filter(|message| message.row > self.last.value) else {
+            return Ok(()); // the row was another station's, or is refused
+        };
+        self.last.in_flight = true;
+        self.last.value = message.row;
+        let late = message.row <= self.before;
+        let timeliness = if late { Timeliness::Historical } else { Timeliness::Live };
+        let letter = Letter {
+            topic: self.context.topics.last(),
+            payload: json_output::message(message.payload, timeliness),
+            class: Class::Retained,
+        };
+        Ok(self.link.publish(letter, Sent::Last)?)
+    }
+}

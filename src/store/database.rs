@@ -1,0 +1,208 @@
+//! The open log: durable, up to date, with the one transaction that makes an inspection true.
+//!
+//! Guarantees: [`Store::commit`] writes inspection, sequence number, messages and outbox rows in one
+//! transaction that has reached the disk when it returns (WAL, `synchronous = FULL`, both read back when
+//! opening), or nothing at all. `seq` counts from 1 per boot and station without a gap, since it is given
+//! inside that transaction. An outbox row leaves only through [`Store::acknowledged`].
+//! One agent at a time writes a log (a lock beside the file), others may read it. Leaves out: clocks (every time
+//! is given). Costs: one sync of the disk per commit (`certiscope bench` measures it).
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::encoder::EncodeMessages;
+use super::error::StoreError;
+use super::identity::{Boot, Committed, Origin, RowId};
+use super::inspection_row;
+use super::migrations;
+use crate::inspection::Inspection;
+
+/// How long a commit waits for another process that holds the file (a person with `sqlite3`, a backup).
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the write-ahead log is cut back to after a burst.
+const LARGEST_IDLE_WAL_BYTES: i64 = 16 << 20;
+
+/// The open log. Lives in one thread (see [`super::StoreThread`]).
+#[derive(Debug)]
+pub struct Store {
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    /// Boots that began through this store; the others have ended, since one agent at a time has it open.
+    pub(super) running: Vec<String>,
+    /// Of all evidence together: summed up once, since that reads every row that has some.
+    pub(super) evidence_bytes: u64,
+    /// Held as long as the log is open; the system frees it whatever ends the process.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the log at `path`, makes it (with its folder) where there is none, and brings an older one up
+    /// to date.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| StoreError::io(path, &error))?;
+        }
+        let lock = lock(path)?;
+        let connection = Connection::open(path).map_err(|error| StoreError::new(path, &error))?;
+        let mut store =
+            Self { connection, path: path.to_owned(), running: Vec::new(), evidence_bytes: 0, _lock: lock };
+        store.make_durable()?;
+        store.migrate()?;
+        store.evidence_bytes = store.sum_evidence()?;
+        Ok(store)
+    }
+
+    fn make_durable(&self) -> Result<(), StoreError> {
+        let set =
+            |pragma, wanted| -> rusqlite::Result<()> { self.connection.pragma_update(None, pragma, wanted) };
+        self.connection
+            .busy_timeout(BUSY_TIMEOUT)
+            // Holds for a new file only: an older one keeps its size and uses its pages again.
+            .and_then(|()| set("auto_vacuum", "INCREMENTAL"))
+            .and_then(|()| set("journal_mode", "WAL"))
+            .and_then(|()| self.connection.pragma_update(None, "journal_size_limit", LARGEST_IDLE_WAL_BYTES))
+            .and_then(|()| set("synchronous", "FULL"))
+            .and_then(|()| set("foreign_keys", "ON"))
+            .map_err(|error| self.error(&error))?;
+        // SQLite answers a pragma it cannot follow with silence: read back what holds.
+        self.assert_pragma("journal_mode", "wal", "write-ahead logging")?;
+        self.assert_pragma("synchronous", "2", "a sync at every commit (FULL, 2)")?;
+        self.assert_pragma("foreign_keys", "1", "foreign keys")
+    }
+
+    fn assert_pragma(
+        &self,
+        pragma: &'static str,
+        expected: &str,
+        wanted: &'static str,
+    ) -> Result<(), StoreError> {
+        let found = self
+            .connection
+            .pragma_query_value(None, pragma, |row| {
+                let value: rusqlite::types::Value = row.get(0)?;
+                Ok(match value {
+                    rusqlite::types::Value::Integer(number) => number.to_string(),
+                    rusqlite::types::Value::Text(word) => word,
+                    other => format!("{other:?}"),
+                })
+            })
+            .map_err(|error| self.error(&error))?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(StoreError::NotDurable { path: self.path.display().to_string(), pragma, found, wanted })
+    }
+
+    fn migrate(&mut self) -> Result<(), StoreError> {
+        let (found, known) = (self.in_transaction(migrations::run)?, migrations::VERSION);
+        if found > known {
+            return Err(StoreError::Newer { path: self.path.display().to_string(), found, known });
+        }
+        Ok(())
+    }
+
+    /// Records that a station starts; its inspections refer to this.
+    pub fn begin(&mut self, origin: &Origin, boot: &Boot<'_>) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| {
+            let parameters_id = inspection_row::parameters_row(transaction, boot.parameters)?;
+            transaction.execute(
+                "INSERT INTO boot (boot_id, station, started_at_us, version, configuration, parameters_id, bundle_folder)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    origin.boot_id.to_string(),
+                    &*origin.station,
+                    boot.started_at.as_microsecond(),
+                    boot.version,
+                    boot.configuration,
+                    parameters_id,
+                    boot.bundle_folder.to_string_lossy(),
+                ],
+            )?;
+            Ok(())
+        })?;
+        self.running.push(origin.boot_id.to_string());
+        Ok(())
+    }
+
+    /// Commits one inspection with its number, its messages and an outbox row for each of them, or nothing of it.
+    pub fn commit(
+        &mut self,
+        origin: &Origin,
+        inspection: &Inspection,
+        encode: &EncodeMessages,
+    ) -> Result<Committed, StoreError> {
+        let committed = self.in_transaction(|transaction| {
+            let parameters_id = inspection_row::parameters_row(transaction, &inspection.parameters)?;
+            let seq: i64 = transaction
+                .prepare_cached(
+                    "UPDATE boot SET last_seq = last_seq + 1 WHERE boot_id = ?1 AND station = ?2
+                     RETURNING last_seq",
+                )?
+                .query_row(params![origin.boot_id.to_string(), &*origin.station], |row| row.get(0))?;
+            let row = inspection_row::insert(transaction, origin, seq, inspection, parameters_id)?;
+            for (output, payload) in encode(origin.boot_id, seq as u64, inspection) {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO message (inspection_id, output, payload) VALUES (?1, ?2, ?3)",
+                    )?
+                    .execute(params![row, output.name(), payload])?;
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO outbox (inspection_id, output, station) VALUES (?1, ?2, ?3)",
+                    )?
+                    .execute(params![row, output.name(), &*origin.station])?;
+            }
+            Ok(Committed { row: RowId(row), seq: seq as u64 })
+        })?;
+        self.evidence_bytes += inspection.evidence.as_ref().map_or(0, |evidence| evidence.bytes);
+        Ok(committed)
+    }
+
+    /// The newest row of any station; [`RowId::START`] in an empty log.
+    pub(super) fn newest_row(&self) -> Result<RowId, StoreError> {
+        self.read(|connection| {
+            connection
+                .query_row("SELECT coalesce(max(id), 0) FROM inspection", [], |row| row.get(0).map(RowId))
+        })
+    }
+
+    pub(super) fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let value = work(&transaction)?; // on an error the transaction is dropped: rolled back
+                transaction.commit()?;
+                Ok(value)
+            })
+            .map_err(|error| StoreError::new(&self.path, &error))
+    }
+
+    pub(super) fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        query(&self.connection).map_err(|error| self.error(&error))
+    }
+
+    fn error(&self, error: &rusqlite::Error) -> StoreError {
+        StoreError::new(&self.path, error)
+    }
+}
+
+/// Keeps a second agent off the log.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = path.with_extension("lock");
+    let lock = File::create(&file).map_err(|error| StoreError::io(&file, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::io(&file, &error)),
+    }
+}

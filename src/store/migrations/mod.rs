@@ -1,0 +1,29 @@
+//! How a log of an earlier version becomes one of this version: one numbered SQL file for each step.
+//!
+//! Guarantees: all steps that are missing run in one transaction, so that a log is of the old version or of the new
+//! one, whatever interrupts them. A log of a newer version is left as it is.
+
+use rusqlite::{Result, Transaction};
+
+/// Step `n` takes a database of version `n` to version `n + 1`. A released step never changes.
+const STEPS: [&str; 3] = [
+    include_str!("0001_inspection_log.sql"),
+    include_str!("0002_verify_retention_refusals.sql"),
+    include_str!("0003_message_per_output.sql"),
+];
+
+/// The version of the log that this program writes and reads.
+pub(super) const VERSION: u32 = STEPS.len() as u32;
+
+/// Brings the log to [`VERSION`], if it is older; returns the version it had.
+pub(super) fn run(transaction: &Transaction<'_>) -> Result<u32> {
+    let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found <= VERSION {
+        for step in &STEPS[found as usize..] {
+            transaction.execute_batch(step)?;
+        }
+        // Even when there is no step to take, so that a read-only disk shows itself at the start.
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(found)
+}
