@@ -2,7 +2,7 @@
 //!
 //! An output encodes in two steps. At the commit it makes what the store keeps (`encode`); when that is sent, it adds
 //! what is known only then (`message`): whether it comes late. Another output (Sparkplug B, a PLC topic) does the same
-//! under an [`OutputId`] of its own, and its stored bytes need not be JSON.
+//! under another [`OutputId`], and its stored bytes need not be JSON.
 
 use uuid::Uuid;
 

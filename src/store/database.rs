@@ -147,7 +147,7 @@ impl Store {
             for (output, payload) in encode(origin.boot_id, seq as u64, inspection) {
                 transaction
                     .prepare_cached(
-                        "INSERT INTO message (inspection_id, output, payload) VALUES (?1, ?2, ?3)",
+                        "INSERT INTO output_message (inspection_id, output, payload) VALUES (?1, ?2, ?3)",
                     )?
                     .execute(params![row, output.name(), payload])?;
                 transaction

@@ -1,6 +1,6 @@
 //! What the store is given to send: the messages of an inspection, one for each output.
 //!
-//! Leaves out: what is in them. The store keeps bytes, and whoever sends them hands in the encoder.
+//! Leaves out: what is in them. The store keeps bytes, and the sender hands in the encoder.
 
 use uuid::Uuid;
 

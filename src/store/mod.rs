@@ -24,5 +24,5 @@ pub use encoder::{EncodeMessages, OutputId};
 pub use error::{Cause, StoreError, StoreErrorKind};
 pub use identity::{Boot, Committed, Origin, RowId};
 pub use log::{BootOnLog, DeliveryState, EvidenceState, Filter, Log, LogError, Order, Record, Records};
-pub use outbox::{Backlog, OutboxMessage};
+pub use outbox::{Backlog, OutboxRow};
 pub use thread::{StoreHandle, StoreThread};

@@ -14,7 +14,7 @@ use super::stored_message::PAYLOAD;
 
 /// What an output sends of a committed inspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxMessage {
+pub struct OutboxRow {
     pub row: RowId,
     /// `None` where the log holds no time that can be read: the message goes all the same.
     pub captured_at: Option<Timestamp>,
@@ -75,7 +75,7 @@ impl Store {
         after: RowId,
         until: RowId,
         limit: usize,
-    ) -> Result<Vec<OutboxMessage>, StoreError> {
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached(&format!(
@@ -100,11 +100,7 @@ impl Store {
     }
 
     /// The message whose refusal is the longest ago.
-    pub fn longest_refused(
-        &self,
-        station: &str,
-        output: OutputId,
-    ) -> Result<Option<OutboxMessage>, StoreError> {
+    pub fn longest_refused(&self, station: &str, output: OutputId) -> Result<Option<OutboxRow>, StoreError> {
         self.one_message(
             "SELECT inspection_id FROM outbox
              WHERE station = :station AND output = :output AND refused_at_us IS NOT NULL
@@ -115,11 +111,7 @@ impl Store {
     }
 
     /// The message of the station's newest inspection, acknowledged or not, but for one that the broker refused.
-    pub fn newest_message(
-        &self,
-        station: &str,
-        output: OutputId,
-    ) -> Result<Option<OutboxMessage>, StoreError> {
+    pub fn newest_message(&self, station: &str, output: OutputId) -> Result<Option<OutboxRow>, StoreError> {
         self.one_message(
             "SELECT newest FROM (SELECT max(id) AS newest FROM inspection WHERE station = :station)
              WHERE NOT EXISTS (SELECT 1 FROM outbox
@@ -135,7 +127,7 @@ impl Store {
         wanted: &str,
         station: &str,
         output: OutputId,
-    ) -> Result<Option<OutboxMessage>, StoreError> {
+    ) -> Result<Option<OutboxRow>, StoreError> {
         self.read(|connection| {
             connection
                 .prepare_cached(&format!(
@@ -175,8 +167,8 @@ impl Store {
     }
 }
 
-fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<OutboxMessage> {
-    Ok(OutboxMessage {
+fn message(row: &rusqlite::Row<'_>) -> rusqlite::Result<OutboxRow> {
+    Ok(OutboxRow {
         row: RowId(row.get("id")?),
         captured_at: Timestamp::from_microsecond(row.get("captured_at_us")?).ok(),
         payload: row.get("payload")?,

@@ -16,7 +16,7 @@ use super::deletion::{DeletedRows, KeptEvidence, StoredAmount};
 use super::encoder::{EncodeMessages, OutputId};
 use super::error::StoreError;
 use super::identity::{Committed, Origin, RowId};
-use super::outbox::{Backlog, OutboxMessage};
+use super::outbox::{Backlog, OutboxRow};
 use crate::inspection::Inspection;
 use crate::pulse::Pulse;
 
@@ -150,7 +150,7 @@ impl StoreHandle {
         after: RowId,
         until: RowId,
         limit: usize,
-    ) -> Result<Vec<OutboxMessage>, StoreError> {
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         let station = Arc::clone(station);
         self.ask(move |store| store.outbox_between(&station, output, after, until, limit)).await
     }
@@ -160,7 +160,7 @@ impl StoreHandle {
         &self,
         station: &Arc<str>,
         output: OutputId,
-    ) -> Result<Option<OutboxMessage>, StoreError> {
+    ) -> Result<Option<OutboxRow>, StoreError> {
         let station = Arc::clone(station);
         self.ask(move |store| store.longest_refused(&station, output)).await
     }
@@ -170,7 +170,7 @@ impl StoreHandle {
         &self,
         station: &Arc<str>,
         output: OutputId,
-    ) -> Result<Option<OutboxMessage>, StoreError> {
+    ) -> Result<Option<OutboxRow>, StoreError> {
         let station = Arc::clone(station);
         self.ask(move |store| store.newest_message(&station, output)).await
     }

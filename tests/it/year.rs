@@ -1,4 +1,4 @@
-//! A year of a station in a minute: real database, real evidence folders, a clock that the test turns.
+//! A year of a station in a minute: real database, real evidence folders, a clock that the test sets.
 //!
 //! 4 verdicts a second would be 126 million rows; `CERTISCOPE_YEAR_ROWS_A_DAY` (60 if not set) are made of them, and
 //! the limits are as much smaller. An outage longer than the limits is part of it.

@@ -39,7 +39,7 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     if more {
         eprintln!("certiscope: only the newest {} are listed; --limit shows more", args.limit);
     } else if shown.is_empty() {
-        eprintln!("certiscope: no inspection in this log is so");
+        eprintln!("certiscope: no inspection matches the filter");
     }
     Ok(code)
 }
@@ -51,7 +51,7 @@ fn as_json(mut out: impl Write, records: &[Record]) -> io::Result<()> {
     out.flush()
 }
 
-/// Columns as wide as what stands in them.
+/// Columns as wide as their content.
 fn as_table(mut out: impl Write, records: &[Record]) -> io::Result<()> {
     let head = ["captured", "id", "station", "part", "verdict", "radius", "score", "evidence", "broker"];
     let lines: Vec<[String; 9]> =

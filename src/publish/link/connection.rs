@@ -180,7 +180,7 @@ fn packet_bytes(letter: &Letter) -> usize {
     1 + length_digits + remaining
 }
 
-/// Polls in a task of its own: rumqttc's poll loses a packet when it is dropped in the middle of a write.
+/// Polls in a separate task: rumqttc's poll loses a packet when it is dropped in the middle of a write.
 async fn poll(mut event_loop: EventLoop, forward: mpsc::Sender<Result<ProtocolEvent, BrokerFault>>) {
     loop {
         let event = match &mut event_loop {

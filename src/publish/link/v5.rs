@@ -1,6 +1,6 @@
 //! MQTT 5, as rumqttc speaks it: a clean start, no session, no message expiry, no topic alias.
 //!
-//! What rumqttc 0.25.1 does here and what becomes of it: it keeps the broker's Receive Maximum by itself and
+//! What rumqttc 0.25.1 does here and what becomes of it: it keeps to the broker's Receive Maximum and
 //! numbers its packets within it; a packet larger than the broker's maximum ends its connection, so the link holds
 //! those back; a PUBACK with a reason code that it does not know ends its connection too (mosquitto's
 //! 0x95 for a message above `message_size_limit`; see `refusal` in the parent); a flush has no time limit, so

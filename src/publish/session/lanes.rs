@@ -15,7 +15,7 @@ use crate::publish::broker::BrokerFault;
 use crate::publish::json_output::{self, JSON, Timeliness};
 use crate::publish::lane::Lane;
 use crate::publish::link::{Class, Letter};
-use crate::store::OutboxMessage;
+use crate::store::OutboxRow;
 
 impl Session<'_> {
     pub(super) async fn send_live(&mut self) -> Result<(), SessionEnd> {
@@ -73,7 +73,7 @@ impl Session<'_> {
         Ok(count)
     }
 
-    pub(super) fn send(&mut self, message: OutboxMessage, lane: Lane) -> Result<(), BrokerFault> {
+    pub(super) fn send(&mut self, message: OutboxRow, lane: Lane) -> Result<(), BrokerFault> {
         self.in_flight.insert(message.row, InFlight { lane, captured_at: message.captured_at });
         let timeliness = if lane == Lane::Live { Timeliness::Live } else { Timeliness::Historical };
         let payload = json_output::message(message.payload, timeliness);

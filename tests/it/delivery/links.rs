@@ -42,7 +42,10 @@ fn a_broker_killed_in_mid_stream_loses_only_what_it_had_acknowledged() {
         let known: BTreeSet<&Key> = keys.iter().collect();
         assert!(verdicts.keys().all(|key| known.contains(key)), "a key that was never committed");
         let missing: Vec<_> = keys.iter().filter(|key| !verdicts.contains_key(*key)).collect();
-        assert!(missing.iter().all(|key| !owed.contains(key)), "lost without the broker's word: {missing:?}");
+        assert!(
+            missing.iter().all(|key| !owed.contains(key)),
+            "lost, though the broker had not acknowledged them: {missing:?}"
+        );
         for heard in reader.heard("verdict") {
             if owed.contains(&key(&heard.message)) && verdicts[&key(&heard.message)] == 1 {
                 assert!(historical(&heard), "came after the outage: {}", heard.message);

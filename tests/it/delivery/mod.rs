@@ -73,7 +73,7 @@ fn a_broker_that_comes_later_gets_everything_flagged_historical() {
 }
 
 #[test]
-fn nobody_listening_is_a_state_with_a_reason() {
+fn no_broker_is_a_state_with_a_reason() {
     let (broker, folder) = (Broker::absent(), TempDir::new().unwrap());
     let mut station = Station::start(folder.path(), broker_at(broker.port, None));
     station.wait_disconnected(|fault| matches!(fault, BrokerFault::Unreachable(_)));
@@ -97,7 +97,7 @@ fn a_refused_station_says_so_and_goes_on_inspecting() {
     let Connection::Disconnected { reason, .. } = station.connection() else {
         panic!("refused, yet connected")
     };
-    assert!(!reason.to_string().contains("guessed"), "a password stands in: {reason}");
+    assert!(!reason.to_string().contains("guessed"), "a password is in: {reason}");
     station.inspect(10);
     assert_eq!(station.backlog().depth, 10);
     station.stop();
@@ -139,7 +139,7 @@ fn the_will_speaks_after_a_cut_and_not_after_a_goodbye() {
 
     proxy.set(Mode::Closed);
     let offline = kept(&broker, "status", |message| message["state"] == "offline");
-    assert_eq!(offline["since"], Value::Null, "nobody could know when");
+    assert_eq!(offline["since"], Value::Null, "the time cannot be known beforehand");
     assert_eq!(keys_of(&offline), keys_of(&online));
 
     proxy.set(Mode::Open);
@@ -150,7 +150,7 @@ fn the_will_speaks_after_a_cut_and_not_after_a_goodbye() {
 }
 
 #[test]
-fn a_crash_is_told_by_the_will() {
+fn a_crash_is_reported_by_the_will() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let station = Station::start(folder.path(), broker_at(broker.port, None));
     kept(&broker, "status", |message| message["state"] == "online");
@@ -318,7 +318,7 @@ fn keys_of(message: &Value) -> Vec<String> {
     message.as_object().unwrap().keys().cloned().collect()
 }
 
-/// What stands in the outbox, read past the agent.
+/// What is in the outbox, read directly from the file.
 fn unacknowledged(folder: &TempDir) -> Vec<Key> {
     let connection = rusqlite::Connection::open(folder.path().join("log.sqlite")).unwrap();
     connection

@@ -25,8 +25,8 @@ fn a_refused_verdict_stays_and_is_sent_once_it_is_allowed() {
     let keys = station.inspect(5);
     wait_until("the rows are refused", || station.backlog().refused == 5);
     assert_eq!(station.backlog().refusal.as_deref(), Some("not authorised"));
-    let said =
-        reader.wait_heard("status", "the refusal is told", |heard| heard.message["outbox"]["refused"] == 5);
+    let said = reader
+        .wait_heard("status", "the refusal is reported", |heard| heard.message["outbox"]["refused"] == 5);
     assert_eq!(said.message["outbox"]["refusal"], "not authorised");
     assert_eq!(said.message["outbox"]["depth"], 5);
     assert_eq!(unacknowledged(&folder), keys);
@@ -34,8 +34,8 @@ fn a_refused_verdict_stays_and_is_sent_once_it_is_allowed() {
     broker.change_access_list(EVERYTHING);
     station.wait_outbox_empty();
     reader.wait_verdicts(&keys);
-    assert!(reader.heard("verdict").iter().all(historical), "what comes late is so marked");
-    reader.wait_heard("status", "the end of it is told", |heard| {
+    assert!(reader.heard("verdict").iter().all(historical), "what comes late is marked so");
+    reader.wait_heard("status", "its end is reported", |heard| {
         heard.message["outbox"]["refused"] == 0 && heard.message["outbox"]["refusal"].is_null()
     });
     station.stop();
@@ -57,7 +57,7 @@ fn a_refusal_outlives_a_restart() {
     station.stop();
 }
 
-/// What MQTT 3.1.1 has no word for: the broker acknowledges and throws away. Known, and told in the documentation.
+/// What MQTT 3.1.1 has no word for: the broker acknowledges and throws away. Known and documented.
 #[test]
 fn with_mqtt_3_a_forbidden_verdict_is_acknowledged_and_gone() {
     let (broker, folder) = (Broker::with_access_list(NO_VERDICTS), TempDir::new().unwrap());
