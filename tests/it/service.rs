@@ -1,7 +1,7 @@
 //! The station as a systemd service: what it reports to the service manager, and when the watchdog is no longer fed.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use certiscope::agent::{self, Stop};
@@ -108,6 +108,16 @@ fn child_whose_camera_is_gone() {
     agent::run_on(&config, source, &Stop::default(), |_| {}).unwrap();
 }
 
+/// A process that ends with the test, also when the test fails.
+struct KilledAtEnd(Child);
+
+impl Drop for KilledAtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // may have ended
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_station_whose_camera_is_gone_is_ready_and_stays_alive() {
     let mut line = Line::new();
@@ -116,10 +126,8 @@ fn a_station_whose_camera_is_gone_is_ready_and_stays_alive() {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--ignored", "--exact", "service::child_whose_camera_is_gone"]);
     child.env("CERTISCOPE_TEST_CONFIG", line.configure()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = manager.watch(&mut child, WATCHDOG).spawn().unwrap();
+    let _child = KilledAtEnd(manager.watch(&mut child, WATCHDOG).spawn().unwrap());
     stays_alive(&manager, port, "source lost (camera: /dev/video9: no such device); broker connected");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]

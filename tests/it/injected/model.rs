@@ -117,34 +117,29 @@ fn a_model_exchanged_under_the_agent_is_reported_and_not_used() {
         std::fs::rename(next, &model).unwrap();
     };
     let sha256 = line.wait_bundle("ok")["model_sha256"].clone();
-    let mut longer = loaded.clone();
-    longer.push(0);
-    let mut as_long = loaded.clone();
-    *as_long.last_mut().unwrap() ^= 1;
-    for (how, bytes) in [("longer", longer), ("of the same length", as_long)] {
-        let exchanged = Instant::now();
-        exchange(&bytes);
-        let status = line.wait_bundle("changed");
-        let seen = exchanged.elapsed();
-        let reason = status["bundle"]["reason"].as_str().unwrap();
-        assert!(reason.contains("model.onnx") && reason.contains("start the agent again"), "{how}: {status}");
-        assert_eq!(status["model_sha256"], sha256, "{how}: what computes the verdicts is the loaded one");
-        line.wait_verdict("the loaded one goes on", |verdict| verdict["verdict"] == "normal");
-        // The same bytes in a new file are the same model.
-        exchange(&loaded);
-        line.wait_bundle("ok");
-        report(
-            &format!("model.onnx exchanged, {how}"),
-            &format!("changed after {seen:.1?}, the loaded one went on"),
-        );
-    }
+    // Of the same length, so that only the time or the bytes tell.
+    let mut other = loaded.clone();
+    *other.last_mut().unwrap() ^= 1;
+    let exchanged = Instant::now();
+    exchange(&other);
+    let status = line.wait_bundle("changed");
+    let seen = exchanged.elapsed();
+    let reason = status["bundle"]["reason"].as_str().unwrap();
+    assert!(reason.contains("model.onnx") && reason.contains("start the agent again"), "{status}");
+    assert_eq!(status["model_sha256"], sha256, "what computes the verdicts is the loaded one");
+    line.wait_verdict("the loaded one goes on", |verdict| verdict["verdict"] == "normal");
+    // The same bytes in a new file are the same model.
+    exchange(&loaded);
+    line.wait_bundle("ok");
     std::fs::remove_file(&model).unwrap();
     let status = line.wait_bundle("unreadable");
     assert!(status["bundle"]["reason"].as_str().unwrap().contains("model.onnx"), "{status}");
-    exchange(&loaded);
-    line.wait_bundle("ok");
     agent.stop();
-    line.check_nothing_is_lost();
+    let committed = line.check_nothing_is_lost();
+    report(
+        "model.onnx exchanged",
+        &format!("changed after {seen:.1?}, the loaded one went on, {committed} verdicts, 0 lost"),
+    );
 }
 
 impl Line {

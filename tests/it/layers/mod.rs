@@ -70,7 +70,6 @@ const SERDE: &[(&str, &str)] = &[
 
 /// Types elsewhere that may derive `Deserialize`, never `Serialize`.
 const ONLY_READ: &[(&str, &str)] = &[
-    ("Format", "the words of `source.format`"),
     ("OnUnavailable", "the words of `model.on_unavailable`"),
     ("Protocol", "the words of `broker.protocol`"),
     ("Provider", "the words of `model.provider`"),
@@ -412,7 +411,7 @@ mod rules {
             ),
             (
                 "words.rs",
-                "#[derive(Deserialize)] enum Format {}\n#[derive(Deserialize, Serialize)] enum Protocol {}",
+                "#[derive(Deserialize)] enum Provider {}\n#[derive(Deserialize, Serialize)] enum Protocol {}",
             ),
             ("score.rs", "#[cfg(test)] mod tests { #[derive(Deserialize)] struct D; }"),
         ]);
