@@ -1,6 +1,6 @@
 //! From a [`Picture`] to the bytes of a PNG.
 //!
-//! Guarantees: lossless: depth and channels stay as they are, and decoding gives the very samples again.
+//! Guarantees: without loss. Depth and channels are kept, and decoding gives the same samples again.
 
 use std::io::Cursor;
 
