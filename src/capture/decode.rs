@@ -21,7 +21,7 @@ const MAX_PIXELS: u64 = 100_000_000;
 const MAX_ALLOCATION: u64 = MAX_PIXELS * 8 + (64 << 20);
 
 /// Decodes a PNG, JPEG or BMP picture; `name` is what errors call it.
-pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
+pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
     let undecodable = |why: &str| BadFrame::Undecodable { name: name.into(), why: why.into() };
     if bytes.is_empty() {
         return Err(BadFrame::Empty(name.into()));

@@ -109,7 +109,7 @@ impl FrameSource for FolderSource {
 }
 
 /// Reads one picture file as a frame. A file that cannot be read gives a frame with the reason.
-pub fn read_frame(path: &Path, source_seq: u64) -> Frame {
+pub(crate) fn read_frame(path: &Path, source_seq: u64) -> Frame {
     let name = path.display().to_string();
     let captured_at = Stamp::now();
     let (picture, encoded) = match read(path) {
