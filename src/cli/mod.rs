@@ -35,7 +35,7 @@ pub(in crate::cli) use model_args::{ModelArgs, ProviderName, load_bundle};
 const AFTER_HELP: &str = "\
 From nothing to a running station (B is a bundle, such as models/bundles/magnetic-tile):
   certiscope demo                                   watch it work; needs nothing else
-  certiscope inspect --bundle B tile.jpg            verdict of a picture; --heat-maps DIR draws heat maps
+  certiscope inspect --bundle B tile.jpg            verdict; with --heat-maps DIR also a heat map
   certiscope cameras                                list the cameras and what they can do
   certiscope collect --config station.toml --count 150 --out DIR    pictures of good parts
   certiscope calibrate --bundle B --normal DIR      find the threshold for your parts; writes B-v2
