@@ -31,7 +31,7 @@ pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
         Ok(ImageFormat::Jpeg) => jpeg_ends(bytes),
         // BMP has no end marker; the decoder notices missing rows.
         Ok(ImageFormat::Bmp) => true,
-        _ => return Err(undecodable("its content is not that of a picture")),
+        _ => return Err(undecodable("its content is of no known picture format")),
     };
     if !whole {
         return Err(BadFrame::Truncated(name.into()));
