@@ -1,12 +1,11 @@
-//! From a file's bytes to a [`Picture`].
+//! From the bytes of a file to a [`Picture`].
 //!
-//! Guarantees: the content decides, never the name; the header's size is checked before anything of that
-//! size is allocated; 16 bits stay 16 bits; a file cut off anywhere before its end is a
-//! [`BadFrame::Truncated`], although decoders accept a JPEG cut to a third and paint the rest grey;
-//! never a panic.
-//! Leaves out: colour profiles, gamma and the EXIF orientation: the samples stay as the camera stored them.
-//! Alpha is dropped, a palette becomes RGB. A JPEG that lost bytes in its middle but kept its end may
-//! decode to wrong pixels: the format has no checksum.
+//! Guarantees: the content decides the format, never the name. The size in the header is checked before memory of that
+//! size is allocated. 16 bits stay 16 bits. A file that was cut off is a [`BadFrame::Truncated`] (see `end_markers`).
+//! Never a panic.
+//! Leaves out: colour profiles, gamma and the EXIF orientation; the samples stay as the camera stored them. Alpha is
+//! dropped, a palette becomes RGB. A JPEG that lost bytes in its middle but kept its end may decode to wrong pixels,
+//! because the format has no checksum.
 
 use std::io::{Cursor, ErrorKind};
 
@@ -15,14 +14,14 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 use super::end_markers::{jpeg_ends, png_ends};
 use super::{BadFrame, Channels, Picture, Samples};
 
-/// Sides that are accepted, pixels.
+/// The accepted width and height, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 8..=16_384;
 const MAX_PIXELS: u64 = 100_000_000;
-/// The largest picture, 16-bit RGBA, and a little for what the decoder needs beside it.
+/// The largest picture in 16-bit RGBA, and room for the decoder.
 const MAX_ALLOCATION: u64 = MAX_PIXELS * 8 + (64 << 20);
 
 /// Decodes a PNG, JPEG or BMP picture; `name` is what errors call it.
-pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
+pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
     let undecodable = |why: &str| BadFrame::Undecodable { name: name.into(), why: why.into() };
     if bytes.is_empty() {
         return Err(BadFrame::Empty(name.into()));
@@ -30,7 +29,7 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture, BadFrame> {
     let whole = match image::guess_format(bytes) {
         Ok(ImageFormat::Png) => png_ends(bytes),
         Ok(ImageFormat::Jpeg) => jpeg_ends(bytes),
-        // No end marker; the decoder misses the rows that were cut off.
+        // BMP has no end marker; the decoder notices missing rows.
         Ok(ImageFormat::Bmp) => true,
         _ => return Err(undecodable("its content is of no known picture format")),
     };

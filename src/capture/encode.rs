@@ -1,6 +1,6 @@
 //! From a [`Picture`] to the bytes of a PNG.
 //!
-//! Guarantees: lossless: depth and channels stay as they are, and decoding gives the very samples again.
+//! Guarantees: without loss. Depth and channels are kept, and decoding gives the same samples again.
 
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, RgbImage};
 use super::{Channels, Picture, Samples};
 
 /// `None` where the samples are not those of a picture of this size.
-pub fn to_image(picture: &Picture) -> Option<DynamicImage> {
+pub(crate) fn to_image(picture: &Picture) -> Option<DynamicImage> {
     let (w, h) = (picture.width, picture.height);
     Some(match (&picture.samples, picture.channels) {
         (Samples::Eight(v), Channels::Grey) => GrayImage::from_raw(w, h, v.clone())?.into(),
@@ -23,7 +23,7 @@ pub fn to_image(picture: &Picture) -> Option<DynamicImage> {
     })
 }
 
-pub fn png(image: &DynamicImage) -> Vec<u8> {
+pub(crate) fn png(image: &DynamicImage) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png).expect("memory takes any PNG");
     bytes.into_inner()

@@ -1,10 +1,10 @@
-//! A folder of pictures as a source: any tree of image files, or a data set in the layout of MVTec AD.
+//! A folder of pictures as a source: any tree of picture files, or a data set in the layout of MVTec AD.
 //!
-//! Guarantees: the list is made once, when the source is opened, sorted by the bytes of the relative path;
-//! every file of it gives exactly one frame a round, a file that vanished or cannot be read included.
-//! Folders that link to each other in a circle are walked once. `ground_truth` folders are left out.
-//! The truth comes from the folders: where one is called `good` or `ok`, it and the folders beside it are
-//! classes; the innermost such place decides.
+//! Guarantees: the list is made once, when the source is opened, sorted by the bytes of the relative path. Each file of
+//! the list gives exactly one frame a round, also if it has vanished or cannot be read. Folders that link to each other
+//! in a circle are visited once. `ground_truth` folders are skipped.
+//! Labels come from the folders: where one is called `good` or `ok`, it and the folders beside it are classes. Of several
+//! such places the innermost counts.
 //! Leaves out: files that arrive after the source was opened.
 
 use std::collections::HashSet;
@@ -20,7 +20,7 @@ use super::frame_rate::{ALLOWED_RATES, FrameRate, allowed_rates_in_words};
 use super::frame_source::{CaptureError, FrameSource, SourceEvent};
 use super::picture_files::{is_good_folder, is_picture};
 
-/// No picture that `decode` accepts is larger on the disk.
+/// No picture that `decode` accepts is a larger file.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Which folder to read, and how.
@@ -108,8 +108,8 @@ impl FrameSource for FolderSource {
     }
 }
 
-/// One picture file as a frame, whatever is wrong with it.
-pub fn read_frame(path: &Path, source_seq: u64) -> Frame {
+/// Reads one picture file as a frame. A file that cannot be read gives a frame with the reason.
+pub(crate) fn read_frame(path: &Path, source_seq: u64) -> Frame {
     let name = path.display().to_string();
     let captured_at = Stamp::now();
     let (picture, encoded) = match read(path) {
@@ -149,7 +149,7 @@ impl Walk {
             return Ok(());
         }
         let mut entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(at)?;
-        // Of two links to one folder the first by name is walked, on every machine.
+        // Sorted, so that of two links to one folder every machine visits the same one.
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -164,9 +164,9 @@ impl Walk {
                     }
                     self.folder(&path, &format!("{prefix}{name}/"))?;
                 }
-                // Opening a named pipe would wait for ever.
+                // A named pipe is skipped: opening it would wait for ever.
                 Ok(metadata) if !metadata.is_file() => {}
-                // A link that leads nowhere has no metadata: it is listed, and its frame says so.
+                // A link that leads nowhere has no metadata. It is listed, and its frame carries the reason.
                 _ if is_picture(&path) => self.files.push((format!("{prefix}{name}"), path)),
                 _ => {}
             }

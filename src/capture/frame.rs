@@ -12,16 +12,16 @@ pub struct Frame {
     /// Counts the frames of this source from 1, dropped ones included.
     pub source_seq: u64,
     pub captured_at: Stamp,
-    /// What the line calls the part; the file name (relative path) for a folder.
+    /// The line's name for the part; in a folder the relative path of the file.
     pub part_id: Option<String>,
-    /// What the line calls this measurement of it: given with a trigger.
+    /// The line's name for this measurement, given with a trigger.
     pub meas_id: Option<String>,
     /// The decoded picture, or why there is none.
     pub picture: Result<Picture, BadFrame>,
     /// The bytes as captured (a file's content); `None` where the source made raw pixels.
     pub encoded: Option<Arc<[u8]>>,
-    /// What the source knows about the part. Only simulators and labelled folders know anything;
-    /// no stage before the verdict may read it.
+    /// The label of the part, where the source has one: simulators and labelled folders do. No stage before the verdict
+    /// may read it.
     pub truth: Option<GroundTruth>,
 }
 
@@ -77,7 +77,7 @@ pub enum BadFrame {
     Unreadable { name: String, why: String },
 }
 
-/// What a labelled source knows: the class folder's name (`good` or a kind of defect).
+/// The label of a part: the name of its class folder, `good` or a kind of defect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroundTruth {
     pub kind: String,

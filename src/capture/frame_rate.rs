@@ -1,7 +1,7 @@
-//! The rate of a source that has no clock of its own: when its next frame is due.
+//! The rate of a folder or a simulator: when its next frame is due.
 //!
-//! Guarantees: frame `n` is due at `start + n / rate`, from the first time it was asked for, so the rate
-//! does not drift; a source that fell behind catches up.
+//! Guarantees: frame `n` is due at `start + n / rate`, counted from the first time that a frame was asked for. So the rate
+//! does not drift, and a source that fell behind catches up.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ pub(crate) fn allowed_rates_in_words() -> String {
     format!("{} to {}", ALLOWED_RATES.start(), ALLOWED_RATES.end())
 }
 
-/// A steady rate, or none: then every frame is due at once.
+/// A steady rate, or none. Without a rate every frame is due at once.
 pub(super) struct FrameRate {
     per_second: Option<f64>,
     start: Option<Instant>,

@@ -7,34 +7,34 @@ use std::time::{Duration, Instant};
 
 use super::frame::{Frame, Stamp};
 
-/// What asking a source for its next frame gave.
+/// The answer of a source that was asked for its next frame.
 #[derive(Debug)]
 pub enum SourceEvent {
     Frame(Box<Frame>),
-    /// A frame came that nobody wanted: the source is well.
+    /// A frame came that was not wanted. The source works.
     Passed(Stamp),
-    /// Nothing within the wait; ask again.
+    /// No frame within the wait. Ask again.
     NotYet,
-    /// No frame can be had now, or none that may be inspected; ask again.
+    /// The source gives no frame at present, or none that may be inspected. Ask again.
     Trouble(Trouble),
-    /// The source has no more (a folder read once).
+    /// The source has no more frames (a folder that is read once).
     End,
 }
 
-/// Why a source gives no frames at present. Debounced by the source: one bad frame is a drop and not yet trouble.
+/// Why a source gives no frames at present. One bad frame is a drop; only several in a row are trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: TroubleKind,
-    /// For the person who must act.
+    /// A sentence for the person who must act.
     pub reason: String,
 }
 
 /// The kinds of trouble; their words are part of the contract (`status.source.state`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TroubleKind {
-    /// Not there, or not to be opened.
+    /// Not there, or cannot be opened.
     Lost,
-    /// There, and gives no frames.
+    /// There, but gives no frames.
     Stalled,
     /// Gives the same frame again and again.
     Frozen,
@@ -49,9 +49,9 @@ pub enum TroubleKind {
 /// The camera behind a source, as it was negotiated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraInfo {
-    /// As configured.
+    /// The name in the configuration.
     pub device: String,
-    /// The node it was found under.
+    /// The node that the name leads to.
     pub path: String,
     pub driver: String,
     /// The four characters of V4L2, such as `MJPG`.
@@ -59,37 +59,36 @@ pub struct CameraInfo {
     pub width: u32,
     pub height: u32,
     pub frames_per_second: f64,
-    /// Controls that do not hold the value they were given, in words.
+    /// Sentences about the controls that do not hold the value they were given.
     pub controls_drifted: Vec<String>,
 }
 
-/// Frames that a source had and did not hand on, by cause, since it was made.
+/// Frames that a source did not hand on, counted by cause since the source was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drops {
-    /// Gaps in the driver's count: never seen by us.
+    /// Gaps in the driver's sequence numbers: frames that never arrived.
     pub driver: u64,
     pub broken: u64,
-    /// The same as the frame before, dark or saturated, or a newer one was there already.
+    /// Identical to the frame before, dark or saturated; or a newer frame was there already.
     pub stale: u64,
 }
 
-/// A place frames come from. Hardware comes in here: folder, simulator, camera.
+/// A place that frames come from: folder, simulator, camera. Tests put their own source here.
 pub trait FrameSource: Send {
     /// The next frame, waiting at most `wait` for it, so that a shutdown is never blocked.
     fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError>;
 
-    /// Nobody wants a frame at present. A source that runs by itself takes its next one, waiting at most `wait`, and
-    /// throws it away undecoded, so that the next one wanted is a fresh one; the others return at once and lose
-    /// nothing.
+    /// No frame is wanted at present. A camera takes its next frame, waiting at most `wait`, and drops it undecoded, so that
+    /// the next wanted frame is a fresh one. A source that makes its frames when asked returns at once and loses nothing.
     fn pass(&mut self, _wait: Duration) -> Result<SourceEvent, CaptureError> {
         Ok(SourceEvent::NotYet)
     }
 
-    /// From now on only frames exposed at `moment` or later are handed on. Nothing for a source that makes its frames
-    /// when asked.
+    /// From now on only frames exposed at `moment` or later are handed on. A source that makes its frames when asked has
+    /// nothing to do.
     fn not_before(&mut self, _moment: Instant) {}
 
-    /// One line for the log and `status`: what is read, from where.
+    /// One line for the journal: what is read, and from where.
     fn describe(&self) -> String;
 
     /// The camera, once it was opened.

@@ -7,8 +7,8 @@
 //! Leaves out: every change of the picture (see `preprocess`); queues and threads (see `agent`).
 
 pub mod camera;
-pub mod decode;
-pub mod encode;
+pub(crate) mod decode;
+pub(crate) mod encode;
 mod end_markers;
 pub mod folder;
 mod frame;

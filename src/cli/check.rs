@@ -1,6 +1,7 @@
 //! `certiscope check`: what is right, what is wrong, what to do.
 //!
-//! Changes nothing but this: the database is made where there is none, since only that shows that it can be.
+//! Changes nothing, with one exception: it creates the database if there is none, because only that shows that it can
+//! be created.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,9 +22,9 @@ use crate::publish::{BrokerFault, Timing, probe};
 use crate::state_folder::StateFolder;
 use crate::store::{Store, StoreErrorKind};
 
-/// Check configuration, bundle, provider, source and broker, and say what to do.
+/// Check configuration, bundle, provider, source, store and broker, and say what to do.
 ///
-/// Exit code 0: all is right. 78: something is wrong and must be changed. 75: all is right but something is
+/// Exit code 0: everything is right. 78: something is wrong and must be changed. 75: nothing is wrong, but something is
 /// not reachable now (the agent would start and wait for it).
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -72,8 +73,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Bundle, library, provider, golden vectors and rule, each as far as the ones before it carry. What camera the bundle
-/// was calibrated with.
+/// Checks bundle, library, provider, golden vectors and rule, as far as the earlier ones allow. Returns the camera that
+/// the bundle was calibrated with.
 fn check_model(checks: &mut Checks, config: &Config) -> Option<CameraFormat> {
     let station = &config.station;
     let bundle = Bundle::load(&station.bundle).map(|bundle| {
@@ -113,7 +114,7 @@ fn check_model(checks: &mut Checks, config: &Config) -> Option<CameraFormat> {
     camera
 }
 
-/// Whether the source can be read; of a camera, what it shows.
+/// Whether the source can be read. A camera must give a good frame.
 fn check_source(checks: &mut Checks, config: &SourceConfig, calibrated: Option<&CameraFormat>) {
     let opened = open_source(config, calibrated);
     match (&config.kind, opened) {
@@ -148,7 +149,7 @@ fn check_source(checks: &mut Checks, config: &SourceConfig, calibrated: Option<&
     }
 }
 
-/// Waits for a good frame, or for what is in its way.
+/// Waits for a good frame, or for the reason why there is none.
 fn first_sight(source: &mut dyn FrameSource) -> Result<(), Trouble> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let lost = |reason: String| Trouble { kind: TroubleKind::Lost, reason };

@@ -11,7 +11,7 @@ pub(in crate::cli) fn progress_bar(length: u64, what: &'static str) -> ProgressB
         .with_message(what)
 }
 
-/// A radius for a person: never more than what is certified.
+/// A radius for a person: rounded down, so never more than what is certified.
 pub(in crate::cli) fn rounded_down(radius: f64) -> f64 {
     (radius * 1e4).floor() / 1e4
 }

@@ -32,7 +32,7 @@ pub(super) struct InspectArgs {
     /// Folder of a calibrated bundle
     #[arg(long)]
     bundle: PathBuf,
-    /// Probability that one verdict may be wrong within its radius
+    /// Probability, at most, that the certificate of one verdict is wrong
     #[arg(long, default_value_t = RuleSettings::USUAL_ALPHA)]
     alpha: f64,
     /// Stop drawing when this l2 radius at the model input is certified [default: half the bundle's sigma]

@@ -34,28 +34,28 @@ pub(in crate::cli) use model_args::{ModelArgs, ProviderName, load_bundle};
 
 const AFTER_HELP: &str = "\
 From nothing to a running station (B is a bundle, such as models/bundles/magnetic-tile):
-  certiscope demo                                   watch it work, nothing needed
-  certiscope inspect --bundle B tile.jpg            verdict and heat map of a picture
-  certiscope cameras                                which cameras there are, and what they can do
+  certiscope demo                                   watch it work; needs nothing else
+  certiscope inspect --bundle B tile.jpg            verdict; with --heat-maps DIR also a heat map
+  certiscope cameras                                list the cameras and what they can do
   certiscope collect --config station.toml --count 150 --out DIR    pictures of good parts
-  certiscope calibrate --bundle B --normal DIR      threshold for your parts; writes B-v2
-  certiscope check --config station.toml            what is right, what is wrong, what to do
+  certiscope calibrate --bundle B --normal DIR      find the threshold for your parts; writes B-v2
+  certiscope check --config station.toml            say what is right, what is wrong and what to do
   certiscope run --config station.toml              inspect, log, publish
 
-A defect escaped (S is the station's state folder):
-  certiscope inspections list --store S --part 'lot-7/*' --from 1d     what was decided
-  certiscope inspections show ID --store S --pictures .     why, in plain words, and the pictures
-  certiscope verify ID --store S                    computed again, does it hold?
+A defect was missed (S is the state folder of the station):
+  certiscope inspections list --store S --part 'lot-7/*' --from 1d     the verdicts
+  certiscope inspections show ID --store S --pictures .     the reasons, and the pictures
+  certiscope verify ID --store S                    compute the verdict again and compare
 
 Training and exporting a model for your own parts: see models/README.md.
 Exit codes: 0 done, 1 stopped by a fault, 2 wrong usage, 75 not reachable now, 78 refused to start.
-The log level is set by RUST_LOG (error, warn, info, debug).";
+RUST_LOG sets what is logged to standard error (error, warn, info, debug).";
 
 /// Streaming edge inspection whose verdicts carry a certified radius.
 ///
-/// Each part gets a verdict (normal, anomalous or abstain) and a radius: no change of the frame smaller
-/// than it, not even a malicious one, can turn the verdict into its opposite (but for a probability
-/// alpha that you set).
+/// Each part gets a verdict (normal, anomalous or abstain) and a certified radius. No change of the picture that is
+/// smaller than the radius, not even a malicious one, can turn the verdict into its opposite. The probability
+/// that a certificate is wrong is at most alpha, which you set.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 100)]
 struct Cli {
@@ -63,7 +63,7 @@ struct Cli {
     command: Command,
 }
 
-// No comments on these: they would take the place of those on the arguments in each command's help.
+// No doc comments here: they would replace those of the arguments in each command's help.
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),

@@ -23,7 +23,7 @@ pub(in crate::cli) struct ModelArgs {
     /// Threads of one model call, 1 to 256 [default: all cores]
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
     pub(in crate::cli) threads: Option<usize>,
-    /// Draws per model call
+    /// Draws in one model call
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(in crate::cli) batch: u32,
     /// ONNX Runtime's library [default: $ORT_DYLIB_PATH, or where `make setup` puts it]

@@ -8,12 +8,12 @@ use clap::Args;
 use super::{Failure, progress_bar};
 use crate::capture::simulator::{SimulatorSettings, simulate as write_data_set};
 
-/// Write a simulated data set in the layout of MVTec AD.
+/// Write a data set of simulated parts, in the layout of MVTec AD.
 ///
-/// train/good, test/good, test/<kind of defect> and ground_truth, as MVTec AD lays them out.
+/// Writes train/good, test/good, test/<kind of defect> and the masks of the defects in ground_truth.
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
-    /// Folder to write to
+    /// Folder to write to; new or empty
     #[arg(long)]
     out: PathBuf,
     /// Normal parts for training

@@ -1,5 +1,6 @@
-//! `source.json`: which camera gave the pictures that lie beside it. `collect` writes it, `calibrate` reads it, so that
-//! a detector is not used behind a camera that gives other pixels.
+//! `source.json`: which camera gave the pictures that lie beside it.
+//!
+//! `collect` writes it and `calibrate` reads it, so that a detector is not used behind a camera with other pixels.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -29,7 +30,7 @@ impl SourceNote {
     }
 }
 
-/// Notes the camera in the folder; pictures of another format or size do not go beside those that are there.
+/// Notes the camera in the folder. Refuses pictures of another format or size than those that are there.
 pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
     let file = folder.join(FILE);
     let note = SourceNote {
@@ -45,7 +46,7 @@ pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
     match read(&file)? {
         Some(before) if before != now => {
             bail!(
-                "{}: the pictures there are {before}, the camera gives {now} now; a folder of their own is needed",
+                "{}: the pictures there are {before}, but the camera gives {now} now; give another folder",
                 file.display()
             )
         }
@@ -54,7 +55,7 @@ pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
     }
 }
 
-/// What gave the pictures of this folder, noted in it or, as `collect` lays them out, beside it.
+/// The camera that gave the pictures of this folder. The note lies in the folder or, as `collect` writes it, beside it.
 pub(super) fn of_pictures(pictures: &Path) -> anyhow::Result<Option<CameraFormat>> {
     let at = || pictures.display().to_string();
     let folder = pictures.canonicalize().with_context(at)?;

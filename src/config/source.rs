@@ -198,3 +198,20 @@ fn read_controls(section: &mut Section<'_>, problems: &Problems) -> BTreeMap<Str
     };
     controls.into_iter().filter_map(number).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pixel_format_is_read_by_its_word() {
+        #[derive(serde::Deserialize)]
+        struct Formats {
+            format: Vec<FormatWord>,
+        }
+        for format in PixelFormat::ALL {
+            let read: Formats = toml::from_str(&format!("format = [\"{format}\"]")).unwrap();
+            assert_eq!(PixelFormat::from(read.format[0]), format);
+        }
+    }
+}

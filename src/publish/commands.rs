@@ -47,7 +47,7 @@ impl Commands {
         self.before = command;
         match wanted {
             Ok(TriggerMessage { part_id, meas_id }) => {
-                self.triggers.ask(TriggerRequest { part_id, meas_id, received })
+                self.triggers.ask(TriggerRequest { part_id, meas_id, received });
             }
             Err(why) => self.triggers.refuse(why),
         }

@@ -1,9 +1,9 @@
-//! Controls held at manual values: set once, looked at again and again.
+//! Camera controls such as exposure and gain: set once to the configured values, then checked again and again.
 //!
-//! Guarantees: where a value has an effect only while an automatic mode is off, that mode is switched off first, unless
-//! the configuration names the mode itself; whatever does not hold its value is named, with both values. A control that
-//! wanders is not set again: who moved it would move it again, and a picture that changes back and forth is worse than
-//! one that changed.
+//! Guarantees: where a value has no effect while an automatic mode is on, that mode is switched off first, unless the
+//! configuration sets the mode itself. A control that does not hold its value is reported, with both values.
+//! A control that drifts is reported, not set again: the process that changed it would change it back, and a
+//! picture that keeps changing is worse than one that changed once.
 
 use std::collections::BTreeMap;
 
@@ -27,13 +27,13 @@ const AUTOMATIC: [(u32, u32, i64); 8] = [
     (V4L2_CID_HUE, V4L2_CID_HUE_AUTO, 0),
 ];
 
-/// The driver's name as one types it: `Exposure Time, Absolute` is `exposure_time_absolute`.
+/// The driver's name in the form that the configuration uses: `Exposure Time, Absolute` is `exposure_time_absolute`.
 pub(super) fn typed_name(name: &str) -> String {
     let words = name.split(|character: char| !character.is_ascii_alphanumeric());
     words.filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect::<Vec<_>>().join("_")
 }
 
-/// Sets every control that the camera has and lets be set; what then does not hold is for [`drifted`] to say.
+/// Sets the controls, as far as the camera has them. [`drifted`] reports those that then do not hold their values.
 pub(super) fn set(device: &Device, wanted: &BTreeMap<String, i64>) {
     if wanted.is_empty() {
         return;
@@ -69,7 +69,7 @@ fn in_order<'a>(there: &'a [ControlFacts], wanted: &BTreeMap<String, i64>) -> Ve
     order
 }
 
-/// Every control that does not hold the value it was given, in words.
+/// A sentence for each control that does not hold the value it was given.
 pub(super) fn drifted(device: &Device, wanted: &BTreeMap<String, i64>) -> Vec<String> {
     if wanted.is_empty() {
         return Vec::new();
@@ -78,11 +78,11 @@ pub(super) fn drifted(device: &Device, wanted: &BTreeMap<String, i64>) -> Vec<St
         Ok(there) => there,
         Err(error) => return vec![format!("controls cannot be read: {error}")],
     };
-    let told = wanted.iter().map(|(name, &value)| {
+    let drifted = wanted.iter().map(|(name, &value)| {
         let control = there.iter().find(|control| typed_name(&control.name) == *name);
         judge(name, value, control, |control| ioctl::value(device, control.id))
     });
-    told.flatten().collect()
+    drifted.flatten().collect()
 }
 
 /// What is wrong with one control, if anything is.
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_that_is_named_is_left_to_who_named_it() {
+    fn a_mode_that_the_configuration_sets_is_left_alone() {
         let got = order(&[("exposure_time_absolute", 120), ("auto_exposure", 3)]);
         assert_eq!(got, [("auto_exposure".to_owned(), 3), ("exposure_time_absolute".to_owned(), 120)]);
     }

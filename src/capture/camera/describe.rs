@@ -1,4 +1,4 @@
-//! What a camera can do, read without changing anything of it.
+//! What a camera can do: formats, sizes, rates and controls. Reads only, and changes nothing in the camera.
 
 use std::io;
 use std::path::Path;
@@ -29,11 +29,11 @@ pub struct FormatDescription {
     pub name: String,
     /// Whether certiscope reads it.
     pub readable: bool,
-    /// Of a format that is read; hardly anything takes longer to ask.
+    /// Only of readable formats, because asking for sizes takes long.
     pub sizes: Vec<SizeDescription>,
 }
 
-/// One size, or, where the camera goes by steps, all between two.
+/// One size, or a range of sizes in steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SizeDescription {
     pub smallest: (u32, u32),
@@ -43,7 +43,7 @@ pub struct SizeDescription {
     pub rates: Vec<RateRange>,
 }
 
-/// Frames a second; two different ones where every rate between them is allowed.
+/// Frames a second. The two differ where every rate between them is allowed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RateRange {
     pub slowest: f64,
@@ -60,13 +60,13 @@ pub struct ControlDescription {
     pub default: i64,
     pub value: Option<i64>,
     pub read_only: bool,
-    /// An automatic mode has it at present.
+    /// An automatic mode controls it at present.
     pub inactive: bool,
-    /// What the values of a menu mean.
+    /// The values of a menu, with their meaning.
     pub items: Vec<(u32, String)>,
 }
 
-/// Opens the node and asks; an error says in words why that could not be.
+/// Opens the node and asks it. An error is a sentence for the user.
 pub fn describe(path: &Path) -> Result<Description, String> {
     asked(path).map_err(|error| why_lost(&error))
 }
@@ -101,7 +101,7 @@ fn asked(path: &Path) -> io::Result<Description> {
 }
 
 fn sizes(device: &Device, fourcc: v4l::FourCC) -> Vec<SizeDescription> {
-    // A driver that lists no sizes is one that does any.
+    // A driver that lists no sizes accepts any.
     let sizes = device.enum_framesizes(fourcc).unwrap_or_default();
     let described = sizes.into_iter().map(|size| {
         let (smallest, largest, step) = match size.size {

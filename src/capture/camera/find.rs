@@ -1,4 +1,6 @@
-//! Which video nodes there are, by all their names.
+//! The list of video nodes with all their names.
+//!
+//! nokhwa panics on a name in /dev that begins with `video` and has no number: such a name is refused before it is asked.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use nokhwa::utils::ApiBackend;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     pub path: PathBuf,
-    /// Stay the same whatever is plugged in before it: of the camera itself, and of the port it is plugged into.
+    /// Links that stay the same whatever else is plugged in: `by_id` names the camera, `by_path` the port.
     pub by_id: Vec<PathBuf>,
     pub by_path: Vec<PathBuf>,
 }
@@ -20,7 +22,7 @@ pub fn devices() -> io::Result<Vec<Device>> {
     let found = nokhwa::query(ApiBackend::Video4Linux).map_err(io::Error::other)?;
     let mut numbers: Vec<u32> = found.iter().filter_map(|info| info.index().as_index().ok()).collect();
     numbers.sort_unstable();
-    // A link in /dev with a number in its name is listed as if it were the node of that number.
+    // nokhwa lists a link in /dev with a number in its name as if it were the node of that number.
     numbers.dedup();
     let nodes = numbers.into_iter().map(|number| PathBuf::from(format!("/dev/video{number}")));
     Ok(nodes.filter(|path| path.exists()).map(device).collect())
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_on_which_the_list_would_fail_is_told() {
+    fn a_name_on_which_nokhwa_would_panic_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["video0", "video-dec1", "null"] {
             std::fs::write(folder.path().join(name), "").unwrap();

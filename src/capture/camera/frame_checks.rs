@@ -335,6 +335,8 @@ mod tests {
         assert_eq!(light(limits, &frame(4)), None);
         assert_eq!(light(limits, &part_full(32)), None);
         assert_eq!(light(limits, &part_full(33)), Some(TroubleKind::Saturated));
+        let half = limits.light(&grey(&part_full(33)).unwrap()).unwrap().reason;
+        assert!(half.starts_with("52 % of the pixels"), "{half}");
         let off = FrameLimits { dark_below: 0.0, saturated_above: 1.0, ..limits };
         assert_eq!(light(off, &frame(0)), None);
         assert_eq!(light(off, &frame(255)), None);

@@ -1,5 +1,6 @@
-//! Questions to a driver that v4l puts too, and panics on some answers: who are you, which controls have you, what is
-//! their value.
+//! Questions to a driver: which device it is, which controls it has, and their values.
+//!
+//! v4l asks the same, but panics on some answers.
 
 use std::io;
 
@@ -9,12 +10,12 @@ use v4l::v4l_sys::{V4L2_CTRL_FLAG_READ_ONLY, V4L2_CTRL_FLAG_WRITE_ONLY};
 use v4l::v4l_sys::{v4l2_capability, v4l2_control, v4l2_query_ext_ctrl, v4l2_querymenu};
 use v4l::v4l2::{self, vidioc};
 
-/// Who drives a node, and what it drives.
+/// The driver of a node, and its device.
 pub(super) struct Identity {
     pub driver: String,
     pub card: String,
     pub bus: String,
-    /// Gives frames that lie in one piece.
+    /// Gives frames in one piece, not in several planes.
     pub captures: bool,
     pub captures_in_planes: bool,
 }
@@ -28,7 +29,7 @@ pub(super) struct ControlFacts {
     pub step: u64,
     pub default: i64,
     pub read_only: bool,
-    /// Can be set and has no effect at present: an automatic mode has it.
+    /// Can be set, but has no effect at present, because an automatic mode controls it.
     pub inactive: bool,
     pub items: Vec<(u32, MenuItem)>,
 }
@@ -48,7 +49,7 @@ pub(super) fn identity(device: &v4l::Device) -> io::Result<Identity> {
     })
 }
 
-/// Every control that is a number of 32 bits, a switch or a choice and can be read, in the driver's order.
+/// The controls that can be read and hold a 32-bit number, a switch or a choice, in the driver's order.
 pub(super) fn controls(device: &v4l::Device) -> io::Result<Vec<ControlFacts>> {
     let mut controls = Vec::new();
     let mut id = 0;
@@ -97,7 +98,7 @@ pub(super) fn set_value(device: &v4l::Device, id: u32, value: i64) -> io::Result
     .map(drop)
 }
 
-/// What a menu offers; the driver may skip some of its range.
+/// The items of a menu. The driver may skip some numbers.
 fn items(
     device: &v4l::Device,
     control: &v4l2_query_ext_ctrl,
@@ -118,7 +119,7 @@ fn items(
     Ok(items)
 }
 
-/// The same as [`ask`]; `None` where the driver says that there is no such thing.
+/// Like [`ask`], but `None` where the driver answers that it has no such thing.
 fn question<T>(
     device: &v4l::Device,
     request: vidioc::_IOC_TYPE,
@@ -144,7 +145,7 @@ fn ask<T>(device: &v4l::Device, request: vidioc::_IOC_TYPE, fill: impl FnOnce(&m
     }
 }
 
-/// Up to the first zero; a name cut off within a letter shows a mark there.
+/// The text up to the first zero, without blanks at its ends. Bytes that are not UTF-8 become a replacement character.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_no_utf_8_is_still_a_name() {
+    fn a_name_ends_at_its_zero_has_no_blanks_around_it_and_need_not_be_utf_8() {
         assert_eq!(text(b"UVC Camera\0\0rest"), "UVC Camera");
         assert_eq!(text(b"cam \xE6\x91"), "cam \u{FFFD}");
         assert_eq!(text(b"  HD Camera \n\0\0"), "HD Camera", "drivers pad names with blanks");
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_camera_says_so() {
+    fn a_device_that_is_no_camera_is_recognised() {
         let device = v4l::Device::with_path("/dev/null").unwrap();
         assert_eq!(identity(&device).err().unwrap().raw_os_error(), Some(libc::ENOTTY));
         assert!(controls(&device).unwrap().is_empty());

@@ -1,19 +1,18 @@
 //! A Video4Linux camera as a source of frames.
 //!
-//! The only module that knows nokhwa and v4l. nokhwa 0.10 lists the nodes ([`devices`]); all else goes through v4l,
-//! the crate beneath it, since nokhwa sets a format on whatever it opens to describe it, opens by number, knows no
-//! UYVY and no 8-bit GREY, refuses fractional rates, waits for a frame for ever, and hides the driver's sequence
-//! numbers, error flags and lengths. Of v4l three things are gone round: it panics on controls of kinds that are
-//! newer than itself and on names that are not UTF-8 (`ioctl` asks instead), and when a stream cannot be stopped
-//! (`stream`).
+//! Only this module knows nokhwa and v4l. nokhwa 0.10 lists the nodes ([`devices`]); everything else uses v4l, the crate
+//! below it. The reasons: nokhwa sets a format on each camera that it describes, opens cameras by number, does not know UYVY
+//! and 8-bit GREY, refuses fractional rates, waits for a frame without limit, and hides the driver's sequence numbers,
+//! error flags and lengths. Two panics of v4l are avoided: on controls of a kind that it does not know and on names that
+//! are not UTF-8 (`ioctl` asks instead), and on a stream that cannot be stopped (`stream`).
 //!
-//! Guarantees: an absent, busy or forbidden camera is a state with its reason and never an error of the start; the
-//! name is resolved at each open, so a camera that comes back under another number is the same camera; nothing here
-//! waits longer than it was told, whatever the driver does; no frame that the driver marks as broken, that is cut
-//! off, that repeats the one before, or that is dark or saturated is handed on; what is held back is counted.
+//! Guarantees: an absent, busy or forbidden camera is a state with a reason and does not keep the program from starting.
+//! The name is resolved at each open, so a camera that comes back under another number is found again. No call
+//! waits longer than its limit, whatever the driver does. No frame is handed on that the driver marks as damaged, that is
+//! cut off, that repeats the frame before, or that is dark or saturated; such frames are counted.
 //! Leaves out: multi-planar devices, more than 8 bits a sample, Bayer, H.264, interlaced fields, network cameras.
-//! Costs: raw 1280x720 converts in a few milliseconds, a JPEG of that size decodes in about ten; comparing a frame
-//! with the one before takes one copy of it.
+//! Costs: a raw 1280x720 frame converts in a few milliseconds, a JPEG of that size decodes in about ten. Comparing a
+//! frame with the one before needs one copy of it.
 
 mod controls;
 mod describe;

@@ -1,8 +1,8 @@
 //! One frame of a Motion JPEG stream as a picture.
 //!
-//! Guarantees: what is cut off, undecodable or of another size than negotiated is said, never shown; bytes after the
-//! end are the camera's business. Many cameras leave out the Huffman tables, since all use those of the standard's
-//! annex K: such a frame is given the mark of Motion JPEG, by which the decoder puts them in.
+//! Guarantees: a frame that is cut off, cannot be decoded or has another size than negotiated is an error, never a picture.
+//! Bytes after the end of the JPEG do no harm. Many cameras leave out the Huffman tables, because Motion JPEG always
+//! uses those of the standard's annex K: such a frame gets the marker of Motion JPEG, by which the decoder adds them.
 
 use std::borrow::Cow;
 
@@ -14,12 +14,12 @@ const MARK: &[u8] = &[0xFF, 0xE0, 0, 16, b'A', b'V', b'I', b'1', 0, 0, 0, 0, 0, 
 /// The picture, or why there is none.
 pub(super) fn picture(bytes: &[u8], width: u32, height: u32) -> Result<Picture, String> {
     if !bytes.starts_with(&[0xFF, 0xD8]) {
-        return Err("does not begin as a JPEG does".to_owned());
+        return Err("does not begin like a JPEG".to_owned());
     }
     let picture = decode("camera", &with_tables(bytes)).map_err(|error| error.to_string())?;
     if (picture.width, picture.height) != (width, height) {
         let (w, h) = (picture.width, picture.height);
-        return Err(format!("wrong size: {w}x{h} came, {width}x{height} was agreed on"));
+        return Err(format!("wrong size: {w}x{h} came, {width}x{height} was negotiated"));
     }
     Ok(picture)
 }
@@ -32,8 +32,8 @@ fn with_tables(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned([start, MARK, rest].concat())
 }
 
-/// Whether Huffman tables are defined before the first scan. `true` also where the segments lead nowhere, of which
-/// the decoder says more.
+/// Whether Huffman tables are defined before the first scan. Also `true` for broken segments, because the decoder gives
+/// a better reason for those.
 fn has_tables(bytes: &[u8]) -> bool {
     let mut rest = &bytes[2..];
     while let Some((&[0xFF, marker, l0, l1], _)) = rest.split_first_chunk() {
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn tables_left_out_are_put_in() {
         assert!(has_tables(&sample()) && !has_tables(&without_tables()));
-        assert!(decode("camera", &without_tables()).is_err(), "the decoder does not do it by itself");
+        assert!(decode("camera", &without_tables()).is_err(), "the decoder needs the marker");
         assert_eq!(picture(&without_tables(), 48, 32), picture(&sample(), 48, 32));
     }
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn another_size_is_told_with_both() {
+    fn another_size_is_refused_with_both_sizes() {
         let error = picture(&sample(), 640, 480).unwrap_err();
         assert!(error.contains("48x32") && error.contains("640x480"), "{error}");
     }

@@ -1,7 +1,7 @@
-//! Format, size and rate: what is asked for, and what the camera then really does.
+//! Format, size and rate: what is asked of the camera, and what it then really does.
 //!
-//! Guarantees: what counts is what is read back. Of the formats wanted, in their order, the first that has the size
-//! and the rate is taken; where none has the rate, the first that has the size, with the rate that it has.
+//! Guarantees: only what is read back counts. The wanted formats are tried in their order, and the first with the size and
+//! the rate is taken. If none has the rate, it is the first with the size, at its own rate.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use super::CameraSettings;
 use super::pixel_format::PixelFormat;
 use super::pixels::{Coding, Layout};
 
-/// What the camera was brought to.
+/// What was negotiated with the camera.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Negotiated {
     pub layout: Layout,
@@ -25,7 +25,7 @@ pub(super) struct Negotiated {
 #[derive(Debug)]
 pub(super) enum NotAgreed {
     Io(io::Error),
-    /// The camera has no such thing; in words.
+    /// The camera cannot do it; a sentence says why.
     Unfit(String),
 }
 
@@ -43,7 +43,7 @@ pub(super) fn negotiate(device: &Device, settings: &CameraSettings) -> Result<Ne
     let (mut slower, mut instead) = (None, Vec::new());
     for format in candidates(&settings.formats, &offered).map_err(NotAgreed::Unfit)? {
         let fourcc = v4l::FourCC::new(format.word().as_bytes().try_into().expect("four characters"));
-        // Stride and size in bytes are for the driver to say.
+        // Stride and size in bytes are chosen by the driver.
         let request = v4l::Format { width, height, fourcc, stride: 0, size: 0, ..now };
         let got = device.set_format(&request)?;
         if got.fourcc != fourcc || (settings.size.is_some() && (got.width, got.height) != (width, height)) {
@@ -68,10 +68,10 @@ pub(super) fn negotiate(device: &Device, settings: &CameraSettings) -> Result<Ne
     }
 }
 
-/// The first of what a camera offers; some offer a hundred.
+/// The first few formats that a camera offers. Some offer a hundred.
 fn in_short(offered: &[String]) -> String {
     const SHOWN: usize = 8;
-    // The four characters of some are no text.
+    // The four characters of some formats are not readable text.
     let words: Vec<&str> = offered.iter().map(|word| word.trim()).filter(|word| !word.is_empty()).collect();
     match words.len() {
         0 => "none".to_owned(),
@@ -106,7 +106,7 @@ fn candidates(wanted: &[PixelFormat], offered: &[String]) -> Result<Vec<PixelFor
     })
 }
 
-/// The rate that the driver says it has; many do not know.
+/// Sets the rate and returns the one that the driver reports. Many drivers do not.
 fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
     let parameters = match wanted {
         Some(rate) => device.set_params(&Parameters::new(interval(rate))),
@@ -114,8 +114,8 @@ fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
     };
     let parameters = parameters.ok()?;
     let Fraction { numerator, denominator } = parameters.interval;
-    let told = parameters.capabilities.contains(Capabilities::TIME_PER_FRAME);
-    (told && numerator > 0 && denominator > 0).then(|| f64::from(denominator) / f64::from(numerator))
+    let is_known = parameters.capabilities.contains(Capabilities::TIME_PER_FRAME);
+    (is_known && numerator > 0 && denominator > 0).then(|| f64::from(denominator) / f64::from(numerator))
 }
 
 /// The time of one frame, to a thousandth of a frame a second.
@@ -123,7 +123,7 @@ fn interval(rate: f64) -> Fraction {
     Fraction::new(1000, (1000.0 * rate).round().max(1.0) as u32)
 }
 
-/// The same to one in a hundred: 29.97 is 30. A driver that does not say may have it.
+/// Whether the rates agree to one in a hundred: 29.97 counts as 30. A driver that reports no rate may have the right one.
 fn has_rate(wanted: Option<f64>, got: Option<f64>) -> bool {
     wanted.zip(got).is_none_or(|(wanted, got)| (got / wanted - 1.0).abs() < 0.01)
 }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_offered_is_told_with_what_is() {
+    fn a_format_that_is_not_offered_is_refused_with_those_that_are() {
         let error = candidates(&[PixelFormat::Nv12], &offered(&["H264", "YUYV"])).unwrap_err();
         assert!(error.contains("NV12") && error.contains("offers H264, YUYV"), "{error}");
         let many: Vec<String> =

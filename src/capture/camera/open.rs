@@ -1,7 +1,8 @@
-//! Opening a camera: from its name to a stream of what was agreed on, or why not.
+//! Opening a camera: from its name to a stream of the negotiated frames, or the reason why there is none.
 //!
-//! Guarantees: the name is resolved each time; another format than the calibrated one is refused; every failure has
-//! words for who must act. May hang in a driver: for a thread aside.
+//! Guarantees: the name is resolved each time. Another format than the calibrated one is refused. Every failure has a
+//! sentence for the person who must act.
+//! May hang in a driver, so it runs on a separate thread (see `driver_call`).
 
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use super::why_lost::{lost, no_capture};
 use super::{CameraSettings, controls, ioctl};
 use crate::capture::{CameraInfo, Trouble, TroubleKind};
 
-/// Between two looks at the controls.
+/// Between two checks of the controls.
 pub(super) const LOOK_AT_CONTROLS: Duration = Duration::from_secs(3);
 
-/// A camera that streams.
+/// A camera that gives frames.
 pub(super) struct OpenCamera {
     pub(super) stream: Stream,
     pub(super) device: Arc<v4l::Device>,
@@ -29,7 +30,7 @@ pub(super) struct OpenCamera {
     pub(super) looking: Option<DriverCall<Vec<String>>>,
 }
 
-/// Opens the camera that the name leads to at this moment, and brings it to what is asked for.
+/// Opens the camera that the name leads to at this moment, and sets it as configured.
 pub(super) fn open(settings: &CameraSettings) -> Result<OpenCamera, Trouble> {
     let lost = |error: io::Error| lost(&settings.device, &error);
     let unfit = |kind, why: String| Trouble {
@@ -74,7 +75,7 @@ pub(super) fn open(settings: &CameraSettings) -> Result<OpenCamera, Trouble> {
     })
 }
 
-/// Another format has other noise and other edges: its scores are not those of the calibration.
+/// Another format has other noise and other edges, so that the scores of the calibration do not apply.
 fn refuse_uncalibrated(given: &str, settings: &CameraSettings) -> Result<(), Trouble> {
     match &settings.calibrated {
         Some(calibrated) if calibrated != given => Err(Trouble {
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!(refuse_uncalibrated("MJPG 640x480", &settings(Some("MJPG 640x480"))), Ok(()));
         let refused = refuse_uncalibrated("MJPG 640x480", &settings(Some("YUYV 640x480"))).unwrap_err();
         assert_eq!(refused.kind, TroubleKind::Refused);
-        let told = refused.reason;
-        assert!(told.contains("gives MJPG 640x480") && told.contains("with YUYV 640x480"), "{told}");
+        let reason = refused.reason;
+        assert!(reason.contains("gives MJPG 640x480") && reason.contains("with YUYV 640x480"), "{reason}");
     }
 }

@@ -1,10 +1,10 @@
 //! From the bytes of a raw frame to a [`Picture`].
 //!
-//! Guarantees: rows begin where the driver says (its stride); a pixel without chroma gets three equal samples; a
-//! buffer that is too short is said, never filled up; odd sides lose no pixel. Whatever has chroma becomes RGB, a GREY
-//! frame stays grey as it is, RGB and BGR keep their samples.
-//! Assumes: BT.601 unless the driver says Rec. 709, limited range (16 to 235) unless it says full range or JPEG: V4L2's
-//! own defaults. Chroma is that of the pair or of the block of four, not interpolated.
+//! Guarantees: rows begin where the driver says (its stride). A pixel without chroma gets three equal samples. A buffer that
+//! is too short is an error and is never filled up. Odd sides lose no pixel. YUV becomes RGB, GREY stays grey, RGB and
+//! BGR keep their samples.
+//! Assumes: BT.601 unless the driver says Rec. 709; limited range (16 to 235) unless it says full range or JPEG. These are
+//! the defaults of V4L2. Chroma is taken from the pair or the block of four and not interpolated.
 
 use v4l::format::{Colorspace, Quantization};
 
@@ -12,7 +12,7 @@ use super::motion_jpeg;
 use super::pixel_format::PixelFormat;
 use crate::capture::{Channels, Picture, Samples};
 
-/// How a frame lies in its buffer, as it was negotiated.
+/// How the pixels of a frame are arranged in its buffer, as it was negotiated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Layout {
     pub format: PixelFormat,
@@ -69,7 +69,7 @@ impl Layout {
     }
 }
 
-/// What luma and chroma mean: a matrix in units of 2^-16.
+/// The matrix from luma and chroma to RGB, in units of 2^-16.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Coding {
     black: i32,
@@ -112,7 +112,7 @@ impl Coding {
             .map(|chroma| ((y + chroma) >> 16).clamp(0, 255) as u8)
     }
 
-    /// Pairs of pixels that share their chroma; the last of an odd row stands alone.
+    /// Pairs of pixels that share their chroma. The last pixel of an odd row has no partner.
     fn packed<'a>(
         &self,
         rows: impl Iterator<Item = &'a [u8]>,
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_buffer_is_told_and_a_last_row_without_padding_is_none() {
+    fn a_short_buffer_is_refused_and_a_last_row_without_padding_is_not_short() {
         for format in [
             PixelFormat::Yuyv,
             PixelFormat::Uyvy,

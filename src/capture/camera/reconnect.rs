@@ -2,7 +2,7 @@
 //!
 //! The device's name is looked up at each attempt, so a camera that is plugged in again is found under its new number.
 //! Guarantees: every call returns within the wait that it was given. Whatever may hang in a driver (open, set, read
-//! back, close) runs on a thread of its own, one such call at a time. The description of the camera is kept after a
+//! back, close) runs on a separate thread, one such call at a time. The description of the camera is kept after a
 //! loss. Attempts follow one another after 0.1 s, then 0.2 s, up to one second.
 //! Leaves out: taking frames (see `source`), and the steps of opening (see `open`).
 
@@ -180,7 +180,7 @@ impl CameraConnection {
         self.close(Instant::now());
     }
 
-    /// Closes what is open, on a thread of its own.
+    /// Closes what is open, on a separate thread.
     fn close(&mut self, until: Instant) {
         let state = std::mem::replace(&mut self.state, ConnectionState::Closed { until });
         if let ConnectionState::Open(open) = state {

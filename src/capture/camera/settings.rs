@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::frame_checks::FrameLimits;
 use super::pixel_format::PixelFormat;
 
-/// Which camera, and how it is to be set.
+/// Which camera to open, and how to set it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraSettings {
     /// A name below `/dev/v4l/by-id` or `by-path`, or a node.
@@ -15,7 +15,7 @@ pub struct CameraSettings {
     pub size: Option<(u32, u32)>,
     /// `None`: as the camera is set.
     pub frames_per_second: Option<f64>,
-    /// In the order of preference; empty: the first that the camera offers of those that can be read.
+    /// In the order of preference. Empty: the first readable format that the camera offers.
     pub formats: Vec<PixelFormat>,
     /// Values by the driver's name in `snake_case`.
     pub controls: BTreeMap<String, i64>,
@@ -25,7 +25,7 @@ pub struct CameraSettings {
 }
 
 impl CameraSettings {
-    /// A camera with nothing asked of it.
+    /// A camera as it is set, with any format that can be read.
     pub fn of(device: PathBuf) -> Self {
         Self {
             device,
@@ -38,7 +38,7 @@ impl CameraSettings {
         }
     }
 
-    /// Named by a number, which is given anew whenever something is plugged in.
+    /// Whether the device is named by its number, which may change when something is plugged in.
     pub fn device_may_move(&self) -> bool {
         self.device.to_str().is_some_and(|name| name.starts_with("/dev/video"))
     }

@@ -124,7 +124,7 @@ enum BufferOutcome {
     Silent(Trouble),
 }
 
-/// One buffer from the driver, judged.
+/// Takes one buffer from the driver and checks it.
 fn take_buffer(
     open: &mut OpenCamera,
     checks: &mut FrameChecks,
@@ -142,7 +142,7 @@ fn take_buffer(
             return Ok(BufferOutcome::Event(SourceEvent::Passed(buffer.exposed)));
         }
         (FrameUse::Pass, _) => {}
-        // The first after the moment, whatever came since.
+        // The first after the moment is handed on, even if a newer one has come since.
         (FrameUse::Inspect, Some(moment)) if !checks.is_exposed_since(&buffer, moment) => {
             return Ok(BufferOutcome::Dropped);
         }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_camera_is_a_state_with_its_reason_and_keeps_nobody() {
+    fn an_absent_camera_is_a_state_with_its_reason_and_blocks_no_caller() {
         let folder = tempfile::tempdir().unwrap();
         let absent = folder.path().join("usb-absent").display().to_string();
         let mut source = source(&absent);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_camera_is_told() {
+    fn a_device_that_is_no_camera_is_reported() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for device in ["/dev/null", file.path().to_str().unwrap(), "/dev"] {
             let lost = trouble(&mut source(device));

@@ -1,7 +1,7 @@
-//! Buffers from the driver, one at a time, by a wait that ends.
+//! Buffers from the driver, one at a time, each waited for with a limit.
 //!
-//! Guarantees: a wait ends at its limit; letting go never panics. v4l gives the bytes of a buffer only together with
-//! handing back the one before, and cannot do so right after the start: the first buffer of a stream is spent on that.
+//! Guarantees: a wait ends at its limit; dropping a stream never panics. v4l hands out the bytes of a buffer only together
+//! with giving back the buffer before, and cannot do that right after the start: so the first buffer of a stream is lost.
 
 use std::io;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use v4l::prelude::MmapStream;
 use super::frame_checks::Buffer;
 use crate::capture::Stamp;
 
-/// Enough for the driver to write one while one is decoded and others wait.
+/// Enough for the driver to write one while another is decoded and the rest wait.
 const BUFFERS: u32 = 4;
 
 pub(super) struct Stream {
     handle: Arc<Handle>,
-    /// `None` once it was let go of.
+    /// `None` once the stream is closed.
     mapped: Option<MmapStream<'static>>,
-    /// A buffer is in our hands and goes back with the next call.
+    /// We hold a buffer, which goes back to the driver with the next call.
     holds: bool,
 }
 
@@ -40,7 +40,7 @@ impl Stream {
         }
     }
 
-    /// The next buffer if one comes within `wait`. After an error the stream is of no use any more.
+    /// The next buffer, if one comes within `wait`. After an error the stream cannot be used any more.
     pub(super) fn next(&mut self, wait: Duration) -> io::Result<Option<Buffer<'_>>> {
         let Self { handle, mapped: Some(mapped), holds } = self else {
             return Ok(None);
@@ -68,7 +68,7 @@ impl Stream {
 
 /// Whether a buffer is waiting, or an error, within the limit.
 fn is_ready(handle: &Handle, wait: Duration) -> io::Result<bool> {
-    // Rounded up, so that a wait of less than a millisecond is one.
+    // Rounded up, so that a wait shorter than a millisecond is a wait.
     let milliseconds = wait.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX);
     match handle.poll(libc::POLLIN, milliseconds) {
         Ok(ready) => Ok(ready > 0),
@@ -85,7 +85,7 @@ impl Drop for Stream {
         match mapped.stop() {
             Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
                 tracing::error!(
-                    "camera: the driver does not stop its stream: {error}; its buffers are left to it until this program ends"
+                    "camera: the driver does not stop its stream: {error}; its buffers stay in use until this program ends"
                 );
                 // v4l would try again and panic.
                 std::mem::forget(mapped);
@@ -105,11 +105,11 @@ fn exposed(metadata: &Metadata) -> Stamp {
     let micros = |seconds: i64, micros: i64| seconds.saturating_mul(1_000_000).saturating_add(micros);
     let age = micros(clock.tv_sec, clock.tv_nsec / 1000)
         .saturating_sub(micros(metadata.timestamp.sec, metadata.timestamp.usec));
-    // A time to come is a driver's mistake of its clock.
+    // A time in the future is a fault of the driver's clock.
     aged(now, Duration::from_micros(age.try_into().unwrap_or(0)))
 }
 
-/// The stamp of what is of this age now; of an age that no clock reaches, now.
+/// The stamp of something of this age. An age that the clocks cannot express counts as now.
 fn aged(now: Stamp, age: Duration) -> Stamp {
     let monotonic: Option<Instant> = now.monotonic.checked_sub(age);
     match monotonic.zip(now.wall.checked_sub(age).ok()) {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn other_clocks_and_times_to_come_count_as_now() {
+    fn other_clocks_and_times_in_the_future_count_as_now() {
         for flags in [Flags::TIMESTAMP_UNKNOWN, Flags::TIMESTAMP_COPY, Flags::TIMESTAMP_MASK] {
             let before = Instant::now();
             assert!(exposed(&metadata(flags, Duration::from_secs(5))).monotonic >= before, "{flags}");

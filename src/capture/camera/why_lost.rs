@@ -6,7 +6,7 @@ use std::path::Path;
 use super::ioctl;
 use crate::capture::{Trouble, TroubleKind};
 
-/// What a failed call means for who has to act.
+/// What a failed call means for the person who must act.
 pub(super) fn why_lost(error: &io::Error) -> String {
     let words = match error.raw_os_error() {
         Some(libc::ENOENT) => {
@@ -15,8 +15,8 @@ pub(super) fn why_lost(error: &io::Error) -> String {
         Some(libc::EACCES | libc::EPERM) => {
             "no permission; the user that runs this must be in the group `video`"
         }
-        Some(libc::EBUSY) => "busy: another program has it; only one can (`fuser -v` tells which)",
-        Some(libc::ENODEV | libc::ENXIO) => "gone: it was unplugged, or its driver gave it up; plug it in",
+        Some(libc::EBUSY) => "busy: another program uses it, and only one can (`fuser -v` names it)",
+        Some(libc::ENODEV | libc::ENXIO) => "gone: it was unplugged, or its driver dropped it; plug it in",
         Some(libc::ENOTTY | libc::EINVAL) => {
             "no camera; a video node such as `certiscope cameras` lists is needed"
         }
@@ -38,7 +38,7 @@ pub(super) fn no_capture(identity: &ioctl::Identity) -> String {
     let why = if identity.captures_in_planes {
         "gives its frames in several planes, which is not supported"
     } else {
-        "gives no frames: another node of the same camera may, or nobody writes to this one"
+        "gives no frames: another node of the same camera may give them, or no program writes to this one"
     };
     format!("{card} ({driver}) {why}")
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_has_words_for_who_must_act() {
+    fn every_failure_says_what_to_do() {
         let words = |code| why_lost(&io::Error::from_raw_os_error(code));
         assert!(words(libc::EACCES).contains("group `video`"));
         assert!(words(libc::EBUSY).contains("another program"));

@@ -1,9 +1,8 @@
-//! Writes simulated frames as a data set in the layout of MVTec AD: `train/good`, `test/good`,
-//! `test/<kind>` and `ground_truth/<kind>` with a mask for each defective picture.
+//! Writes simulated frames as a data set in the layout of MVTec AD: `train/good`, `test/good`, `test/<kind>` and
+//! `ground_truth/<kind>` with a mask for each defective picture.
 //!
-//! Guarantees: no frame is written twice, so training and test pictures show different parts; the test
-//! classes take turns, so the lamp's drift tells none from another; a folder that holds anything already is
-//! refused, never mixed into.
+//! Guarantees: no frame is written twice, so training and test pictures show different parts. The test classes
+//! alternate, so the drift of the lamp does not tell them apart. A folder that holds anything already is refused.
 
 use std::path::Path;
 use std::{fs, iter};
@@ -16,8 +15,8 @@ use super::settings::SimulatorSettings;
 use crate::capture::CaptureError;
 
 /// Writes a data set into `out`: `train_good` normal parts to train on; `test_per_kind` normal parts and
-/// as many of each kind of defect to test with. `progress` is told (written, total) after each picture.
-/// Of the settings, the rates and the count have no meaning here.
+/// as many of each kind of defect to test with. `progress` gets (written, total) after each picture.
+/// The rates and the count of the settings are not used.
 pub fn simulate(
     out: &Path,
     settings: SimulatorSettings,

@@ -1,7 +1,7 @@
-//! What can be wrong with a simulated part: six kinds of defects, each knowing exactly where it is.
+//! The six kinds of defects of a simulated part. Each knows exactly where it is.
 //!
-//! Guarantees: a point that a defect does not cover keeps its brightness, so the mask made from the
-//! coverage is the truth and not an estimate. Defects lie on the metal, never on the belt.
+//! Guarantees: a point that a defect does not cover keeps its brightness, so the mask made from the coverage is exact and
+//! not an estimate. Defects lie on the metal, never on the belt.
 //! Leaves out: which part gets which defect (see `simulator`).
 
 use std::f32::consts::TAU;
@@ -27,7 +27,7 @@ impl DefectKind {
     pub const ALL: [Self; 6] =
         [Self::Chip, Self::Crack, Self::Dent, Self::MissingHole, Self::Scratch, Self::Stain];
 
-    /// The name of the class folder and of the truth.
+    /// The name of the class folder and of the label.
     pub fn word(self) -> &'static str {
         match self {
             Self::Chip => "chip",
@@ -40,7 +40,7 @@ impl DefectKind {
     }
 }
 
-/// One defect on one part. `strength` 1 is a defect that nobody misses, 0 none at all.
+/// One defect on one part. Strength 1 is a clear defect, 0 is none at all.
 pub(super) struct Defect {
     shape: Shape,
     strength: f32,
@@ -122,7 +122,7 @@ fn any_angle(rng: &mut ChaCha8Rng) -> f32 {
     rng.random_range(0.0..TAU)
 }
 
-/// A place on the turned face, between two holes rather than in one.
+/// A place on the turned face, between two holes.
 fn on_face(rng: &mut ChaCha8Rng) -> Point {
     let after = rng.random_range(0..HOLES) as f32;
     let angle = (after + rng.random_range(0.28..0.72)) * TAU / HOLES as f32;
@@ -164,16 +164,16 @@ impl Blob {
 struct Stroke {
     points: Vec<Point>,
     half_width: f32,
-    /// A circle around all of it, so that far points are settled at once.
+    /// A circle around the stroke, so that points far away need no further computation.
     centre: Point,
-    reach: f32,
+    circle: f32,
 }
 
 impl Stroke {
     fn new(points: Vec<Point>, half_width: f32) -> Self {
         let centre = points[points.len() / 2];
         let farthest = points.iter().map(|p| p.minus(centre).norm()).fold(0.0, f32::max);
-        Self { points, half_width, centre, reach: farthest + 0.1 }
+        Self { points, half_width, centre, circle: farthest + 0.1 }
     }
 
     /// A bowed stroke across the face.
@@ -208,8 +208,8 @@ impl Stroke {
 
     /// How far `p` lies inside the line's edge (negative: outside).
     fn inside(&self, p: Point) -> f32 {
-        if p.minus(self.centre).norm() > self.reach {
-            return -self.reach;
+        if p.minus(self.centre).norm() > self.circle {
+            return -self.circle;
         }
         let nearest = self
             .points

@@ -1,14 +1,13 @@
 //! The simulated part: a turned flange on a belt, as a function from a point to its brightness.
 //!
-//! Guarantees: pure; the same random stream gives the same part. Every edge is a distance with a soft
-//! step of about one pixel, so edges are antialiased without sampling a pixel more than once. Good parts
-//! differ much from one another, as real ones do: they lie at any angle, are turned, brushed or blasted,
-//! bright or dull, hazy with a film of oil, sprinkled with dust, and none of that is a defect.
-//! Leaves out: what may be wrong with the part (see `defect`), the lamp's drift and the sensor (see
-//! `simulator`).
+//! Guarantees: pure; the same random stream gives the same part. Every edge is a distance with a soft step of about one
+//! pixel, so edges are smooth although each pixel is sampled once. Good parts differ much from one another, as real ones
+//! do: they lie at any angle; they are turned, brushed or blasted, bright or dull, hazy with oil, sprinkled with dust.
+//! None of that is a defect.
+//! Leaves out: defects (see `defect`), the drift of the lamp and the sensor (see `render`).
 //! Costs: about 50 ns a point.
 //!
-//! Lengths are in half-sides: the shorter side of the frame is 2 long, the part's centre is the origin.
+//! Lengths are in half-sides: the shorter side of the frame is 2 long, and the part's centre is the origin.
 
 use std::f32::consts::TAU;
 
@@ -35,7 +34,7 @@ const COUNTERSINK: f32 = 0.03;
 /// A speck of dust is smaller than any defect.
 const SPECK: f32 = 0.007;
 
-/// Where the lamp stands, seen from the part: up and to the left, as a unit vector in the picture.
+/// The direction to the lamp, seen from the part: up and to the left, as a unit vector in the picture.
 const LAMP: Point = Point { x: -0.6, y: -0.8 };
 
 /// What is seen at a point: how bright it is, and how much of it is metal (0 on the belt and in holes).

@@ -1,7 +1,7 @@
-//! From a numbered part to the bytes of its frame: the lamp, the part, its defect, the sensor.
+//! From the number of a part to the bytes of its frame: the lamp, the part, its defect, the sensor.
 //!
-//! Guarantees: pure; a frame depends on the settings and its number only. Each use of random numbers has
-//! a stream of its own, so what is wrong with a part says nothing of how it lies or shines.
+//! Guarantees: pure; a frame depends only on the settings and its number. Each use of random numbers has its own stream, so
+//! the defect of a part says nothing about its pose or its shine.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,8 +12,8 @@ use super::geometry::Point;
 use super::part::SimulatedPart;
 use super::settings::SimulatorSettings;
 
-/// What a frame's random numbers are for; each use has a stream of its own, so that a part is the same
-/// part with and without its defect.
+/// What random numbers are used for. Each use has its own stream, so that a part is the same with and without its
+/// defect.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     Choice,
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn every_frame_and_purpose_has_a_stream_of_its_own() {
+    fn every_frame_and_purpose_has_its_own_stream() {
         let mut first = std::collections::HashSet::new();
         for index in (1..100).chain([u64::MAX]) {
             for purpose in [Purpose::Choice, Purpose::Part, Purpose::Defect, Purpose::Sensor] {

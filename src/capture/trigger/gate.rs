@@ -1,9 +1,9 @@
-//! When a frame is taken from a source: each as it comes, one by the clock, or one when the line asks for it.
+//! When a frame is taken from a source: each as it comes, one in each interval, or one for each trigger of the line.
 //!
-//! A [`TriggerGate`] stands in front of the source. While no frame is wanted, it lets the source pass frames, so that none of
-//! them is stale when one is wanted.
-//! Guarantees: under the name of a triggered part goes only a frame that was captured after its trigger came; the
-//! clock of `interval` does not drift. Leaves out: what "captured" means to a camera, which is the source's.
+//! While no frame is wanted, the [`TriggerGate`] lets the source drop frames, so that none is stale when one is wanted.
+//! Guarantees: a part that the line triggered gets only a frame that was captured after its trigger. A trigger without a
+//! frame within its limit is answered `missed`. The clock of `interval` does not drift.
+//! Leaves out: what "captured" means for a camera; the source decides that.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::capture::{CaptureError, Frame, FrameSource, SourceEvent};
 pub enum Trigger {
     /// Each as it comes.
     Free,
-    /// One in each of these, counted from the start; those that come too late are skipped.
+    /// One in each interval, counted from the start. An interval without a frame is skipped.
     Interval(Duration),
-    /// One for each request of the line; none within `limit`: the request is missed.
+    /// One for each request of the line. A request without a frame within `limit` is missed.
     Triggered { limit: Duration },
 }
 
-/// A source that gives frames only when one is wanted.
+/// Lets a frame of the source through when one is wanted.
 pub struct TriggerGate {
     source: Box<dyn FrameSource>,
     wanted: FrameDemand,
@@ -34,7 +34,7 @@ enum FrameDemand {
 }
 
 impl TriggerGate {
-    /// With the line's way to it where the line triggers.
+    /// Where the line triggers, also returns the two ends for its requests and their answers.
     pub fn new(source: Box<dyn FrameSource>, trigger: Trigger) -> (Self, Option<(Triggers, Answers)>) {
         let (wanted, line) = match trigger {
             Trigger::Free => (FrameDemand::Always, None),
@@ -58,7 +58,7 @@ impl TriggerGate {
         }
     }
 
-    /// The frame that was given last waits for inspection.
+    /// The frame given last waits for inspection now: its request is answered `accepted`.
     pub fn handed_over(&mut self) {
         if let FrameDemand::Asked(requests) = &mut self.wanted {
             requests.pending = None;
@@ -79,10 +79,10 @@ impl Drop for TriggerGate {
     }
 }
 
-/// By the clock.
+/// One frame in each interval.
 struct IntervalClock {
     interval: Duration,
-    /// The next one; the first when it is asked for.
+    /// When the next frame is due. The first is due when it is asked for.
     due: Option<Instant>,
 }
 
@@ -108,17 +108,17 @@ impl IntervalClock {
     }
 }
 
-/// At the line's request.
+/// One frame for each request of the line.
 struct RequestedFrames {
     limit: Duration,
     triggers: Triggers,
     pending: Option<PendingRequest>,
 }
 
-/// A request whose frame is awaited.
+/// A request whose frame has not come yet.
 struct PendingRequest {
     request: TriggerRequest,
-    /// What the source said last.
+    /// The last trouble of the source.
     trouble: Option<String>,
 }
 
@@ -137,7 +137,7 @@ impl RequestedFrames {
         let next = source.next(wait.min(left)).map(|next| captured_since(asked, next));
         match &next {
             Ok(SourceEvent::Frame(_)) => return next.map(|next| pending.name(next)),
-            Ok(SourceEvent::End) => return next, // the gate goes, and with it the request
+            Ok(SourceEvent::End) => return next, // dropping the gate answers the request
             Ok(SourceEvent::Trouble(trouble)) => pending.trouble = Some(trouble.reason.clone()),
             Ok(SourceEvent::Passed(_) | SourceEvent::NotYet) => {}
             Err(error) => pending.trouble = Some(error.to_string()),
@@ -153,7 +153,7 @@ impl RequestedFrames {
 }
 
 impl PendingRequest {
-    /// Names the frame as the line does, whatever the source calls it.
+    /// Gives the frame the names of the request, in place of those of the source.
     fn name(&self, next: SourceEvent) -> SourceEvent {
         let SourceEvent::Frame(frame) = next else { return next };
         let TriggerRequest { part_id, meas_id, .. } = self.request.clone();
@@ -161,7 +161,7 @@ impl PendingRequest {
     }
 }
 
-/// Spends `wait` while no frame is wanted, by `rest` where the source does not need it; less when a frame passed.
+/// Waits while no frame is wanted. The source may use the time to drop a frame; what it leaves of it goes to `rest`.
 fn pass(
     source: &mut dyn FrameSource,
     wait: Duration,
@@ -175,7 +175,7 @@ fn pass(
     passed
 }
 
-/// A frame from before `moment` is nobody's: whatever the source promises, it must not go under a wrong name.
+/// Drops a frame that was captured before `moment`: it would get the id of the wrong part.
 fn captured_since(moment: Instant, next: SourceEvent) -> SourceEvent {
     match next {
         SourceEvent::Frame(frame) if frame.captured_at.monotonic < moment => {
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::capture::{BadFrame, Stamp, Trouble, TroubleKind};
 
-    /// Gives these one after the other, then nothing; passes nothing.
+    /// Gives these events one after the other, then none.
     struct Prepared(VecDeque<SourceEvent>);
 
     impl FrameSource for Prepared {
@@ -244,14 +244,14 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_from_before_its_trigger_is_nobodys() {
+    fn a_frame_from_before_its_trigger_is_dropped() {
         let stale = Stamp::now();
         let mut asked = request("A");
         asked.received.monotonic = stale.monotonic + SOON;
         let mut fresh = stale;
         fresh.monotonic += SOON;
         let (mut gate, triggers, mut answers) = triggered(LONG, [frame(stale), frame(fresh)]);
-        assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "nobody has asked");
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "no trigger yet");
         triggers.ask(asked);
         assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "it hears the request");
         assert!(matches!(gate.next(SOON), Ok(SourceEvent::Passed(_))), "the stale one");
@@ -288,7 +288,7 @@ mod tests {
         triggers.ask(request("A"));
         gate.next(SOON).unwrap();
         std::thread::sleep(SOON);
-        assert!(matches!(gate.next(SOON), Ok(SourceEvent::Trouble(_))), "the station hears of it too");
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::Trouble(_))), "reported to the station too");
         let reason = answers.try_recv().unwrap().reason.unwrap();
         assert_eq!(reason, "no frame within 1 ms of the trigger: camera: gone");
     }

@@ -13,7 +13,7 @@ use crate::cli::inspection_log::printable;
 /// So many of the formats that cannot be read are named.
 const OTHERS: usize = 8;
 
-/// A node and what it says of itself, or why it does not.
+/// A node, and what it says of itself or why it cannot be asked.
 pub(super) struct CameraListing {
     pub(super) device: Device,
     pub(super) description: Result<Description, String>,
@@ -70,7 +70,7 @@ fn write_format(out: &mut impl Write, format: &FormatDescription) -> io::Result<
     Ok(())
 }
 
-/// Formats that certiscope cannot read, in a line; `--json` has them all.
+/// One line for the formats that certiscope cannot read. `--json` lists them all.
 fn write_others(out: &mut impl Write, others: &[&FormatDescription]) -> io::Result<()> {
     if others.is_empty() {
         return Ok(());

@@ -78,7 +78,7 @@ pub(super) fn cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
         );
     }
     if seen.is_empty() {
-        println!("no camera: there is no /dev/video*; plug one in, or load its driver");
+        println!("no camera: /dev/video* does not exist; plug a camera in, or load its driver");
         return Ok(ExitCode::SUCCESS);
     }
     written(seen.iter().try_for_each(|seen| write_listing(&mut out, seen)).and_then(|()| out.flush()))

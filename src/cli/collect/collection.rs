@@ -32,7 +32,7 @@ pub(super) struct Collection {
     folder: PathBuf,
     /// One line a picture.
     list: File,
-    /// Its length when every line was whole.
+    /// The length of the list after its last whole line.
     list_bytes: u64,
     /// Number of the newest picture.
     newest: u64,
@@ -87,7 +87,7 @@ impl Collection {
         let settings = FolderSettings { path: self.pictures(), frames_per_second: None, repeat: false };
         let mut source = FolderSource::open(settings)?;
         let bar = progress_bar(source.len() as u64, "reading");
-        // They are what was written: cut to the region already.
+        // They are cut to the region already.
         let fingerprints = Fingerprints::new(None);
         while let SourceEvent::Frame(frame) = source.next(Duration::ZERO)? {
             self.count_part(fingerprints.of(&frame.picture?)?);
@@ -102,7 +102,7 @@ impl Collection {
         self.fingerprints.push(fingerprint);
     }
 
-    /// Writes the next picture with its line; neither stays without the other.
+    /// Writes the next picture and its line. If one fails, neither is kept.
     pub(super) fn add(
         &mut self,
         image: &DynamicImage,
@@ -118,7 +118,7 @@ impl Collection {
             let captured_at = frame.captured_at.wall.to_string();
             let (seq, part) = (frame.source_seq.to_string(), frame.part_id.as_deref().unwrap_or_default());
             self.write_line(&[&name, &sha256, &captured_at, source, &seq, part]).inspect_err(|_| {
-                let _ = fs::remove_file(&file); // the disk that refused the line may refuse this too
+                let _ = fs::remove_file(&file); // a disk that refused the line may refuse this too
             })
         });
         kept.with_context(|| {
@@ -146,13 +146,13 @@ impl Collection {
         written
     }
 
-    /// How many parts there are, and whether they are enough.
+    /// Prints how many parts there are, and whether they are enough.
     pub(super) fn report(&self) {
         let (pictures, parts) = (self.fingerprints.len(), self.parts.count());
         println!("{} holds {pictures} pictures of {parts} different parts", self.folder.display());
         if parts < pictures {
             println!(
-                "look-alikes count as one part; where every picture shows another part all the same, give `calibrate` --distinct-parts"
+                "pictures that look alike count as one part; if each of them shows another part, give `calibrate` the option --distinct-parts"
             );
         }
         let needed = frames_needed(FALSE_ALARM_RATE);
@@ -176,7 +176,7 @@ fn newest(pictures: &Path) -> io::Result<u64> {
     })
 }
 
-/// Writes a new file under its name when all of it is on the disk. Nothing is left of one that is not.
+/// Writes a new file, which gets its name when all of it is on the disk. Nothing is left of a file that fails.
 fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = file.parent().expect("a picture lies in a folder");
     let mut unfinished = tempfile::Builder::new()

@@ -1,8 +1,7 @@
 //! `certiscope demo`: the whole agent on a simulated line, with everything it needs inside.
 //!
-//! The same agent as `run`, on an embedded configuration, bundle and broker. What it prints beside the
-//! verdicts, hits and misses, comes from the simulator's own knowledge of each part, which no stage before
-//! the verdict can read.
+//! The same agent as `run`, with a configuration, a bundle and a broker inside. Beside each verdict it prints hit or miss,
+//! from the simulator's label of the part, which no stage before the verdict can read.
 
 mod broker;
 
@@ -33,11 +32,10 @@ const BUNDLE: [(&str, &[u8]); 4] = [
     ("maps.safetensors", include_bytes!("../../../models/bundles/demo-line/maps.safetensors")),
 ];
 
-/// A simulated line with everything embedded: no camera, no broker, no files needed.
+/// Watch a simulated line: no camera, no broker and no files needed.
 ///
-/// A minute of frames in, certified verdicts, MQTT out, every inspection logged.
-///
-/// Flagged parts leave their evidence (frame, model input, heat map) under --state.
+/// Inspects simulated parts for a minute, prints each verdict, publishes it over MQTT and logs it.
+/// The evidence of anomalous parts (frame, model input, heat map) is kept in the folder --state.
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// Stop after this many seconds; 0 runs until Ctrl-C
@@ -49,10 +47,10 @@ pub(super) struct DemoArgs {
     /// Seed of the simulated parts
     #[arg(long)]
     seed: Option<u64>,
-    /// Port of the embedded MQTT broker (the next free one if it is taken)
+    /// Port of the embedded MQTT broker (another free one if it is taken)
     #[arg(long)]
     port: Option<u16>,
-    /// Folder for database and evidence
+    /// State folder: database and evidence [default: ./certiscope-demo]
     #[arg(long)]
     state: Option<PathBuf>,
 }
@@ -117,7 +115,7 @@ fn stop_after(seconds: u64, stop: &Stop) {
     }
 }
 
-/// Verdicts against what the simulator knows.
+/// Counts the verdicts against the labels of the simulator.
 #[derive(Debug, Default)]
 struct Tally {
     hits: u64,
@@ -136,10 +134,10 @@ impl Tally {
         let (counter, word) = match (inspection.verdict, defect) {
             (Verdict::Anomalous, true) => (&mut self.hits, "hit"),
             (Verdict::Normal, true) => (&mut self.misses, "MISS"),
-            (Verdict::Abstain(_), true) => (&mut self.abstained_defects, "held"),
+            (Verdict::Abstain(_), true) => (&mut self.abstained_defects, ""),
             (Verdict::Normal, false) => (&mut self.passed, ""),
             (Verdict::Anomalous, false) => (&mut self.false_alarms, "FALSE"),
-            (Verdict::Abstain(_), false) => (&mut self.abstained_good, "held"),
+            (Verdict::Abstain(_), false) => (&mut self.abstained_good, ""),
         };
         *counter += 1;
         let certificate = inspection.certificate.as_ref();
@@ -153,7 +151,7 @@ impl Tally {
             certificate.map_or(0, |certificate| certificate.draws),
             inspection.latency.total_ms
         );
-        // A line that is watched must not wait in a buffer; a closed pipe is no reason to stop inspecting.
+        // A person watches, so no line may wait in a buffer. A closed pipe is no reason to stop inspecting.
         let _ = std::io::stdout().flush();
     }
 
