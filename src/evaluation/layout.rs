@@ -33,13 +33,13 @@ pub struct DataSet {
 #[derive(Debug, PartialEq)]
 pub struct Category {
     pub name: String,
-    pub pictures: Vec<Listed>,
+    pub pictures: Vec<LabelledPicture>,
     pub left_out: Vec<LeftOut>,
 }
 
 /// A picture with its label.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
+pub struct LabelledPicture {
     /// Path below the data set, with `/`.
     pub name: String,
     pub path: PathBuf,
@@ -154,7 +154,7 @@ impl Category {
                     (false, false) => Mask::Unknown,
                     (false, true) => mask_of(&entry, &class_name, masks).map_or(Mask::Missing, Mask::File),
                 };
-                self.pictures.push(Listed { name, path: entry, kind: kind.clone(), mask });
+                self.pictures.push(LabelledPicture { name, path: entry, kind: kind.clone(), mask });
             }
             if self.pictures.len() == before {
                 let why = "an empty class: no picture in its folder";
@@ -233,7 +233,7 @@ fn visa(root: &Path, list: &Path) -> Result<DataSet, LayoutError> {
             Some(mask) if mask.is_file() => Mask::File(mask),
             _ => Mask::Missing,
         };
-        category.pictures.push(Listed { name: row.image, path, kind: kind.to_owned(), mask });
+        category.pictures.push(LabelledPicture { name: row.image, path, kind: kind.to_owned(), mask });
     }
     if categories.is_empty() {
         return Err(refused("list".into(), "no row of split test".into(), COLUMNS));
