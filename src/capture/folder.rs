@@ -191,11 +191,12 @@ impl Walk {
     }
 }
 
-fn is_good(class: &str) -> bool {
+/// Whether a class folder of this name holds normal parts.
+pub(crate) fn is_good(class: &str) -> bool {
     ["good", "ok"].iter().any(|word| class.eq_ignore_ascii_case(word))
 }
 
-fn is_picture(path: &Path) -> bool {
+pub(crate) fn is_picture(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }

@@ -8,7 +8,7 @@
 
 use super::certificate::Side;
 use super::prior::Prior;
-use super::radius::Evidence;
+use super::radius::DrawEvidence;
 
 /// Numbers of draws up to which the logarithms below are exact to `ROUNDING`.
 const MAX_DRAWS: u32 = 100_000;
@@ -193,13 +193,13 @@ impl SequentialRule {
         certified(MAX_DRAWS).then(|| least(0, MAX_DRAWS, certified))
     }
 
-    pub(super) fn evidence(&self, side: Side, agreeing: u32, draws: u32) -> Evidence {
+    pub(super) fn evidence(&self, side: Side, agreeing: u32, draws: u32) -> DrawEvidence {
         let disagreeing = draws - agreeing;
         let ln_marginal = match side {
             Side::Anomalous => self.settings.prior.ln_marginal(agreeing, disagreeing),
             Side::Normal => self.settings.prior.ln_marginal(disagreeing, agreeing),
         };
-        Evidence {
+        DrawEvidence {
             ln_marginal,
             agreeing: f64::from(agreeing),
             disagreeing: f64::from(disagreeing),

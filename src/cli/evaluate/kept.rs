@@ -1,4 +1,4 @@
-//! What was computed stays computed: the scores of finished pictures, one JSON line each, and their heat maps.
+//! Scores that are reused after an interruption: those of finished pictures, one JSON line each, and their heat maps.
 //!
 //! Guarantees: a line is appended only after its map is on the disk, and counts only for the same picture, bundle,
 //! draws and seed; a last line that was cut off by a stop is dropped. Leaves out: cleaning up what is no longer asked for.

@@ -6,7 +6,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::*;
 use crate::smoothing::fixed::upper_rank;
-use crate::smoothing::radius::Evidence;
+use crate::smoothing::radius::DrawEvidence;
 
 /// Draws of a run; every one of them is looked at.
 const HORIZON: u32 = 200;
@@ -35,10 +35,10 @@ fn failure_probability(horizon: u32, truth: f64, wrong: impl Fn(u32, u32) -> boo
 }
 
 /// The evidence for both sides at every (draws, ones) up to `HORIZON`, and whether it claims against a truth.
-struct Lattice(Vec<Vec<[Evidence; 2]>>);
+struct Lattice(Vec<Vec<[DrawEvidence; 2]>>);
 
 impl Lattice {
-    fn new(evidence: impl Fn(Side, u32, u32) -> Evidence) -> Self {
+    fn new(evidence: impl Fn(Side, u32, u32) -> DrawEvidence) -> Self {
         let at = |draws, ones| {
             [evidence(Side::Anomalous, ones, draws), evidence(Side::Normal, draws - ones, draws)]
         };
