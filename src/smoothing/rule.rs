@@ -276,6 +276,15 @@ mod tests {
     }
 
     #[test]
+    fn a_radius_as_large_as_the_target_meets_it() {
+        let met = |target, radius| {
+            SequentialRule::new(&RuleSettings::new(target), 1.0, 0.1).unwrap().is_met_by(radius)
+        };
+        assert!(met(0.05, 0.05) && !met(0.05, 0.05_f64.next_down()));
+        assert!(met(0.0, 0.0), "a target of 0 asks for the side alone");
+    }
+
+    #[test]
     fn every_problem_is_named_at_once() {
         let settings = RuleSettings { alpha: 2.0, max_draws: 0, ..RuleSettings::new(f64::NAN) };
         let keys: Vec<_> = settings.problems().into_iter().map(|problem| problem.key).collect();
