@@ -285,6 +285,12 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_needs_a_little_more_than_alpha_asks_for() {
+        let bar = SequentialRule::new(&usual(), 1.0, 0.1).unwrap().evidence(Side::Normal, 9, 9).bar;
+        assert!(bar > -0.001_f64.ln() && bar < -0.001_f64.ln() + 2e-6);
+    }
+
+    #[test]
     fn every_problem_is_named_at_once() {
         let settings = RuleSettings { alpha: 2.0, max_draws: 0, ..RuleSettings::new(f64::NAN) };
         let keys: Vec<_> = settings.problems().into_iter().map(|problem| problem.key).collect();
