@@ -283,17 +283,18 @@ mod tests {
     #[test]
     fn the_spread_of_the_realised_false_alarm_rate_is_scipy_s() {
         #[derive(serde::Deserialize)]
-        struct Golden {
-            spread: Vec<Spread>,
+        struct SpreadVectors {
+            spread: Vec<SpreadVector>,
         }
         #[derive(serde::Deserialize, Debug)]
-        struct Spread {
+        struct SpreadVector {
             frames: usize,
             false_alarms: f64,
             rank: usize,
             realised: [f64; 2],
         }
-        let golden: Golden = serde_json::from_str(include_str!("../../tests/golden/bounds.json")).unwrap();
+        let golden: SpreadVectors =
+            serde_json::from_str(include_str!("../../tests/golden/bounds.json")).unwrap();
         assert!(!golden.spread.is_empty());
         for row in golden.spread {
             let request = ThresholdRequest { false_alarms: row.false_alarms, ..REQUEST };

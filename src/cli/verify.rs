@@ -19,7 +19,7 @@ use crate::evidence;
 use crate::smoothing::StoppingState;
 use crate::store::Record;
 use crate::verification::{
-    self, Circumstance, Ending, Finding, Outcome, Step, VerificationModel, VerificationReport,
+    self, Circumstance, DrawingEnd, Finding, Outcome, VerificationModel, VerificationReport, VerificationStep,
 };
 
 /// Recompute a stored verdict from its evidence, and say which of its steps hold.
@@ -171,14 +171,14 @@ fn in_words(record: &Record, report: &VerificationReport) -> String {
         }
 }
 
-fn step_words(step: Step) -> &'static str {
+fn step_words(step: VerificationStep) -> &'static str {
     match step {
-        Step::Parameters => "parameters of the bundle",
-        Step::FrameToInput => "frame to input",
-        Step::FrameToFault => "frame to fault",
-        Step::InputToScores => "input to scores",
-        Step::StoredScoresToVerdict => "stored scores to verdict",
-        Step::RecomputedScoresToVerdict => "recomputed scores to verdict",
+        VerificationStep::Parameters => "parameters of the bundle",
+        VerificationStep::FrameToInput => "frame to input",
+        VerificationStep::FrameToFault => "frame to fault",
+        VerificationStep::InputToScores => "input to scores",
+        VerificationStep::StoredScoresToVerdict => "stored scores to verdict",
+        VerificationStep::RecomputedScoresToVerdict => "recomputed scores to verdict",
     }
 }
 
@@ -194,29 +194,29 @@ fn found(finding: &Finding) -> (&'static str, String) {
     }
 }
 
-fn ending_words(ending: Ending, record: &Record) -> String {
+fn ending_words(ending: DrawingEnd, record: &Record) -> String {
     let inspection = &record.inspection;
     let draws = inspection.scores.len();
     let fault = inspection.fault.as_deref().map_or("unknown".to_owned(), printable);
     match ending {
-        Ending::BadFrame => "No draw was made: the picture cannot be inspected.".to_owned(),
-        Ending::Rule(StoppingState::Settled) => {
+        DrawingEnd::BadFrame => "No draw was made: the picture cannot be inspected.".to_owned(),
+        DrawingEnd::Rule(StoppingState::Settled) => {
             format!("Drawing ended after {draws} draws: the target radius was reached.")
         }
-        Ending::Rule(StoppingState::Hopeless) => {
+        DrawingEnd::Rule(StoppingState::Hopeless) => {
             format!("Drawing ended after {draws} draws: the target radius was out of reach.")
         }
-        Ending::Rule(_) => format!("Drawing ended after {draws} draws: all that are allowed."),
-        Ending::Deadline => format!(
+        DrawingEnd::Rule(_) => format!("Drawing ended after {draws} draws: all that are allowed."),
+        DrawingEnd::Deadline => format!(
             "Drawing ended after {draws} draws at the deadline of {} ms, which no recomputation can repeat; what is stored is what these draws certify.",
             super::or_dash(inspection.parameters.deadline_ms)
         ),
-        Ending::NotANumber => {
+        DrawingEnd::NotANumber => {
             format!(
                 "Drawing ended after {draws} draws with scores that are not numbers; nothing is certified then."
             )
         }
-        Ending::CallFailed => format!(
+        DrawingEnd::CallFailed => format!(
             "Drawing ended after {draws} draws by a fault of the model that a recomputation need not repeat ({fault}); nothing is certified then."
         ),
     }

@@ -129,12 +129,12 @@ mod tests {
     use super::*;
 
     #[derive(Deserialize)]
-    struct Golden {
-        pixel: Vec<Case>,
+    struct PixelVectors {
+        pixel: Vec<PixelCase>,
     }
 
     #[derive(Deserialize)]
-    struct Case {
+    struct PixelCase {
         side: usize,
         maps: Vec<Vec<f32>>,
         masks: Vec<Vec<u8>>,
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_scikit_learn_and_anomalib() {
-        let golden: Golden =
+        let golden: PixelVectors =
             serde_json::from_str(include_str!("../../tests/golden/evaluation.json")).unwrap();
         assert!(golden.pixel.len() >= 3);
         for case in golden.pixel {

@@ -1,4 +1,4 @@
-//! How labelled data sets lie on the disk: found by their folders, never told.
+//! Finds the labelled pictures of a data set. The layout is detected from the folder structure; there is no option.
 //!
 //! Known: MVTec AD, MVTec AD 2, VisA (raw with `split_csv/1cls.csv`, and prepared), BTAD, plain class folders, and
 //! a root folder of any of these, one category each. Split folders are `test` and `test_public`; `train` and
@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::capture::picture_files::{is_good_folder, is_picture};
+
 /// The class of normal parts.
 pub const GOOD: &str = "good";
 const SPLITS: [&str; 2] = ["test", "test_public"];
 const UNLABELLED: [&str; 2] = ["test_private", "test_private_mixed"];
 const GROUND_TRUTH: &str = "ground_truth";
-const PICTURES: [&str; 4] = ["png", "bmp", "jpg", "jpeg"];
 const VISA_LIST: &str = "split_csv/1cls.csv";
 
 /// A data set: its categories, and what belongs to none.
@@ -33,13 +34,13 @@ pub struct DataSet {
 #[derive(Debug, PartialEq)]
 pub struct Category {
     pub name: String,
-    pub pictures: Vec<Listed>,
+    pub pictures: Vec<LabelledPicture>,
     pub left_out: Vec<LeftOut>,
 }
 
 /// A picture with its label.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
+pub struct LabelledPicture {
     /// Path below the data set, with `/`.
     pub name: String,
     pub path: PathBuf,
@@ -118,7 +119,7 @@ fn category(folder: &Path, name: &str, prefix: &str) -> Result<Option<Category>,
     }
     if splits.is_empty() {
         let classes = classes(folder)?;
-        if !classes.iter().any(|class| is_normal(&name_of(class))) {
+        if !classes.iter().any(|class| is_good_folder(&name_of(class))) {
             return Ok(None);
         }
         category.read(folder, prefix, &[folder.join(GROUND_TRUTH)])?;
@@ -137,7 +138,7 @@ impl Category {
         let masked = masks.iter().any(|place| place.is_dir());
         for class in classes(folder)? {
             let class_name = name_of(&class);
-            let kind = if is_normal(&class_name) { GOOD.to_owned() } else { class_name.clone() };
+            let kind = if is_good_folder(&class_name) { GOOD.to_owned() } else { class_name.clone() };
             let before = self.pictures.len();
             for entry in entries(&class)? {
                 let name = format!("{prefix}{class_name}/{}", name_of(&entry));
@@ -154,7 +155,7 @@ impl Category {
                     (false, false) => Mask::Unknown,
                     (false, true) => mask_of(&entry, &class_name, masks).map_or(Mask::Missing, Mask::File),
                 };
-                self.pictures.push(Listed { name, path: entry, kind: kind.clone(), mask });
+                self.pictures.push(LabelledPicture { name, path: entry, kind: kind.clone(), mask });
             }
             if self.pictures.len() == before {
                 let why = "an empty class: no picture in its folder";
@@ -233,7 +234,7 @@ fn visa(root: &Path, list: &Path) -> Result<DataSet, LayoutError> {
             Some(mask) if mask.is_file() => Mask::File(mask),
             _ => Mask::Missing,
         };
-        category.pictures.push(Listed { name: row.image, path, kind: kind.to_owned(), mask });
+        category.pictures.push(LabelledPicture { name: row.image, path, kind: kind.to_owned(), mask });
     }
     if categories.is_empty() {
         return Err(refused("list".into(), "no row of split test".into(), COLUMNS));
@@ -266,14 +267,6 @@ fn name_of(path: &Path) -> String {
     let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     // `.` and `..` have a name only once they are resolved.
     named(path).or_else(|| named(&fs::canonicalize(path).ok()?)).unwrap_or_default()
-}
-
-fn is_normal(class: &str) -> bool {
-    [GOOD, "ok"].iter().any(|word| class.eq_ignore_ascii_case(word))
-}
-
-fn is_picture(path: &Path) -> bool {
-    path.extension().is_some_and(|found| PICTURES.iter().any(|known| found.eq_ignore_ascii_case(known)))
 }
 
 #[cfg(test)]

@@ -59,7 +59,9 @@ pub fn average_precision(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
 /// threshold that reaches it. Chosen after the scores were seen: a bound of what a threshold could do.
 pub fn f1_max(normal: &[f32], anomalous: &[f32]) -> Option<(f64, f32)> {
     let steps = steps(normal, anomalous)?;
-    let f1 = |step: &Step| 2.0 * step.caught as f64 / (step.caught + step.passed + anomalous.len()) as f64;
+    let f1 = |step: &ThresholdStep| {
+        2.0 * step.caught as f64 / (step.caught + step.passed + anomalous.len()) as f64
+    };
     steps
         .iter()
         .map(|step| (f1(step), step.threshold))
@@ -68,21 +70,22 @@ pub fn f1_max(normal: &[f32], anomalous: &[f32]) -> Option<(f64, f32)> {
 
 /// The ROC curve, (false-positive rate, true-positive rate) from (0, 0) to (1, 1).
 pub fn roc(normal: &[f32], anomalous: &[f32]) -> Vec<(f64, f64)> {
-    let of =
-        |step: Step| (step.passed as f64 / normal.len() as f64, step.caught as f64 / anomalous.len() as f64);
+    let of = |step: ThresholdStep| {
+        (step.passed as f64 / normal.len() as f64, step.caught as f64 / anomalous.len() as f64)
+    };
     let steps = steps(normal, anomalous).unwrap_or_default();
     std::iter::once((0.0, 0.0)).chain(steps.into_iter().map(of)).collect()
 }
 
 /// How many of each class reach a threshold.
-struct Step {
+struct ThresholdStep {
     threshold: f32,
     passed: usize,
     caught: usize,
 }
 
 /// A step for each distinct score, from the highest down. `None` without both classes.
-fn steps(normal: &[f32], anomalous: &[f32]) -> Option<Vec<Step>> {
+fn steps(normal: &[f32], anomalous: &[f32]) -> Option<Vec<ThresholdStep>> {
     if normal.is_empty() || anomalous.is_empty() {
         return None;
     }
@@ -96,7 +99,7 @@ fn steps(normal: &[f32], anomalous: &[f32]) -> Option<Vec<Step>> {
         let defective = tied.iter().filter(|(_, defective)| *defective).count();
         caught += defective;
         passed += tied.len() - defective;
-        Step { threshold: tied[0].0, passed, caught }
+        ThresholdStep { threshold: tied[0].0, passed, caught }
     });
     Some(steps.collect())
 }
@@ -177,13 +180,13 @@ mod tests {
     use super::*;
 
     #[derive(Deserialize)]
-    struct Golden {
-        auroc: Vec<Case>,
+    struct ScoreVectors {
+        auroc: Vec<ScoreCase>,
         bootstrap: Interval,
     }
 
     #[derive(Deserialize)]
-    struct Case {
+    struct ScoreCase {
         normal: Vec<f32>,
         anomalous: Vec<f32>,
         auroc: f64,
@@ -200,7 +203,7 @@ mod tests {
         interval: [f64; 2],
     }
 
-    fn golden() -> Golden {
+    fn golden() -> ScoreVectors {
         serde_json::from_str(include_str!("../../tests/golden/evaluation.json")).unwrap()
     }
 

@@ -45,3 +45,25 @@ impl Certificate {
         self.side.map(|_| self.radius / norm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_radius_at_the_frame_is_that_at_the_input_over_the_norm() {
+        let mut certificate = Certificate {
+            side: Some(Side::Normal),
+            radius: 0.25,
+            draws: 0,
+            above: 0,
+            not_a_number: 0,
+            score: None,
+            score_lower: None,
+            score_upper: None,
+        };
+        assert_eq!(certificate.frame_radius(0.5), Some(0.5));
+        certificate.withdraw();
+        assert_eq!((certificate.frame_radius(0.5), certificate.radius), (None, 0.0));
+    }
+}

@@ -1,4 +1,4 @@
-//! The mixture prior over p, the bet of the sequential certificate: a weighted sum of Beta distributions.
+//! The mixture prior over p: the alternative that the sequential test is tuned for, a weighted sum of Beta distributions.
 //!
 //! Guarantees: weights are positive and sum to one, shapes are positive and bounded, so the prior is a
 //! probability and its marginals are finite. A prior is a value fixed before the frame's first draw; nothing
@@ -69,8 +69,8 @@ impl Prior {
 
 impl Default for Prior {
     /// The fixed prior (method 5b), split evenly over both sides: most frames of a line are clear, so most
-    /// of the weight bets on p within about 1/500 of 0 or 1; Beta(1/2, 1/2) keeps the cost of a wrong bet
-    /// at ln 5 nats, a few draws.
+    /// of the weight lies on p within about 1/500 of 0 or 1; where a frame is not so clear, Beta(1/2, 1/2) keeps the
+    /// extra cost at ln 5 nats, a few draws.
     fn default() -> Self {
         const COMPONENTS: [[f64; 3]; 5] =
             [[0.3, 500.0, 1.0], [0.3, 1.0, 500.0], [0.1, 50.0, 1.0], [0.1, 1.0, 50.0], [0.2, 0.5, 0.5]];

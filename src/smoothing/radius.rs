@@ -16,7 +16,7 @@ const ERFC_ERROR: f64 = 1e-9;
 
 /// What the draws say for one side of the threshold. On the side `normal`, q = Phi(-r/sigma) counts the draws above
 /// the threshold, so on both sides Phi(r/sigma) belongs to the draws that agree.
-pub(super) struct Evidence {
+pub(super) struct DrawEvidence {
     /// ln of the integral in M_n: see `stopping`.
     pub(super) ln_marginal: f64,
     pub(super) agreeing: f64,
@@ -25,7 +25,7 @@ pub(super) struct Evidence {
     pub(super) bar: f64,
 }
 
-impl Evidence {
+impl DrawEvidence {
     /// Whether the draws support a claim at this radius.
     pub(super) fn holds(&self, radius_in_sigmas: f64) -> bool {
         let ln_likelihood =

@@ -8,7 +8,7 @@
 
 use super::certificate::Side;
 use super::prior::Prior;
-use super::radius::Evidence;
+use super::radius::DrawEvidence;
 
 /// Numbers of draws up to which the logarithms below are exact to `ROUNDING`.
 const MAX_DRAWS: u32 = 100_000;
@@ -193,13 +193,13 @@ impl SequentialRule {
         certified(MAX_DRAWS).then(|| least(0, MAX_DRAWS, certified))
     }
 
-    pub(super) fn evidence(&self, side: Side, agreeing: u32, draws: u32) -> Evidence {
+    pub(super) fn evidence(&self, side: Side, agreeing: u32, draws: u32) -> DrawEvidence {
         let disagreeing = draws - agreeing;
         let ln_marginal = match side {
             Side::Anomalous => self.settings.prior.ln_marginal(agreeing, disagreeing),
             Side::Normal => self.settings.prior.ln_marginal(disagreeing, agreeing),
         };
-        Evidence {
+        DrawEvidence {
             ln_marginal,
             agreeing: f64::from(agreeing),
             disagreeing: f64::from(disagreeing),
@@ -273,6 +273,21 @@ mod tests {
         assert!(refused(f32::NAN, 0.1).starts_with("calibration.threshold = NaN:"));
         assert!(refused(1.0, 0.0).starts_with("detector.sigma = 0:"));
         assert!(refused(1.0, f64::INFINITY).starts_with("detector.sigma = inf:"));
+    }
+
+    #[test]
+    fn a_radius_as_large_as_the_target_meets_it() {
+        let met = |target, radius| {
+            SequentialRule::new(&RuleSettings::new(target), 1.0, 0.1).unwrap().is_met_by(radius)
+        };
+        assert!(met(0.05, 0.05) && !met(0.05, 0.05_f64.next_down()));
+        assert!(met(0.0, 0.0), "a target of 0 asks for the side alone");
+    }
+
+    #[test]
+    fn a_claim_needs_a_little_more_than_alpha_asks_for() {
+        let bar = SequentialRule::new(&usual(), 1.0, 0.1).unwrap().evidence(Side::Normal, 9, 9).bar;
+        assert!(bar > -0.001_f64.ln() && bar < -0.001_f64.ln() + 2e-6);
     }
 
     #[test]

@@ -231,6 +231,26 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_only_a_contradiction_could_meet_is_hopeless() {
+        let rule = rule(200);
+        let run = counted(&rule, &[(12, 2.0), (40, 0.0)]);
+        assert_eq!((run.side(), run.state()), (Some(Side::Anomalous), StoppingState::Hopeless));
+    }
+
+    #[test]
+    fn the_bounds_of_the_median_have_the_least_rank_that_is_claimed() {
+        let rule = rule(200);
+        for side in Side::BOTH {
+            assert_eq!((rule.least_agreeing(side, 11), rule.least_agreeing(side, 12)), (None, Some(12)));
+            for draws in [30, 200] {
+                let least = rule.least_agreeing(side, draws).unwrap();
+                let claimed = |agreeing| rule.evidence(side, agreeing, draws).holds(0.0);
+                assert!(claimed(least) && !claimed(least - 1), "{side:?} {draws}: {least}");
+            }
+        }
+    }
+
+    #[test]
     fn a_run_is_exhausted_at_the_last_draw() {
         let rule = rule(22);
         assert_eq!(counted(&rule, &[(1, 0.0), (21, 2.0)]).state(), StoppingState::Exhausted);

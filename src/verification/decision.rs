@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::report::{Ending, Finding};
+use super::report::{DrawingEnd, Finding};
 use super::yardstick::Yardstick;
 use crate::detector::call_size;
 use crate::inspection::Inspection;
@@ -17,7 +17,7 @@ const RADIUS_ROUNDING: f64 = 1e-9;
 pub(super) struct Followed {
     certificate: Certificate,
     verdict: Verdict,
-    pub(super) ending: Ending,
+    pub(super) ending: DrawingEnd,
 }
 
 /// Counts `scores` in the stored model calls; an error where the rule would have made others, or no more.
@@ -50,22 +50,22 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
         return Err(format!("{} scores are more than the draws of the model calls", scores.len()));
     }
     let ending = if scores.iter().any(|score| score.value().is_nan()) {
-        Ending::NotANumber
+        DrawingEnd::NotANumber
     } else if inspection.verdict == Verdict::Abstain(Reason::ModelFault) {
-        Ending::CallFailed
+        DrawingEnd::CallFailed
     } else if run.state() != StoppingState::Continue {
-        Ending::Rule(run.state())
+        DrawingEnd::Rule(run.state())
     } else if parameters.deadline_ms.is_some() {
-        Ending::Deadline
+        DrawingEnd::Deadline
     } else {
         return Err(format!("the rule goes on after {} draws, and there was no deadline", run.draws()));
     };
     let mut certificate = run.certificate();
     let otherwise = match ending {
-        Ending::Rule(_) => Reason::Undecided,
-        Ending::Deadline => Reason::Deadline,
-        Ending::BadFrame => Reason::BadFrame,
-        Ending::NotANumber | Ending::CallFailed => {
+        DrawingEnd::Rule(_) => Reason::Undecided,
+        DrawingEnd::Deadline => Reason::Deadline,
+        DrawingEnd::BadFrame => Reason::BadFrame,
+        DrawingEnd::NotANumber | DrawingEnd::CallFailed => {
             certificate.withdraw();
             Reason::ModelFault
         }

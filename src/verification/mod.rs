@@ -16,4 +16,4 @@ mod yardstick;
 
 pub use circumstances::{Circumstance, circumstances};
 pub use recompute::{VerificationModel, needs_model, verify};
-pub use report::{Ending, Finding, Outcome, Step, VerificationReport};
+pub use report::{DrawingEnd, Finding, Outcome, VerificationReport, VerificationStep};

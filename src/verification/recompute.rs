@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::decision;
-use super::report::{Ending, Finding, Step, VerificationReport};
+use super::report::{DrawingEnd, Finding, VerificationReport, VerificationStep};
 use super::yardstick::Yardstick;
 use crate::bundle::{Bundle, BundleError};
 use crate::capture::decode::decode;
@@ -52,34 +52,34 @@ pub fn verify(
         None => Err(NoInput::Gone("no frame is kept".to_owned())),
     };
     if inspection.verdict == Verdict::Abstain(Reason::BadFrame) {
-        let steps = vec![(Step::FrameToFault, same_fault(inspection, &picture))];
-        return VerificationReport { steps, ending: Some(Ending::BadFrame) };
+        let steps = vec![(VerificationStep::FrameToFault, same_fault(inspection, &picture))];
+        return VerificationReport { steps, ending: Some(DrawingEnd::BadFrame) };
     }
     let kept = evidence.and_then(|files| files.input.as_deref()).map(|path| kept_input(path, parameters));
-    let mut steps = vec![(Step::FrameToInput, same_input(inspection, &picture, kept.as_ref()))];
+    let mut steps = vec![(VerificationStep::FrameToInput, same_input(inspection, &picture, kept.as_ref()))];
     let norm = picture.as_ref().ok().map(|prepared| prepared.norm);
     let input = kept.and_then(Result::ok).or(picture.ok().map(|prepared| prepared.input));
     let mut recomputed = None;
     match (model, input) {
         (Some(VerificationModel { bundle, detector, yardstick }), Some(input)) => {
-            steps.insert(0, (Step::Parameters, same_parameters(bundle, parameters)));
+            steps.insert(0, (VerificationStep::Parameters, same_parameters(bundle, parameters)));
             let drawn = draw_again(inspection, &input, detector);
-            steps.push((Step::InputToScores, same_scores(&inspection.scores, &drawn, yardstick)));
+            steps.push((VerificationStep::InputToScores, same_scores(&inspection.scores, &drawn, yardstick)));
             recomputed = drawn.ok().map(|scores| (scores, yardstick));
         }
         _ if inspection.scores.is_empty() => {}
-        _ => steps.push((Step::InputToScores, Finding::Gone("no input is kept".to_owned()))),
+        _ => steps.push((VerificationStep::InputToScores, Finding::Gone("no input is kept".to_owned()))),
     }
 
     let stored: Vec<_> = inspection.scores.iter().map(|&score| CertifiedScore::stored(score)).collect();
     let followed = decision::follow(inspection, &stored);
     let ending = followed.as_ref().ok().map(|followed| followed.ending);
     let same = decision::same(inspection, &followed, norm, Yardstick::BITS);
-    steps.push((Step::StoredScoresToVerdict, same));
+    steps.push((VerificationStep::StoredScoresToVerdict, same));
     if let Some((scores, yardstick)) = recomputed {
         let followed = decision::follow(inspection, &scores);
         let same = decision::same(inspection, &followed, norm, yardstick);
-        steps.push((Step::RecomputedScoresToVerdict, same));
+        steps.push((VerificationStep::RecomputedScoresToVerdict, same));
     }
     VerificationReport { steps, ending }
 }

@@ -19,7 +19,7 @@ pub enum Finding {
 
 /// The steps, in order; an inspection has those that its draws and its evidence allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum VerificationStep {
     /// The stored parameters are those of the bundle.
     Parameters,
     /// The kept frame gives the kept input.
@@ -47,9 +47,9 @@ pub enum Outcome {
 /// A recomputed inspection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerificationReport {
-    pub steps: Vec<(Step, Finding)>,
+    pub steps: Vec<(VerificationStep, Finding)>,
     /// `None` where the stored draws contradict the rule.
-    pub ending: Option<Ending>,
+    pub ending: Option<DrawingEnd>,
 }
 
 impl VerificationReport {
@@ -66,7 +66,7 @@ impl VerificationReport {
 
 /// Why no more draws were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum DrawingEnd {
     /// The picture allowed none.
     BadFrame,
     /// The target radius was reached, could not be reached any more, or the draws were spent.

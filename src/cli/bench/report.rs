@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::fs::statfs;
 use serde_json::{Value, json};
 
-use super::startup::Start;
+use super::startup::ProgramStart;
 use super::subject::Subject;
-use super::throughput::{Round, Throughput, Verdicts};
+use super::throughput::{Round, Throughput, VerdictCounts};
 use crate::config::all_cores;
 use crate::machine;
 use crate::percentiles::Percentiles;
@@ -29,7 +29,7 @@ pub(super) struct BenchReport<'a> {
     pub(super) throughput: Throughput,
     pub(super) commits: CommitTimes,
     /// The last one was let run on.
-    pub(super) starts: Vec<Start>,
+    pub(super) starts: Vec<ProgramStart>,
 }
 
 pub(super) fn load() -> Option<f64> {
@@ -98,14 +98,14 @@ impl BenchReport<'_> {
         Spread::of(self.starts.iter().map(|start| start.first_verdict.as_secs_f64()))
     }
 
-    fn longest_start(&self) -> &Start {
+    fn longest_start(&self) -> &ProgramStart {
         self.starts.last().expect("the program was started")
     }
 
     pub(super) fn as_json(&self) -> Value {
         let Subject { bundle, batch, .. } = self.subject;
         let Throughput { turns, provider, verdicts, .. } = &self.throughput;
-        let Verdicts { normal, anomalous, abstain } = verdicts;
+        let VerdictCounts { normal, anomalous, abstain } = verdicts;
         let start = self.longest_start();
         json!({
             "certiscope": env!("CARGO_PKG_VERSION"),
@@ -138,7 +138,7 @@ impl Display for BenchReport<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Subject { bundle, batch, .. } = self.subject;
         let Throughput { turns, provider, verdicts, .. } = &self.throughput;
-        let Verdicts { normal, anomalous, abstain } = verdicts;
+        let VerdictCounts { normal, anomalous, abstain } = verdicts;
         let [channels, height, width] = bundle.manifest.input_shape();
         let load = self.load_before.map_or_else(|| "unknown".to_owned(), |load| load.to_string());
         let start = self.longest_start();

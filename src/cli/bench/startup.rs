@@ -25,7 +25,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 const LAST_LINES: usize = 5;
 
 /// One start.
-pub(super) struct Start {
+pub(super) struct ProgramStart {
     pub(super) first_verdict: Duration,
     pub(super) verdicts: u64,
     /// Resident after these verdicts, and at the most until then; bytes. `None` where the system does not tell.
@@ -39,7 +39,7 @@ pub(super) fn measure(
     folder: &Path,
     lasting: Duration,
     watch: &Watch<'_>,
-) -> Result<Start, Failure> {
+) -> Result<ProgramStart, Failure> {
     let mut program = Program::start(subject, folder).map_err(Failure::stopped)?;
     let first = program
         .next_verdict(Instant::now() + PATIENCE, watch)?
@@ -52,7 +52,7 @@ pub(super) fn measure(
     let resident_bytes = program.memory("VmRSS:");
     let peak_bytes = program.memory("VmHWM:");
     program.stop(watch)?;
-    Ok(Start { first_verdict, verdicts, resident_bytes, peak_bytes })
+    Ok(ProgramStart { first_verdict, verdicts, resident_bytes, peak_bytes })
 }
 
 /// A running `certiscope run`, killed when dropped.

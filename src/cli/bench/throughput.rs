@@ -59,25 +59,25 @@ pub(super) struct Throughput {
     pub(super) rounds: Vec<Round>,
     pub(super) provider: ProviderReport,
     /// Of all inspections.
-    pub(super) verdicts: Verdicts,
+    pub(super) verdicts: VerdictCounts,
     /// One of the inspections, as they come.
     pub(super) sample: Inspection,
 }
 
 pub(super) struct Round {
-    pub(super) pipeline: Rate,
+    pub(super) pipeline: TurnRate,
     /// Model evaluations a second.
     pub(super) bare: f64,
 }
 
 /// Of one turn of the pipeline, per second.
-pub(super) struct Rate {
+pub(super) struct TurnRate {
     pub(super) evaluations: f64,
     pub(super) frames: f64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Verdicts {
+pub(super) struct VerdictCounts {
     pub(super) normal: u64,
     pub(super) anomalous: u64,
     pub(super) abstain: u64,
@@ -92,7 +92,7 @@ pub(super) fn measure(
 ) -> Result<Throughput, Failure> {
     watch.bar.set_message("evaluations");
     let mut bare = BareLoop::open(subject)?;
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(TurnGate::default());
     let source = Box::new(FromMemory::new(Arc::clone(&gate))?);
     let config = subject.config(scratch)?;
     let (out, commits) = channel();
@@ -103,7 +103,7 @@ pub(super) fn measure(
             })
         });
         let mut pipeline =
-            Pipeline { gate: &gate, commits, watch, verdicts: Verdicts::default(), sample: None };
+            Pipeline { gate: &gate, commits, watch, verdicts: VerdictCounts::default(), sample: None };
         let rounds = take_turns(&mut pipeline, &mut bare, turns, watch);
         gate.turn_to(Turn::Over);
         let Pipeline { verdicts, sample, .. } = pipeline;
@@ -179,10 +179,10 @@ impl BareLoop {
 
 /// The running agent, from outside.
 struct Pipeline<'a> {
-    gate: &'a Gate,
+    gate: &'a TurnGate,
     commits: Receiver<Commit>,
     watch: &'a Watch<'a>,
-    verdicts: Verdicts,
+    verdicts: VerdictCounts,
     sample: Option<Inspection>,
 }
 
@@ -204,7 +204,7 @@ impl Commit {
 
 impl Pipeline<'_> {
     /// Lets frames in for as long as the turn lasts and waits until all of them are committed.
-    fn turn(&mut self, length: Duration) -> Result<Rate, Failure> {
+    fn turn(&mut self, length: Duration) -> Result<TurnRate, Failure> {
         let served_before = self.gate.turn_to(Turn::Pipeline);
         let end = Instant::now() + length;
         let mut commits = Vec::new();
@@ -219,7 +219,8 @@ impl Pipeline<'_> {
         let last = rest.last().expect("there are LEAST_COMMITS");
         let seconds = (last.at - first.at).as_secs_f64();
         let evaluations: usize = rest.iter().map(Commit::evaluations).sum();
-        let rate = Rate { evaluations: evaluations as f64 / seconds, frames: rest.len() as f64 / seconds };
+        let rate =
+            TurnRate { evaluations: evaluations as f64 / seconds, frames: rest.len() as f64 / seconds };
         self.sample = commits.pop().map(|commit| commit.inspection);
         Ok(rate)
     }
@@ -255,19 +256,19 @@ enum Turn {
 
 /// Lets frames through while it is the pipeline's turn.
 #[derive(Debug, Default)]
-struct Gate {
-    state: Mutex<GateState>,
+struct TurnGate {
+    state: Mutex<TurnGateState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct GateState {
+struct TurnGateState {
     turn: Turn,
     /// Frames that were let through.
     served: u64,
 }
 
-impl Gate {
+impl TurnGate {
     /// Changes whose turn it is; returns the frames let through so far.
     fn turn_to(&self, turn: Turn) -> u64 {
         let mut state = self.lock();
@@ -277,7 +278,7 @@ impl Gate {
     }
 
     /// A changed state is whole, whoever died while holding the lock.
-    fn lock(&self) -> MutexGuard<'_, GateState> {
+    fn lock(&self) -> MutexGuard<'_, TurnGateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -285,11 +286,11 @@ impl Gate {
 /// Simulated parts as a camera would give them that costs nothing.
 struct FromMemory {
     pictures: Vec<Picture>,
-    gate: Arc<Gate>,
+    gate: Arc<TurnGate>,
 }
 
 impl FromMemory {
-    fn new(gate: Arc<Gate>) -> Result<Self, Failure> {
+    fn new(gate: Arc<TurnGate>) -> Result<Self, Failure> {
         let settings = SimulatorSettings {
             parts_per_second: None,
             count: Some(PICTURES),

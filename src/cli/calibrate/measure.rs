@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
 use super::super::{Failure, progress_bar};
-use super::parts::Part;
+use super::parts::NormalPart;
 use crate::calibration::conformal::ThresholdRule;
 use crate::calibration::maps::MapAccumulator;
 use crate::detector::Detector;
@@ -57,14 +57,14 @@ impl ScoredPart {
 /// Scores the parts; the highest bound first.
 pub(super) fn score_parts(
     detector: &mut Detector,
-    parts: &[Part],
+    parts: &[NormalPart],
     design: FixedDesign,
     rule: &ThresholdRule,
     rng: &mut ChaCha20Rng,
 ) -> Result<Vec<ScoredPart>, Failure> {
     let mut scored = Vec::with_capacity(parts.len());
     let bar = progress_bar(parts.len() as u64, "threshold");
-    for Part { name, input } in parts {
+    for NormalPart { name, input } in parts {
         let seed = FrameSeed(rng.random());
         let pairs = detector
             .draws(input, seed)

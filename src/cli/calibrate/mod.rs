@@ -20,7 +20,7 @@ use rand_chacha::ChaCha20Rng;
 
 pub(super) use self::args::{CalibrateArgs, FALSE_ALARM_RATE};
 use self::measure::{ScoredPart, deviation, make_maps, score_parts};
-use self::parts::Parts;
+use self::parts::NormalParts;
 use self::report::CalibrationReport;
 use self::version::Version;
 use super::{Failure, load_bundle, source_note};
@@ -50,7 +50,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let rule = ThresholdRule::new(request).map_err(Failure::refused)?;
     let design = FixedDesign::new(draws, RuleSettings::USUAL_ALPHA, sigma).map_err(Failure::refused)?;
 
-    let parts = Parts::of(args, bundle.input_shape())?;
+    let parts = NormalParts::of(args, bundle.input_shape())?;
     if parts.maps.len() < MAP_PARTS_NEEDED || parts.threshold.len() < rule.frames_needed() {
         return Err(Failure::refused(anyhow!(
             "normal parts: {}: too few; at least {MAP_PARTS_NEEDED} and {} different parts are needed at a false alarm rate of {}; look-alikes count as one part unless --distinct-parts is given",

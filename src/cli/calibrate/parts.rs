@@ -15,16 +15,16 @@ use crate::near_duplicates::{first_of_each, groups_by};
 use crate::preprocess::{Input, InputShape};
 
 /// A normal part by the one picture that stands for it.
-pub(super) struct Part {
+pub(super) struct NormalPart {
     /// Path below the folder.
     pub(super) name: String,
     pub(super) input: Input,
 }
 
 /// The parts of a calibration.
-pub(super) struct Parts {
+pub(super) struct NormalParts {
     pub(super) maps: Vec<Input>,
-    pub(super) threshold: Vec<Part>,
+    pub(super) threshold: Vec<NormalPart>,
     /// Pictures that were read, those of both folders together.
     pub(super) pictures: usize,
     pub(super) unusable: usize,
@@ -32,7 +32,7 @@ pub(super) struct Parts {
     pub(super) shared: Vec<String>,
 }
 
-impl Parts {
+impl NormalParts {
     pub(super) fn of(args: &CalibrateArgs, shape: InputShape) -> Result<Self, Failure> {
         let maps = args.maps.as_deref().map(|folder| read_normal(folder, shape)).transpose()?;
         let normal = read_normal(&args.normal, shape)?;
@@ -63,7 +63,7 @@ impl Parts {
             if is_for_maps {
                 parts.maps.push(input.clone());
             } else {
-                parts.threshold.push(Part { name: name.clone(), input: input.clone() });
+                parts.threshold.push(NormalPart { name: name.clone(), input: input.clone() });
             }
         }
         Ok(parts)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::Failure;
-use super::measure::{Measured, Scored};
+use super::measure::{MeasuredCategory, ScoredPicture};
 use crate::bundle::Bundle;
 use crate::evaluation::au_pro::PixelFigures;
 use crate::evaluation::layout::LeftOut;
@@ -34,11 +34,11 @@ pub(super) struct CategoryReport {
     pub(super) defective_parts: usize,
     /// By kind of defect, and for [`ALL`].
     pub(super) image: BTreeMap<String, KindFigures>,
-    pub(super) pixel: Option<Pixel>,
+    pub(super) pixel: Option<PixelReport>,
     /// The radius whose RMS is that of the paper's 0.2 at 256x256x3.
     pub(super) reference_radius: f64,
     pub(super) certified_auc: Vec<AtRadius>,
-    pub(super) verdicts: Option<Verdicts>,
+    pub(super) verdicts: Option<VerdictShares>,
     /// Time in the detector a picture; none where all scores were there already.
     pub(super) ms_per_picture: Option<f64>,
     pub(super) resumed: usize,
@@ -76,7 +76,7 @@ pub(super) struct ScoreFigures {
 }
 
 #[derive(Serialize)]
-pub(super) struct Pixel {
+pub(super) struct PixelReport {
     #[serde(flatten)]
     pub(super) figures: PixelFigures,
     /// Height and width at which maps and masks were compared: the model input's.
@@ -97,7 +97,7 @@ pub(super) struct AtRadius {
 
 /// What the certificates at a fixed number of draws say at the bundle's threshold, radius 0; shares.
 #[derive(Serialize)]
-pub(super) struct Verdicts {
+pub(super) struct VerdictShares {
     pub(super) false_alarms: f64,
     pub(super) normal_abstained: f64,
     pub(super) misses: f64,
@@ -125,7 +125,7 @@ pub(super) fn grey_levels(radius: f64, values: usize) -> f64 {
 
 /// Figures of one category. It has normal and defective pictures.
 pub(super) fn figures(
-    measured: &Measured,
+    measured: &MeasuredCategory,
     bundle: &Bundle,
     draws: u32,
     alpha: f64,
@@ -141,7 +141,7 @@ pub(super) fn figures(
         threshold.map(|threshold| runs.iter().map(|run| run.certificate(threshold).side).collect());
     let reference_radius = 0.2 / 196_608_f64.sqrt() * (values as f64).sqrt();
     let fresh = measured.pictures.len() - measured.resumed;
-    let (normal, defective): (Vec<&Scored>, Vec<&Scored>) =
+    let (normal, defective): (Vec<&ScoredPicture>, Vec<&ScoredPicture>) =
         measured.pictures.iter().partition(|scored| scored.is_normal());
     Ok(CategoryReport {
         category: measured.name.clone(),
@@ -163,7 +163,7 @@ pub(super) fn figures(
         normal_parts: by_part(&normal, |scored| scored.certified).len(),
         defective_parts: by_part(&defective, |scored| scored.certified).len(),
         image: image(&normal, &defective),
-        pixel: measured.pixel.map(|figures| Pixel {
+        pixel: measured.pixel.map(|figures| PixelReport {
             figures,
             resolution: [input[1], input[2]],
             masks: measured.masks,
@@ -188,8 +188,8 @@ pub(super) fn figures(
     })
 }
 
-fn runs(measured: &Measured, design: FixedDesign) -> Result<Vec<FixedRun>, Failure> {
-    let run = |scored: &Scored| {
+fn runs(measured: &MeasuredCategory, design: FixedDesign) -> Result<Vec<FixedRun>, Failure> {
+    let run = |scored: &ScoredPicture| {
         let scores: Vec<_> = scored.draws.iter().map(|&score| CertifiedScore::stored(score)).collect();
         design.observe(&scores).map_err(Failure::stopped)
     };
@@ -205,13 +205,13 @@ fn radii(design: FixedDesign, reference: f64) -> Vec<f64> {
     radii
 }
 
-fn image(normal: &[&Scored], defective: &[&Scored]) -> BTreeMap<String, KindFigures> {
-    let mut kinds: BTreeMap<String, Vec<&Scored>> = BTreeMap::new();
+fn image(normal: &[&ScoredPicture], defective: &[&ScoredPicture]) -> BTreeMap<String, KindFigures> {
+    let mut kinds: BTreeMap<String, Vec<&ScoredPicture>> = BTreeMap::new();
     for scored in defective {
         kinds.entry(scored.listed.kind.clone()).or_default().push(scored);
     }
     kinds.insert(ALL.to_owned(), defective.to_vec());
-    let of = |kind: &[&Scored], score: fn(&Scored) -> f32| {
+    let of = |kind: &[&ScoredPicture], score: fn(&ScoredPicture) -> f32| {
         let (normal, kind) = (by_part(normal, score), by_part(kind, score));
         let estimate =
             |statistic: fn(&[f32], &[f32]) -> Option<f64>| BOOTSTRAP.estimate(&normal, &kind, statistic);
@@ -222,7 +222,7 @@ fn image(normal: &[&Scored], defective: &[&Scored]) -> BTreeMap<String, KindFigu
             f1_threshold: f1_max(&normal.concat(), &kind.concat()).map(|(_, threshold)| threshold),
         }
     };
-    let figures = |kind: Vec<&Scored>| KindFigures {
+    let figures = |kind: Vec<&ScoredPicture>| KindFigures {
         pictures: kind.len(),
         certified: of(&kind, |scored| scored.certified),
         empirical: of(&kind, |scored| scored.empirical),
@@ -231,7 +231,7 @@ fn image(normal: &[&Scored], defective: &[&Scored]) -> BTreeMap<String, KindFigu
 }
 
 /// A value of each picture, those of one part together.
-fn by_part<T>(pictures: &[&Scored], value: impl Fn(&Scored) -> T) -> Vec<Vec<T>> {
+fn by_part<T>(pictures: &[&ScoredPicture], value: impl Fn(&ScoredPicture) -> T) -> Vec<Vec<T>> {
     let mut parts: BTreeMap<usize, Vec<T>> = BTreeMap::new();
     for picture in pictures {
         parts.entry(picture.part).or_default().push(value(picture));
@@ -239,7 +239,7 @@ fn by_part<T>(pictures: &[&Scored], value: impl Fn(&Scored) -> T) -> Vec<Vec<T>>
     parts.into_values().collect()
 }
 
-fn certified_at(measured: &Measured, runs: &[FixedRun], radius: f64) -> Option<Estimate> {
+fn certified_at(measured: &MeasuredCategory, runs: &[FixedRun], radius: f64) -> Option<Estimate> {
     let mut sides: [BTreeMap<usize, Vec<Option<f32>>>; 2] = Default::default();
     for (picture, run) in measured.pictures.iter().zip(runs) {
         let (side, bound) = if picture.is_normal() { (0, run.upper(radius)) } else { (1, run.lower(radius)) };
@@ -250,18 +250,18 @@ fn certified_at(measured: &Measured, runs: &[FixedRun], radius: f64) -> Option<E
 }
 
 fn verdicts(
-    measured: &Measured,
+    measured: &MeasuredCategory,
     runs: &[FixedRun],
     sides: &[Option<Side>],
     threshold: f32,
     calibrated_radius: Option<f64>,
-) -> Verdicts {
+) -> VerdictShares {
     let share = |normal: bool, holds: &dyn Fn(usize) -> bool| {
         let of: Vec<usize> =
             (0..runs.len()).filter(|&index| measured.pictures[index].is_normal() == normal).collect();
         of.iter().filter(|&&index| holds(index)).count() as f64 / of.len() as f64
     };
-    Verdicts {
+    VerdictShares {
         false_alarms: share(true, &|index| sides[index] == Some(Side::Anomalous)),
         normal_abstained: share(true, &|index| sides[index].is_none()),
         misses: share(false, &|index| sides[index] == Some(Side::Normal)),
@@ -272,14 +272,14 @@ fn verdicts(
     }
 }
 
-fn facts(measured: &Measured, sides: Option<&[Option<Side>]>) -> Vec<PictureFacts> {
+fn facts(measured: &MeasuredCategory, sides: Option<&[Option<Side>]>) -> Vec<PictureFacts> {
     let number = |score: f32| Some(score).filter(|score| score.is_finite());
     let word = |side: Option<Side>| match side {
         Some(Side::Normal) => "normal",
         Some(Side::Anomalous) => "anomalous",
         None => "abstain",
     };
-    let fact = |(index, scored): (usize, &Scored)| PictureFacts {
+    let fact = |(index, scored): (usize, &ScoredPicture)| PictureFacts {
         picture: scored.listed.name.clone(),
         sha256: scored.key.picture.clone(),
         kind: scored.listed.kind.clone(),

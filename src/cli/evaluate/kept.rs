@@ -1,4 +1,4 @@
-//! What was computed stays computed: the scores of finished pictures, one JSON line each, and their heat maps.
+//! Scores that are reused after an interruption: those of finished pictures, one JSON line each, and their heat maps.
 //!
 //! Guarantees: a line is appended only after its map is on the disk, and counts only for the same picture, bundle,
 //! draws and seed; a last line that was cut off by a stop is dropped. Leaves out: cleaning up what is no longer asked for.
@@ -17,7 +17,7 @@ use crate::tensors::{self, Tensors};
 
 /// Everything that the scores of a picture depend on. A choice that changes scores belongs in here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Key {
+pub(super) struct PictureKey {
     /// sha256 of the file's bytes.
     pub(super) picture: String,
     /// sha256 of the bundle's manifest, which holds those of its other files.
@@ -34,21 +34,21 @@ pub(super) struct Scores {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct KeptLine {
     #[serde(flatten)]
-    key: Key,
+    key: PictureKey,
     #[serde(flatten)]
     scores: Scores,
 }
 
 /// The scores in a folder.
-pub(super) struct Kept {
+pub(super) struct KeptScores {
     folder: PathBuf,
     lines: File,
-    known: HashMap<Key, Scores>,
+    known: HashMap<PictureKey, Scores>,
 }
 
-impl Kept {
+impl KeptScores {
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
         let file = folder.join("scores.jsonl");
         let at = || file.display().to_string();
@@ -60,7 +60,7 @@ impl Kept {
             if line.is_empty() {
                 continue;
             }
-            let Line { key, scores } = serde_json::from_slice(line).map_err(|error| {
+            let KeptLine { key, scores } = serde_json::from_slice(line).map_err(|error| {
                 anyhow!("{}: line {}: {error}; give another --out, or remove the file", at(), number + 1)
             })?;
             known.insert(key, scores);
@@ -71,26 +71,26 @@ impl Kept {
     }
 
     /// Scores and map of a picture that was finished before.
-    pub(super) fn get(&self, key: &Key, shape: [usize; 2]) -> Option<(Scores, Array2<f32>)> {
+    pub(super) fn get(&self, key: &PictureKey, shape: [usize; 2]) -> Option<(Scores, Array2<f32>)> {
         Some((self.known.get(key)?.clone(), self.map(key, shape)?))
     }
 
-    pub(super) fn map(&self, key: &Key, shape: [usize; 2]) -> Option<Array2<f32>> {
+    pub(super) fn map(&self, key: &PictureKey, shape: [usize; 2]) -> Option<Array2<f32>> {
         let map = Tensors::read(&self.map_file(key)).ok()?.get("map", &shape).ok()?;
         map.into_dimensionality().ok()
     }
 
-    pub(super) fn put(&mut self, key: &Key, scores: &Scores, map: &Array2<f32>) -> anyhow::Result<()> {
+    pub(super) fn put(&mut self, key: &PictureKey, scores: &Scores, map: &Array2<f32>) -> anyhow::Result<()> {
         tensors::write(&self.map_file(key), &[("map", map.view().into_dyn())])?;
-        let line = Line { key: key.clone(), scores: scores.clone() };
+        let line = KeptLine { key: key.clone(), scores: scores.clone() };
         let text = serde_json::to_string(&line).expect("scores are always text") + "\n";
         self.lines
             .write_all(text.as_bytes())
             .with_context(|| self.folder.join("scores.jsonl").display().to_string())
     }
 
-    fn map_file(&self, key: &Key) -> PathBuf {
-        let Key { picture, bundle, draws, seed } = key;
+    fn map_file(&self, key: &PictureKey) -> PathBuf {
+        let PictureKey { picture, bundle, draws, seed } = key;
         self.folder.join(format!("maps/{}-{}-{draws}-{seed}.safetensors", &picture[..32], &bundle[..16]))
     }
 }
@@ -102,10 +102,10 @@ mod tests {
     #[test]
     fn a_torn_last_line_is_dropped_and_the_rest_stays() {
         let folder = tempfile::TempDir::new().unwrap();
-        let key = |seed| Key { picture: "a".repeat(64), bundle: "b".repeat(64), draws: 2, seed };
+        let key = |seed| PictureKey { picture: "a".repeat(64), bundle: "b".repeat(64), draws: 2, seed };
         let scores = Scores { draws_scores: vec![Some(0.1), None], empirical: Some(1.5) };
         let map = ndarray::arr2(&[[1.0, 2.0]]);
-        let mut kept = Kept::open(folder.path()).unwrap();
+        let mut kept = KeptScores::open(folder.path()).unwrap();
         kept.put(&key(1), &scores, &map).unwrap();
         kept.put(&key(2), &scores, &map).unwrap();
         drop(kept);
@@ -113,12 +113,15 @@ mod tests {
         let text = std::fs::read(&file).unwrap();
         std::fs::write(&file, &text[..text.len() - 7]).unwrap();
 
-        let mut kept = Kept::open(folder.path()).unwrap();
+        let mut kept = KeptScores::open(folder.path()).unwrap();
         let (found, found_map) = kept.get(&key(1), [1, 2]).unwrap();
         assert_eq!((found.draws_scores, found_map), (vec![Some(0.1), None], map.clone()));
         assert!(kept.get(&key(2), [1, 2]).is_none() && kept.get(&key(3), [1, 2]).is_none());
         kept.put(&key(2), &scores, &map).unwrap();
-        assert!(Kept::open(folder.path()).unwrap().get(&key(2), [1, 2]).is_some(), "written whole again");
+        assert!(
+            KeptScores::open(folder.path()).unwrap().get(&key(2), [1, 2]).is_some(),
+            "written whole again"
+        );
 
         let full = kept.map_file(&key(3));
         std::os::unix::fs::symlink("/dev/full", &full).unwrap();
@@ -129,7 +132,7 @@ mod tests {
         std::fs::remove_dir_all(folder.path().join("maps")).unwrap();
         assert!(kept.get(&key(1), [1, 2]).is_none(), "without its map a picture is not finished");
         std::fs::write(&file, "{}\n").unwrap();
-        let refused = Kept::open(folder.path()).err().unwrap().to_string();
+        let refused = KeptScores::open(folder.path()).err().unwrap().to_string();
         assert!(refused.contains("line 1") && refused.contains("another --out"), "{refused}");
     }
 }

@@ -14,14 +14,14 @@ use sha2::{Digest, Sha256};
 
 use super::super::Failure;
 use super::super::frames::PictureReader;
-use super::kept::{Kept, Key, Scores};
+use super::kept::{KeptScores, PictureKey, Scores};
 use crate::bundle::Bundle;
 use crate::capture::folder::read_frame;
 use crate::capture::{Picture, Samples};
 use crate::detector::Detector;
 use crate::diffusion::seed::FrameSeed;
 use crate::evaluation::au_pro::{PixelFigures, Pixels};
-use crate::evaluation::layout::{Category, GOOD, LeftOut, Listed, Mask};
+use crate::evaluation::layout::{Category, GOOD, LabelledPicture, LeftOut, Mask};
 use crate::heat_map::HeatMapSum;
 use crate::hex;
 use crate::near_duplicates::groups;
@@ -38,9 +38,9 @@ pub(super) struct Measuring<'a> {
 }
 
 /// A scored picture.
-pub(super) struct Scored {
-    pub(super) listed: Listed,
-    pub(super) key: Key,
+pub(super) struct ScoredPicture {
+    pub(super) listed: LabelledPicture,
+    pub(super) key: PictureKey,
     /// Pictures of one part share it.
     pub(super) part: usize,
     /// Of each draw, in issue order.
@@ -50,16 +50,16 @@ pub(super) struct Scored {
     pub(super) empirical: f32,
 }
 
-impl Scored {
+impl ScoredPicture {
     pub(super) fn is_normal(&self) -> bool {
         self.listed.kind == GOOD
     }
 }
 
 /// A category, measured.
-pub(super) struct Measured {
+pub(super) struct MeasuredCategory {
     pub(super) name: String,
-    pub(super) pictures: Vec<Scored>,
+    pub(super) pictures: Vec<ScoredPicture>,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) pixel: Option<PixelFigures>,
     /// Defects whose masks took part in the pixel figures.
@@ -75,13 +75,13 @@ impl Measuring<'_> {
         &self,
         category: Category,
         detector: &mut Detector,
-        kept: &mut Option<Kept>,
+        kept: &mut Option<KeptScores>,
         bar: &ProgressBar,
-    ) -> Result<Measured, Failure> {
+    ) -> Result<MeasuredCategory, Failure> {
         let reader = PictureReader::new(self.bundle.input_shape());
         let has_masks = category.pictures.iter().any(|listed| matches!(listed.mask, Mask::File(_)));
         let (mut fingerprints, mut pixels) = (Vec::new(), Pixels::default());
-        let mut measured = Measured {
+        let mut measured = MeasuredCategory {
             name: category.name,
             pictures: Vec::new(),
             left_out: category.left_out,
@@ -137,7 +137,7 @@ impl Measuring<'_> {
             }
             let draws: Vec<f32> = scores.draws_scores.iter().map(|score| score.unwrap_or(f32::NAN)).collect();
             fingerprints.push(fingerprint);
-            measured.pictures.push(Scored {
+            measured.pictures.push(ScoredPicture {
                 part: measured.pictures.len(),
                 certified: Ranked::new(draws.iter().copied()).median().unwrap_or(f32::NAN),
                 empirical: scores.empirical.unwrap_or(f32::NAN),
@@ -160,8 +160,8 @@ impl Measuring<'_> {
         [shape.height, shape.width]
     }
 
-    fn key(&self, bytes: &[u8]) -> Key {
-        Key {
+    fn key(&self, bytes: &[u8]) -> PictureKey {
+        PictureKey {
             picture: hex::sha256(bytes),
             bundle: self.bundle.sha256.clone(),
             draws: self.draws,
@@ -198,7 +198,7 @@ impl Measuring<'_> {
     }
 
     /// The mask at the size of the map, or why there is none.
-    fn mask(&self, listed: &Listed, size: [u32; 2]) -> Result<Array2<bool>, String> {
+    fn mask(&self, listed: &LabelledPicture, size: [u32; 2]) -> Result<Array2<bool>, String> {
         let [height, width] = self.map_shape();
         let path = match &listed.mask {
             Mask::Empty => return Ok(Array2::from_elem((height, width), false)),

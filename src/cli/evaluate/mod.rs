@@ -19,8 +19,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use self::figures::{BOOTSTRAP, figures, rows};
-use self::kept::Kept;
-use self::measure::{Measured, Measuring};
+use self::kept::KeptScores;
+use self::measure::{MeasuredCategory, Measuring};
 use self::report::EvaluationReport;
 use self::table::print_table;
 use super::{Failure, ModelArgs, load_bundle, progress_bar};
@@ -68,7 +68,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
     let DataSet { categories, mut left_out } = layout::find(&args.data).map_err(Failure::refused)?;
     let categories = with_both_classes(&args.data, categories, &mut left_out)?;
     let bundles = bundles_for(&args.bundle, &categories)?;
-    let mut kept = args.out.as_deref().map(Kept::open).transpose().map_err(Failure::refused)?;
+    let mut kept = args.out.as_deref().map(KeptScores::open).transpose().map_err(Failure::refused)?;
 
     let (mut reports, mut measured_all, mut provider) = (Vec::new(), Vec::new(), String::new());
     let bar = progress_bar(categories.iter().map(|category| category.pictures.len() as u64).sum(), "scoring");
@@ -170,7 +170,12 @@ fn bundles_for(folder: &Path, categories: &[Category]) -> Result<Vec<Bundle>, Fa
     categories.iter().map(|category| load_bundle(&folder.join(&category.name))).collect()
 }
 
-fn write(out: &Path, report: &EvaluationReport, measured: &[Measured], kept: &Kept) -> Result<(), Failure> {
+fn write(
+    out: &Path,
+    report: &EvaluationReport,
+    measured: &[MeasuredCategory],
+    kept: &KeptScores,
+) -> Result<(), Failure> {
     let written = |name: &str, text: String| {
         let file = out.join(name);
         std::fs::write(&file, text).with_context(|| file.display().to_string()).map_err(Failure::stopped)?;

@@ -8,9 +8,9 @@ use image::imageops::{FilterType, resize};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::super::rounded_down;
-use super::figures::{ALL, CategoryReport, KindFigures, ScoreFigures, Verdicts, grey_levels};
-use super::kept::Kept;
-use super::measure::{Measured, Scored};
+use super::figures::{ALL, CategoryReport, KindFigures, ScoreFigures, VerdictShares, grey_levels};
+use super::kept::KeptScores;
+use super::measure::{MeasuredCategory, ScoredPicture};
 use super::report::{EvaluationReport, in_words, too_few, value_of};
 use crate::capture::folder::read_frame;
 use crate::evaluation::layout::LeftOut;
@@ -32,7 +32,7 @@ figcaption { font-size: .9rem; color: #333; overflow-wrap: anywhere; max-width: 
 .facts div { background: #f4f6f8; border-radius: .5rem; padding: .8rem 1rem; } .facts b { display: block; font-size: 1.25rem; }
 ";
 
-pub(super) fn page(report: &EvaluationReport, measured: &[Measured], kept: &Kept) -> String {
+pub(super) fn page(report: &EvaluationReport, measured: &[MeasuredCategory], kept: &KeptScores) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -77,7 +77,7 @@ fn table(report: &EvaluationReport) -> Markup {
     }
 }
 
-fn section(category: &CategoryReport, measured: &Measured, kept: &Kept) -> Markup {
+fn section(category: &CategoryReport, measured: &MeasuredCategory, kept: &KeptScores) -> Markup {
     html! {
         h2 { (category.category) }
         (summary(category))
@@ -132,7 +132,7 @@ fn fact(name: &str, value: &str) -> Markup {
     html! { div { b { (value) } (name) } }
 }
 
-fn shares(verdicts: &Verdicts, threshold: f32) -> Markup {
+fn shares(verdicts: &VerdictShares, threshold: f32) -> Markup {
     html! {
         table {
             tr { th { "at threshold " (format!("{threshold:.4}")) ", radius 0" } th { "called the opposite" } th { "abstained" } }
@@ -145,8 +145,8 @@ fn shares(verdicts: &Verdicts, threshold: f32) -> Markup {
     }
 }
 
-fn roc_chart(measured: &Measured) -> Markup {
-    let curve = |score: fn(&Scored) -> f32| {
+fn roc_chart(measured: &MeasuredCategory) -> Markup {
+    let curve = |score: fn(&ScoredPicture) -> f32| {
         let of = |normal: bool| -> Vec<f32> {
             measured.pictures.iter().filter(|p| p.is_normal() == normal).map(score).collect()
         };
@@ -190,11 +190,11 @@ fn radius_chart(category: &CategoryReport) -> Markup {
     chart(&name, lines(&axes, &[curve], Some(marker)))
 }
 
-fn histograms(category: &CategoryReport, measured: &Measured) -> Markup {
-    let of = |normal: bool, score: fn(&Scored) -> f32| -> Vec<f32> {
+fn histograms(category: &CategoryReport, measured: &MeasuredCategory) -> Markup {
+    let of = |normal: bool, score: fn(&ScoredPicture) -> f32| -> Vec<f32> {
         measured.pictures.iter().filter(|p| p.is_normal() == normal).map(score).collect()
     };
-    let drawn = |x: &str, score: fn(&Scored) -> f32, marker: Option<Marker<'_>>| {
+    let drawn = |x: &str, score: fn(&ScoredPicture) -> f32, marker: Option<Marker<'_>>| {
         let (normal, defective) = (of(true, score), of(false, score));
         let samples =
             [Sample { name: "normal", values: &normal }, Sample { name: "defective", values: &defective }];
@@ -235,12 +235,12 @@ fn kinds(category: &CategoryReport) -> Markup {
 }
 
 /// The defects that scored lowest and the normal parts that scored highest.
-fn worst(category: &CategoryReport, measured: &Measured, kept: &Kept) -> Markup {
-    let mut pictures: Vec<&Scored> = measured.pictures.iter().collect();
+fn worst(category: &CategoryReport, measured: &MeasuredCategory, kept: &KeptScores) -> Markup {
+    let mut pictures: Vec<&ScoredPicture> = measured.pictures.iter().collect();
     pictures.sort_by(|a, b| a.certified.total_cmp(&b.certified));
     let missed: Vec<_> = pictures.iter().filter(|p| !p.is_normal()).take(WORST).collect();
     let alarmed: Vec<_> = pictures.iter().rev().filter(|p| p.is_normal()).take(WORST).collect();
-    let shown = |pictures: &[&&Scored]| {
+    let shown = |pictures: &[&&ScoredPicture]| {
         html! {
             div.row { @for scored in pictures { (picture(category, scored, kept)) } }
         }
@@ -254,7 +254,7 @@ fn worst(category: &CategoryReport, measured: &Measured, kept: &Kept) -> Markup 
     }
 }
 
-fn picture(category: &CategoryReport, scored: &Scored, kept: &Kept) -> Markup {
+fn picture(category: &CategoryReport, scored: &ScoredPicture, kept: &KeptScores) -> Markup {
     let [_, height, width] = category.bundle.input;
     let red = category.bundle.threshold.or(category.image[ALL].certified.f1_threshold).unwrap_or(1.0);
     let sheet = read_frame(&scored.listed.path, 0)

@@ -6,23 +6,23 @@ use super::*;
 use crate::smoothing::fixed::upper_rank;
 
 #[derive(Deserialize)]
-struct Golden {
-    gaussian: Vec<Gaussian>,
-    ranks: Vec<Rank>,
-    fixed: Vec<Fixed>,
-    marginals: Vec<Marginal>,
-    sequential: Vec<Sequential>,
-    agreement: Vec<Agreement>,
+struct ScipyVectors {
+    gaussian: Vec<GaussianVector>,
+    ranks: Vec<RankVector>,
+    fixed: Vec<FixedVector>,
+    marginals: Vec<MarginalVector>,
+    sequential: Vec<SequentialVector>,
+    agreement: Vec<AgreementVector>,
 }
 
 #[derive(Deserialize, Debug)]
-struct Gaussian {
+struct GaussianVector {
     radius_in_sigmas: f64,
     ln_cdf: f64,
 }
 
 #[derive(Deserialize, Debug)]
-struct Rank {
+struct RankVector {
     draws: u32,
     radius_in_sigmas: f64,
     error: f64,
@@ -30,7 +30,7 @@ struct Rank {
 }
 
 #[derive(Deserialize, Debug)]
-struct Fixed {
+struct FixedVector {
     draws: u32,
     agreeing: u32,
     error: f64,
@@ -38,7 +38,7 @@ struct Fixed {
 }
 
 #[derive(Deserialize, Debug)]
-struct Marginal {
+struct MarginalVector {
     prior: Vec<[f64; 3]>,
     ones: u32,
     zeros: u32,
@@ -46,7 +46,7 @@ struct Marginal {
 }
 
 #[derive(Deserialize, Debug)]
-struct Sequential {
+struct SequentialVector {
     prior: Vec<[f64; 3]>,
     draws: u32,
     agreeing: u32,
@@ -55,14 +55,14 @@ struct Sequential {
 }
 
 #[derive(Deserialize, Debug)]
-struct Agreement {
+struct AgreementVector {
     prior: Vec<[f64; 3]>,
     radius_in_sigmas: f64,
     alpha: f64,
     draws: u32,
 }
 
-fn golden() -> Golden {
+fn golden() -> ScipyVectors {
     serde_json::from_str(include_str!("../../../tests/golden/bounds.json")).unwrap()
 }
 

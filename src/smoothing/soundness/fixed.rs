@@ -66,6 +66,47 @@ fn order_statistics_cover_their_quantile_and_ranks_read_from_zero_are_caught() {
     assert!(proves_unsound(planted, side_error), "planted: {planted} of {RUNS}");
 }
 
+/// Power: a clear frame is certified on its side, at a radius near the largest that so many draws allow.
+#[test]
+fn a_clear_frame_is_certified_at_a_fixed_number_of_draws_on_either_side() {
+    let design = FixedDesign::new(100, 0.001, SIGMA).unwrap();
+    let p = gaussian::cdf(2.5);
+    for side in Side::BOTH {
+        let mut at_sigma = 0;
+        for seed in 0..200 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let drawn = (0..100).map(|_| f32::from(rng.random_bool(p) == (side == Side::Anomalous)));
+            let certificate = design.observe(&scores(drawn)).unwrap().certificate(0.5);
+            assert_eq!(certificate.side, Some(side), "seed {seed}");
+            assert!(certificate.radius <= 2.5 * SIGMA, "seed {seed}");
+            at_sigma += u32::from(certificate.radius >= SIGMA);
+        }
+        // 96 of 100 draws are enough; fewer agree in one frame of two thousand
+        assert!(at_sigma >= 198, "{side:?}: {at_sigma} of 200");
+    }
+}
+
+/// Power: order-statistic bounds are near their quantile.
+#[test]
+fn order_statistics_are_near_their_quantile() {
+    let design = FixedDesign::new(1000, 0.001, SIGMA).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let values: Vec<f32> = (0..1000).map(|_| rng.sample(StandardNormal)).collect();
+    let run = design.observe(&scores(values)).unwrap();
+    for radius_in_sigmas in [0.0, 0.5, 1.0] {
+        let upper = f64::from(run.upper(radius_in_sigmas * SIGMA).unwrap());
+        let lower = f64::from(run.lower(radius_in_sigmas * SIGMA).unwrap());
+        assert!(
+            upper < radius_in_sigmas + 0.3 && upper > radius_in_sigmas,
+            "U at {radius_in_sigmas}: {upper}"
+        );
+        assert!(
+            lower > -radius_in_sigmas - 0.3 && lower < -radius_in_sigmas,
+            "L at {radius_in_sigmas}: {lower}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn percentile_and_clopper_pearson_routes_agree(

@@ -6,7 +6,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::*;
 use crate::smoothing::fixed::upper_rank;
-use crate::smoothing::radius::Evidence;
+use crate::smoothing::radius::DrawEvidence;
 
 /// Draws of a run; every one of them is looked at.
 const HORIZON: u32 = 200;
@@ -35,10 +35,10 @@ fn failure_probability(horizon: u32, truth: f64, wrong: impl Fn(u32, u32) -> boo
 }
 
 /// The evidence for both sides at every (draws, ones) up to `HORIZON`, and whether it claims against a truth.
-struct Lattice(Vec<Vec<[Evidence; 2]>>);
+struct Lattice(Vec<Vec<[DrawEvidence; 2]>>);
 
 impl Lattice {
-    fn new(evidence: impl Fn(Side, u32, u32) -> Evidence) -> Self {
+    fn new(evidence: impl Fn(Side, u32, u32) -> DrawEvidence) -> Self {
         let at = |draws, ones| {
             [evidence(Side::Anomalous, ones, draws), evidence(Side::Normal, draws - ones, draws)]
         };
@@ -198,4 +198,61 @@ fn the_bounds_of_the_median_hold_at_every_draw() {
     });
     assert!(!proves_unsound(failed, ALPHA), "{failed} of {RUNS}");
     assert!(failed > RUNS / 1000, "bounds that never fail bound nothing: {failed} of {RUNS}");
+}
+
+/// Power: the figures of the method, 5b. Frames whose draws agree with probability p are certified at r = sigma after
+/// this many draws in the mean, on either side.
+#[test]
+fn clear_frames_cost_the_draws_that_the_method_says() {
+    const FRAMES: u64 = 400;
+    let rule = rule(0.001, SIGMA, 1000, 0.5);
+    for (p, method) in [(0.97, 90.0), (0.99, 55.0), (0.999, 47.0)] {
+        for side in Side::BOTH {
+            let mut draws = 0;
+            for seed in 0..FRAMES {
+                let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                let mut run = SequentialRun::new(&rule);
+                while run.state() == StoppingState::Continue {
+                    let agrees = rng.random_bool(p);
+                    let above = agrees == (side == Side::Anomalous);
+                    run.count_against_threshold(CertifiedScore::stored(f32::from(above)));
+                }
+                assert!(run.state() == StoppingState::Settled && run.side() == Some(side), "{p} {seed}");
+                draws += u64::from(run.draws());
+            }
+            let mean = draws as f64 / FRAMES as f64;
+            assert!(mean > 0.85 * method && mean < 1.15 * method, "{p} {side:?}: {mean} draws");
+        }
+    }
+}
+
+/// Power: a score that is not a number costs draws, not the certificate.
+#[test]
+fn a_frame_with_some_scores_that_are_not_numbers_is_still_certified() {
+    let rule = rule(0.001, 0.5 * SIGMA, 200, 0.5);
+    for (score, side) in [(1.0, Side::Anomalous), (0.0, Side::Normal)] {
+        let mut run = SequentialRun::new(&rule);
+        for draw in 0..100 {
+            let score = if draw % 20 == 7 { f32::NAN } else { score };
+            run.count_against_threshold(CertifiedScore::stored(score));
+        }
+        assert_eq!(run.side(), Some(side));
+        assert!(run.radius() >= 0.8 * SIGMA && run.radius() < 1.65 * SIGMA, "{}", run.radius() / SIGMA);
+    }
+}
+
+/// Power: the bounds of the median close in on it.
+#[test]
+fn the_bounds_of_the_median_are_near_it_after_many_draws() {
+    let rule = endless_rule(0.001);
+    for seed in 0..50 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut run = SequentialRun::new(&rule);
+        for _ in 0..400 {
+            run.count_against_threshold(CertifiedScore::stored(rng.random_range(-1.0..1.0)));
+        }
+        let certificate = run.certificate();
+        let (lower, upper) = (certificate.score_lower.unwrap(), certificate.score_upper.unwrap());
+        assert!(lower < upper && lower > -0.5 && upper < 0.5, "seed {seed}: {lower} to {upper}");
+    }
 }

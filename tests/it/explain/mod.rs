@@ -359,11 +359,11 @@ fn without_evidence_the_numbers_are_still_followed() {
     state.change("UPDATE inspection SET above = above - 1 WHERE draws > 0");
     assert_eq!(state.verify(&id, &[]).code, 1, "the numbers contradict each other");
 
-    // Only the input is gone: the frame's stands in for it.
+    // Only the input is gone: the frame's is used instead.
     let state = inspected.copied();
     std::fs::remove_file(state.evidence(&id).join("input.safetensors")).unwrap();
     let ran = state.verify(&id, &[]);
-    assert!(ran.code == 75 && ran.stdout.contains("the frame's stands in for it"), "{ran:?}");
+    assert!(ran.code == 75 && ran.stdout.contains("the frame's is used instead"), "{ran:?}");
     assert!(ran.stdout.contains("recomputed scores to verdict  ok"), "{}", ran.stdout);
 }
 
