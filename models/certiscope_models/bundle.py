@@ -126,11 +126,13 @@ def check_golden(denoise, golden, detector, allowed):
         for n in range(GOLDEN_DRAWS):
             got = certified(denoise, draw(x, noise[n : n + 1], detector.sigma), inner[n : n + 1], detector)[0]
             if not abs(got - wanted[n]) <= allowed:
-                raise Refused(f"golden: score {got} alone, {wanted[n]} in a batch: they differ too much; at most {allowed:.1e}")
+                raise Refused(
+                    f"golden: score {got} alone, {wanted[n]} in a batch: they differ too much; at most {allowed:.1e}"
+                )
 
 
 def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1):
-    """Write the bundle into the folder `out`, which may hold an earlier one; returns the figures that the command prints."""
+    """Write the bundle into the folder `out`, which may hold an earlier one; returns what the command prints."""
     round_to_fp16(subject.model)
     graph = to_onnx(subject.model, *subject.shape)
     content = graph.SerializeToString()
@@ -142,7 +144,9 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     inputs = load_inputs(picture_files(held_back), *subject.shape)
     spread = float(np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS)), axis=1).std())
     if not spread > 0.0:
-        raise Refused(f"golden.raw_spread = {spread}: all held-back pictures score the same; pictures that differ are needed")
+        raise Refused(
+            f"golden.raw_spread = {spread}: all held-back pictures score the same; pictures that differ are needed"
+        )
     scores_differ = check_scores(subject.model, denoise, inputs, detector, spread)
     golden = golden_vectors(denoise, subject.shape, detector)
     check_golden(denoise, golden, detector, TOLERANCE["fp32"] * spread)

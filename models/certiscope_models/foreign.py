@@ -75,7 +75,9 @@ def from_diffusers(folder, schedule_is_linear=False):
         require(config.get("prediction_type", "epsilon"), "prediction_type", "epsilon", "scheduler")
         require(config.get("trained_betas"), "trained_betas", None, "scheduler")
     elif not schedule_is_linear:
-        raise Refused(f"scheduler: {folder}: no scheduler_config.json; add it, or give --schedule-is-linear if you know that it was")
+        raise Refused(
+            f"scheduler: {folder}: no scheduler_config.json; add it, or give --schedule-is-linear if you know it was"
+        )
     try:
         unet = UNet2DModel.from_pretrained(unet_folder, local_files_only=True)
     except (OSError, ValueError) as error:

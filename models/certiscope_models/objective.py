@@ -51,7 +51,7 @@ def x_k_of(x, k, eps):
 
 
 def pooled(defect_logit):
-    """The smooth maximum [B] of the mean-filtered map: like the score of a draw, but with a gradient for every pixel."""
+    """The smooth maximum [B] of the mean-filtered map: like the score of a draw, with a gradient for every pixel."""
     means = F.avg_pool2d(defect_logit, POOLING_PX, 1, POOLING_PX // 2, count_include_pad=False)
     return torch.logsumexp(SHARPNESS * means.flatten(1), dim=1) / SHARPNESS
 
