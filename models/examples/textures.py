@@ -11,8 +11,8 @@ Every picture is a window of the original: shifted, rotated a little, flipped, e
 Guarantees: training and test windows come from disjoint sides of the original with a guard band between them; a
 picture equals its defect-free twin wherever its mask is 0; it depends on the seed, its class and its number only, and
 with the pinned packages the same seed gives the same bytes; a folder that holds anything is refused.
-Leaves out: independence within a side. Its windows overlap, so hundreds of pictures say little more than a few; a figure
-on them shows that the program works, not how well it will do on another product.
+Leaves out: independence within a side. Its windows overlap, so hundreds of pictures say little more than a few; a
+figure on them shows that the program works, not how well it will do on another product.
 The defects are made in other ways than those that training uses (blends, cracks, ellipses, pasted cuts, steps).
 Costs: about 12 s a category.
 """
@@ -30,7 +30,7 @@ TURN = np.radians(6)  # largest rotation of a window
 REACH = SIDE / 2 * (np.cos(TURN) + np.sin(TURN))  # how far from its centre a window can sample
 GUARD = 16  # columns between training and test
 TRAIN_COLUMNS = 272
-FAINTEST = 1.2  # least norm of what a defect changes, in [0,1] units: rubbing a plain brick changes nothing that can be seen
+FAINTEST = 1.2  # least norm of what a defect changes, in [0,1] units: a rubbed plain brick looks the same
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE].astype(float)
 
 
