@@ -46,8 +46,8 @@ class Row:
     draws: int = 64
     alpha: float = 1e-3
 
-    @property
     def detector(self):
+        """The detector that scores the row; refuses settings that no detector can have."""
         return Detector(self.k, self.sigma, self.filter_px, top_pixels=self.top_pixels, head_weight=self.head_weight)
 
 
@@ -74,14 +74,17 @@ def words(options):
 def row_of(options, path):
     """One row; a wrong or missing key is refused by name."""
     named = {key.replace("-", "_"): value for key, value in options.items()}
-    unknown = sorted(set(named) - set(Row.__dataclass_fields__))
+    known = Row.__dataclass_fields__
+    unknown = sorted(set(named) - set(known))
     if unknown:
-        raise Refused(f"ablation: {path}: row {options.get('name')!r}: {unknown[0]}: unknown; {', '.join(Row.__dataclass_fields__)}")
+        raise Refused(f"ablation: {path}: row {options.get('name')!r}: {unknown[0]}: unknown; {', '.join(known)}")
     if "k" in named:
         named.setdefault("sigma", float(schedule.sigma_k(named["k"])))
     lacking = [key for key in ("name", "run", "k") if key not in named]
     if lacking:
-        raise Refused(f"ablation: {path}: row {options.get('name')!r}: {lacking[0]}: missing; name, run and k are needed")
+        raise Refused(
+            f"ablation: {path}: row {options.get('name')!r}: {lacking[0]}: missing; name, run and k are needed"
+        )
     return Row(**named)
 
 
@@ -90,7 +93,9 @@ def read(path):
     try:
         table = tomllib.loads(Path(path).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise Refused(f"ablation: {path}: cannot be read: {error}; a TOML file such as models/ablation/levers.toml") from None
+        raise Refused(
+            f"ablation: {path}: cannot be read: {error}; a TOML file such as models/ablation/levers.toml"
+        ) from None
     runs = {}
     for name, own in table.get("run", {}).items():
         options = {**table.get("train", {}), **own}
@@ -103,8 +108,10 @@ def read(path):
         raise Refused(f"ablation: {path}: run {name!r}: not defined; a table [run.{name}]")
     for row in rows:
         if row.head_weight > 0.0 and "--no-head" in runs[row.run][1]:
-            raise Refused(f"ablation: {path}: row {row.name!r}: head-weight = {row.head_weight}: its run has no head; 0")
-        row.detector  # refuses a sigma or a pooling that no detector can have
+            raise Refused(
+                f"ablation: {path}: row {row.name!r}: head-weight = {row.head_weight}: its run has no head; 0"
+            )
+        row.detector()  # refuses a sigma or a pooling that no detector can have
     for _, options in runs.values():
         settings_of(options)
     return Table(runs, rows)
@@ -140,7 +147,14 @@ def trained(table, name, fit, held_back, out, steps=None, device="cpu"):
         if found.done == recipe.steps:
             return found
     return train(
-        fit, held_back, folder, architecture, recipe, checkpoint.exists(), Path(out) / begin if begin else None, device=device
+        fit,
+        held_back,
+        folder,
+        architecture,
+        recipe,
+        checkpoint.exists(),
+        Path(out) / begin if begin else None,
+        device=device,
     )
 
 
@@ -155,8 +169,8 @@ def kinds_of(test):
 
 
 def measured(row, training, fit, held_back, kinds):
-    """What the table says of one row. `kinds` holds the inputs of the test pictures by kind; the others are inputs too."""
-    detector, model = row.detector, training.ema_model()
+    """The figures of one row. `fit` and `held_back` are model inputs, `kinds` those of the test pictures by kind."""
+    detector, model = row.detector(), training.ema_model()
     generator = torch.Generator(training.device).manual_seed(SEED)
     changed = with_synthetic_defects(held_back, generator)
     made = {}
@@ -167,7 +181,10 @@ def measured(row, training, fit, held_back, kinds):
         return measure.scores(model, x, [detector], made, row.draws, generator)[0]
 
     multiple = paper_radius(held_back[0].numel()) / row.sigma
-    judge = {"AUROC": auroc_with_interval, "certified AUC": lambda *pair: certified_auc_with_interval(*pair, multiple, row.alpha)}
+    judge = {
+        "AUROC": auroc_with_interval,
+        "certified AUC": lambda *pair: certified_auc_with_interval(*pair, multiple, row.alpha),
+    }
     behind = scores(held_back), scores(changed)
     of_kinds = {kind: scores(x) for kind, x in kinds.items()}
     good = of_kinds.pop("good")
@@ -200,7 +217,8 @@ def run_rows(table, rows, fit, held_back, test, out, steps=None, device="cpu"):
 
 
 HEADER = (
-    "| row | w, px, top | n, alpha | AUROC | certified AUC | held back, synthetic defects: AUROC, certified AUC | by kind |\n"
+    "| row | w, px, top | n, alpha | AUROC | certified AUC | held back, synthetic defects: AUROC, certified AUC | "
+    "by kind |\n"
     "|---|---|---|---|---|---|---|"
 )
 

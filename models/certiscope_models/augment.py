@@ -1,7 +1,7 @@
-"""What a line does to the picture of a good part without making it a bad one: place, size, exposure, light.
+"""How pictures of good parts differ on one line: place, size, exposure, light.
 
-Guarantees: a picture stays in [0,1] and keeps its shape; everything random comes from the one generator given, on the
-pictures' own device. Half of the pictures are moved by whole pixels only, so that the model also sees unblurred ones.
+Guarantees: a picture stays in [0,1] and keeps its shape. Everything random comes from the one generator given, on the
+device of the pictures. Half of the pictures are moved by whole pixels only, so that the model also sees sharp ones.
 Leaves out: changes of the part itself. Pictures are float32 [B, C, H, W] in [0,1].
 """
 
@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Line:
-    """How far good pictures of one line differ; 0 for what is held fixed there."""
+    """How much good pictures of one line differ; 0 for what is fixed there."""
 
     flips: bool = False
     shift: int = 0  # px of the model input
     turn: float = 0.0  # degrees
     zoom: float = 0.0  # share of the size
-    crop: float = 0.0  # share of the side that a window of the picture may lack
+    crop: float = 0.0  # share of the side by which a window may be smaller than the picture
     exposure: float = 0.0  # share of the gain; half of it for the offset and for gamma
     light: float = 0.0  # share of the gain, from one side of the picture to the other
 
@@ -57,7 +57,7 @@ def as_seen(x, line, generator):
 
 
 def moved(x, line, generator):
-    """Shifted, and every second one turned and zoomed; the surroundings are mirrored in."""
+    """Shifted, and every second one rotated and zoomed; mirrored where the picture has no pixels."""
     count, _, size, _ = x.shape
     turned = between(0.0, 1.0, count, generator) < 0.5
     angle = torch.where(turned, between(-line.turn, line.turn, count, generator), 0.0) * (torch.pi / 180.0)
@@ -71,7 +71,7 @@ def moved(x, line, generator):
 
 
 def cropped(x, line, generator):
-    """Every second one a window of itself, anywhere in it, at the full size: nothing beyond the border is made up."""
+    """Every second picture replaced by a window of it, enlarged to full size: no pixel beyond its border is made up."""
     count = len(x)
     chosen = between(0.0, 1.0, count, generator) < 0.5
     lacking = torch.where(chosen, between(0.0, line.crop, count, generator), 0.0)
@@ -82,7 +82,7 @@ def cropped(x, line, generator):
 
 
 def lit(x, line, generator):
-    """Under another exposure (gain, offset, gamma) and a lamp that shines from one side."""
+    """With another exposure (gain, offset, gamma) and light from one side."""
     count, size = len(x), x.shape[-1]
     e, light = line.exposure, line.light
     gain = torch.exp(between(-e, e, count, generator))

@@ -1,9 +1,10 @@
 """Write a bundle folder: model.onnx, golden.safetensors, bundle.toml. `certiscope calibrate` completes it.
 
-Guarantees: nothing is written unless the graph equals the PyTorch model, also in the scores of held-back pictures, fits
-the size limit and gives the same golden scores at two batch sizes; the golden inputs are synthetic textures, never photographs.
+Guarantees: nothing is written unless the graph equals the PyTorch model (also in the scores of held-back pictures), is
+small enough, and gives the same golden scores at two batch sizes. The golden inputs are synthetic textures, never
+photographs.
 Leaves out: training maps and threshold ([calibration]), which only the Rust tool makes.
-Costs: SPREAD_DRAWS U-Net calls for each held-back picture, for `raw_spread`.
+Costs: SPREAD_DRAWS model calls for each held-back picture, for `raw_spread`.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from .score_numpy import certified, draw, empirical
 FORMAT = 1
 GOLDEN_INPUTS, GOLDEN_DRAWS = 3, 2
 SPREAD_DRAWS = 16
-COMPARED = 100  # held-back pictures whose scores must be the same in PyTorch
+COMPARED = 100  # held-back pictures whose scores are compared with those of PyTorch
 TOLERANCE = {"fp32": 1e-4, "tf32": 2e-2, "fp16": 5e-2}  # shares of the spread (of the score, where larger)
 
 
@@ -45,7 +46,7 @@ class Subject:
 
 
 def smooth_textures(shape, rng):
-    """GOLDEN_INPUTS synthetic pictures [m, C, H, W] float32 in [0.1, 0.9]: low-passed noise of three coarsenesses."""
+    """GOLDEN_INPUTS synthetic pictures [m, C, H, W] float32 in [0.1, 0.9]: low-passed noise, from coarse to fine."""
     m = GOLDEN_INPUTS
     channels, height, width = shape
     pass_rows, pass_columns = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
@@ -58,7 +59,7 @@ def smooth_textures(shape, rng):
 
 
 def golden_vectors(denoise, shape, detector, seed=0):
-    """The tensors of golden.safetensors: inputs, both noises themselves, and the raw scores they give."""
+    """The tensors of golden.safetensors: inputs, both noises, and the raw scores that they give."""
     rng = np.random.default_rng(seed)
     x = smooth_textures(shape, rng)
     noise, inner = (rng.standard_normal((GOLDEN_INPUTS, GOLDEN_DRAWS, *shape), dtype=np.float32) for _ in range(2))
@@ -99,8 +100,10 @@ def torch_denoiser(model):
 
 
 def check_scores(model, denoise, inputs, detector, spread, seed=0):
-    """Largest difference of a score between `denoise` and PyTorch under the same noise, as a share of `spread`, or of
-    the score where that is larger; refuses one above the tolerance of fp32."""
+    """The largest difference between a score by `denoise` and by PyTorch with the same noise.
+
+    It is a share of `spread`, or of the score where that is larger; one above the tolerance of fp32 is refused.
+    """
     rng = np.random.default_rng(seed)
     worst = 0.0
     for x in inputs[:COMPARED]:
@@ -118,16 +121,18 @@ def check_scores(model, denoise, inputs, detector, spread, seed=0):
 
 
 def check_golden(denoise, golden, detector, allowed):
-    """Refuse golden scores that change by more than `allowed` when their draws run one at a time."""
+    """Refuse golden scores that change by more than `allowed` when each draw is computed alone."""
     for x, noise, inner, wanted in zip(*(golden[name] for name in ("input", "noise", "inner_noise", "raw_score"))):
         for n in range(GOLDEN_DRAWS):
             got = certified(denoise, draw(x, noise[n : n + 1], detector.sigma), inner[n : n + 1], detector)[0]
             if not abs(got - wanted[n]) <= allowed:
-                raise Refused(f"golden: score {got} alone, {wanted[n]} in a batch: too unsteady; within {allowed:.1e}")
+                raise Refused(
+                    f"golden: score {got} alone, {wanted[n]} in a batch: they differ too much; at most {allowed:.1e}"
+                )
 
 
 def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1):
-    """Write the bundle into the new or to-be-replaced folder `out`; returns what a person wants to know of it."""
+    """Write the bundle into the folder `out`, which may hold an earlier one; returns what the command prints."""
     round_to_fp16(subject.model)
     graph = to_onnx(subject.model, *subject.shape)
     content = graph.SerializeToString()
@@ -139,7 +144,9 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     inputs = load_inputs(picture_files(held_back), *subject.shape)
     spread = float(np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS)), axis=1).std())
     if not spread > 0.0:
-        raise Refused(f"golden.raw_spread = {spread}: no held-back spread to measure by; more than one kind of picture")
+        raise Refused(
+            f"golden.raw_spread = {spread}: all held-back pictures score the same; pictures that differ are needed"
+        )
     scores_differ = check_scores(subject.model, denoise, inputs, detector, spread)
     golden = golden_vectors(denoise, subject.shape, detector)
     check_golden(denoise, golden, detector, TOLERANCE["fp32"] * spread)
@@ -179,7 +186,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     }
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    for stale in out.glob("maps.*"):  # maps of an earlier model would not fit this one
+    for stale in out.glob("maps.*"):  # the maps of an earlier model do not fit this one
         stale.unlink()
     (out / "model.onnx").write_bytes(content)
     (out / "golden.safetensors").write_bytes(vectors)

@@ -1,10 +1,10 @@
-"""Load denoisers that others trained: a diffusers UNet2DModel folder, an OpenAI improved-diffusion checkpoint.
+"""Load denoisers trained elsewhere: a diffusers UNet2DModel folder, an OpenAI improved-diffusion checkpoint.
 
 Supported: unconditional U-Nets that predict the noise, trained on [-1,1] with the linear schedule of 1000 steps.
 Refused by name: other schedules, respaced or shorter ones, class-conditional models, models that predict x_start or v.
 Models with learned variance give 2C channels, of which the first C are the noise.
-An improved-diffusion state dict is renamed onto diffusers' UNet2DModel, which computes the same function (tested
-against a restatement of the original); every key must be used, or the file is refused.
+The keys of an improved-diffusion state dict are renamed to those of diffusers' UNet2DModel, which computes the same
+function (tested against a restatement of the original). Every key must be used, or the file is refused.
 """
 
 import json
@@ -52,9 +52,9 @@ class NoiseOnly(nn.Module):
 
 
 def require(found, key, wanted, where):
-    """Refuse a setting that certiscope's mathematics does not cover."""
+    """Refuse a setting that a bundle cannot have."""
     if found != wanted:
-        raise Refused(f"{where}.{key} = {found!r}: not what a bundle is; {wanted!r}")
+        raise Refused(f"{where}.{key} = {found!r}: a bundle cannot have it; {wanted!r}")
 
 
 def from_diffusers(folder, schedule_is_linear=False):
@@ -75,7 +75,9 @@ def from_diffusers(folder, schedule_is_linear=False):
         require(config.get("prediction_type", "epsilon"), "prediction_type", "epsilon", "scheduler")
         require(config.get("trained_betas"), "trained_betas", None, "scheduler")
     elif not schedule_is_linear:
-        raise Refused(f"scheduler: {folder}: no scheduler_config.json; one, or --schedule-is-linear if you know it is")
+        raise Refused(
+            f"scheduler: {folder}: no scheduler_config.json; add it, or give --schedule-is-linear if you know it was"
+        )
     try:
         unet = UNet2DModel.from_pretrained(unet_folder, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -204,5 +206,5 @@ def renamed(theirs, unet, flags):
     move("out.0", "conv_norm_out")
     move("out.2", "conv_out")
     if left:
-        raise KeyError(f"{sorted(left)[:3]} and {max(0, len(left) - 3)} more have no place")
+        raise KeyError(f"{sorted(left)[:3]} and {max(0, len(left) - 3)} more keys are not used")
     return ours

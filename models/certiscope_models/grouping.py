@@ -1,9 +1,10 @@
 """Find pictures of the same part and hold back whole groups of them.
 
-One part photographed several times gives near-identical pictures. If some of them are trained on and others held back,
-every held-back figure is too good. So two pictures whose fine structure correlates above LIMIT belong to one group,
-also through a third picture, and a group goes to one side as a whole.
-Guarantees: no pair above LIMIT is separated; the same folder and seed give the same split; a refused split writes nothing.
+One part photographed several times gives near-identical pictures. If some of them are trained on and others are held
+back, every held-back figure is too good. So two pictures whose fine structure correlates above LIMIT belong to one
+group, also through a third picture, and a group goes to one side as a whole.
+Guarantees: no pair above LIMIT is separated; the same folder and seed give the same split; a refused split writes
+nothing.
 Costs: one correlation of all pairs: 600 pictures take under 2 s with decoding, and N^2 floats of memory.
 """
 
@@ -56,7 +57,7 @@ def groups_of(fingerprints):
 
 
 def split(source, out, held_back, seed):
-    """Link the pictures of `source` into out/fit and out/held-back by group, write out/split.json and return its content.
+    """Link the pictures of `source` into out/fit and out/held-back by group; write and return out/split.json.
 
     `held_back` is the wanted share of the pictures; whole groups are added as long as they fit in it.
     """

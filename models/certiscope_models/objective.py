@@ -1,13 +1,13 @@
-"""What a training step makes small: the noise loss of the denoiser and the losses of the defect head.
+"""The training losses: the noise loss of the denoiser and the losses of the defect head.
 
-`losses` is a pure function of the model, normal pictures, changed pictures with masks, timesteps and two noises. Two
-noisy draws of every picture pass together, since what eats a certified radius is the spread between such draws.
+`losses` is a pure function of the model, normal pictures, changed pictures with masks, timesteps and two noises. Every
+picture is passed as two noisy draws, because the spread between draws is what makes a certified radius small.
 Terms (weights in `Weights`):
   noise        ||eps - eps_hat||^2 outside synthetic defects (DDPM, Ho et al. 2020)
-  heal         ||x0_hat - normal||^2 inside them: the reconstruction paints the defect over (DiffusionAD)
+  heal         ||x0_hat - normal||^2 inside them, so that the reconstruction paints the defect over (DiffusionAD)
   pixel        focal loss (Lin et al. 2017) and soft dice of the defect map
-  picture      cross entropy of the pooled defect map: is there a defect anywhere? Left out where the change drowns
-               in the draw's noise, which would teach to see what cannot be seen
+  picture      cross entropy of the pooled defect map: is there a defect anywhere? Left out for changes too small to be
+               seen in the noise of the draw, where the right answer cannot be learnt
   consistency  squared difference of the pooled defect map between the two draws of one picture
 """
 
@@ -23,13 +23,13 @@ from . import schedule
 FOCUS = 2.0  # exponent of the focal loss
 BALANCE = 0.75  # weight of defect pixels in it; 1 - BALANCE for the others
 POOLING_PX = 5  # the score's own mean filter
-EVIDENT = 5.0  # l2 norm of a change over the noise level, from which on it can be told from noise
-SHARPNESS = 2.0  # of the smooth maximum: logits 1/SHARPNESS below the largest count less than half
+EVIDENT = 5.0  # l2 norm of a change in units of the noise level, above which it can be seen in the noise
+SHARPNESS = 2.0  # of the smooth maximum: a logit 1/SHARPNESS below the largest counts less than half as much
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each term counts beside the noise loss; a head that is not trained has all 0."""
+    """How much each term counts beside the noise loss."""
 
     heal: float = 1.0
     pixel: float = 10.0
@@ -39,7 +39,7 @@ class Weights:
 
 @cache
 def alpha_bars(device):
-    """The signal level of every timestep on `device`, moved there once."""
+    """The signal level of every timestep, kept on `device`."""
     return torch.as_tensor(schedule.alpha_bar(np.arange(schedule.STEPS)), device=device)
 
 
@@ -51,7 +51,7 @@ def x_k_of(x, k, eps):
 
 
 def pooled(defect_logit):
-    """The smooth maximum [B] of the mean-filtered map: the score of a draw, with a gradient for every pixel near it."""
+    """The smooth maximum [B] of the mean-filtered map: like the score of a draw, with a gradient for every pixel."""
     means = F.avg_pool2d(defect_logit, POOLING_PX, 1, POOLING_PX // 2, count_include_pad=False)
     return torch.logsumexp(SHARPNESS * means.flatten(1), dim=1) / SHARPNESS
 
@@ -90,9 +90,9 @@ def losses(model, weights, normal, changed, mask, k, eps):
         scores = pooled(defect_logit)
         change = ((changed - normal) ** 2).sum(dim=(1, 2, 3)).sqrt().repeat(2)
         sigma_k = (noise / signal / 2.0).flatten()
-        told = ((change == 0.0) | (change > EVIDENT * sigma_k)).to(scores.dtype)
+        seen = ((change == 0.0) | (change > EVIDENT * sigma_k)).to(scores.dtype)
         entropy = F.binary_cross_entropy_with_logits(scores, (change > 0.0).to(scores.dtype), reduction="none")
-        found["picture"] = (told * entropy).sum() / told.sum().clamp(min=1.0)
+        found["picture"] = (seen * entropy).sum() / seen.sum().clamp(min=1.0)
         first, second = scores.chunk(2)
         found["consistency"] = ((first - second) ** 2).mean()
         total = total + sum(getattr(weights, name) * found[name] for name in found if name != "noise")

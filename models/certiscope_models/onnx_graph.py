@@ -1,11 +1,11 @@
-"""Write a denoiser as ONNX with half-precision weights, and prove that the file computes what PyTorch computes.
+"""Write a denoiser as ONNX with half-precision weights, and check that the file computes what PyTorch computes.
 
 The graph takes x_k [B, C, H, W] float32 and k [B] int64 and gives eps_hat like x_k and, from a model with a defect
 head, defect_logit [B, 1, H, W]; B is dynamic, H and W are fixed.
 Guarantees: at batch 1, 3 and 8 the file agrees with the model within TOLERANCE in ONNX Runtime, else `Refused`.
-Weights are rounded to fp16 first, in the model itself, so the PyTorch model is the stored one, not a relative of it;
-arithmetic stays fp32 (each weight passes one Cast, which ONNX Runtime folds away at load).
-GroupNorm is written as reshape + InstanceNormalization: opset 21's own operator is inlined into more nodes and slower.
+Weights are rounded to fp16 first, in the model itself, so that the PyTorch model has exactly the stored weights.
+Arithmetic stays fp32: each weight passes one Cast, which ONNX Runtime computes once, when it loads the file.
+GroupNorm is written as reshape and InstanceNormalization: the operator of opset 21 becomes more nodes, and is slower.
 """
 
 import copy
@@ -26,11 +26,11 @@ from . import Refused
 OPSET = 17
 TOLERANCE = 1e-4
 OUTPUTS = ("eps_hat", "defect_logit")
-SMALL = 16  # initializers below this many values stay fp32: shapes and constants, nothing to save
+SMALL = 16  # initializers with fewer values stay fp32: shapes and constants, which take no space
 
 
 class FlatGroupNorm(nn.Module):
-    """The same function as the nn.GroupNorm it is made from; each one becomes five ONNX nodes."""
+    """Computes what the given nn.GroupNorm computes, and becomes five ONNX nodes."""
 
     def __init__(self, norm):
         super().__init__()
@@ -44,7 +44,7 @@ class FlatGroupNorm(nn.Module):
 
 
 class GroupNormNodes(torch.autograd.Function):
-    """Group normalisation, and how to say it in ONNX without leaving a static shape unknown."""
+    """Group normalisation, and its ONNX nodes with every static shape known."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, groups, eps, *sizes):
@@ -75,7 +75,7 @@ def round_to_fp16(model):
 
 
 def for_tracing(model):
-    """A copy of `model` in the form the exporter turns into few nodes."""
+    """A copy of `model` in a form that the exporter writes as few nodes."""
     model = copy.deepcopy(model).eval()
     for module in list(model.modules()):
         if isinstance(module, Attention):
@@ -94,7 +94,7 @@ def to_onnx(model, channels, height, width):
         outputs = OUTPUTS[: len(model(x_k, k))]
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing warns of the shapes that are constant on purpose
+        warnings.simplefilter("ignore")  # tracing warns of shapes that are constant; they are so on purpose
         torch.onnx.export(
             for_tracing(model),
             (x_k, k),
@@ -112,7 +112,7 @@ def to_onnx(model, channels, height, width):
 
 
 def store_as_fp16(model):
-    """Turn each large fp32 initializer that fp16 holds exactly into an fp16 one and a Cast."""
+    """Replace each large fp32 initializer that fp16 holds exactly by an fp16 one and a Cast."""
     graph = model.graph
     casts, kept = [], []
     for tensor in graph.initializer:
@@ -161,7 +161,7 @@ def verify(content, model, channels, height, width):
             wanted = model(x_k, k)
         found = running.run(None, {"x_k": x_k.numpy(), "k": k.numpy()})
         for name, got, right in zip(OUTPUTS, found, wanted, strict=False):
-            # logits may be large: there a share of the largest counts
+            # logits may be large: then the difference counts as a share of the largest
             scale = max(1.0, float(right.abs().max()) / 8.0)
             difference = float(np.abs(got - right.numpy()).max()) / scale
             if not difference <= TOLERANCE:  # also true of NaN

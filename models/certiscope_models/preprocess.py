@@ -62,7 +62,9 @@ def decode(path):
             pixels = np.asarray(file)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         size = path.stat().st_size if path.exists() else "missing"
-        raise Refused(f"picture: {path} ({size} bytes): cannot be read: {error}; a PNG, JPEG or BMP picture is needed") from None
+        raise Refused(
+            f"picture: {path} ({size} bytes): cannot be read: {error}; a PNG, JPEG or BMP picture is needed"
+        ) from None
     picture = pixels.astype(np.float32) / np.float32(65535 if deep else 255)
     return picture[None] if picture.ndim == 2 else np.ascontiguousarray(picture.transpose(2, 0, 1))
 

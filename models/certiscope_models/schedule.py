@@ -1,4 +1,4 @@
-"""The linear DDPM noise schedule: how much signal is left at timestep k, and which sigma that is worth.
+"""The linear DDPM noise schedule: how much signal is left at timestep k, and to which sigma that corresponds.
 
 Guarantees: agrees with the Rust module `diffusion::schedule` and with diffusers' DDPMScheduler (tested).
 Leaves out: every other schedule; certiscope bundles are linear with 1000 steps.

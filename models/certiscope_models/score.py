@@ -39,7 +39,8 @@ class Detector:
         allowed = schedule.sigma_k(self.k)
         if not 0.0 < self.sigma <= allowed:
             raise Refused(
-                f"detector.sigma = {self.sigma}: not a noise level that k = {self.k} covers; above 0, at most {allowed:.4f}"
+                f"detector.sigma = {self.sigma}: not a noise level that k = {self.k} covers; "
+                f"above 0, at most {allowed:.4f}"
             )
         if self.filter_px % 2 == 0:
             raise Refused(f"score.filter_px = {self.filter_px}: has no middle pixel; an odd number")
@@ -100,7 +101,7 @@ def filtered(residual, defect, detector):
 def pooled(residual, defect, detector, training_maps):
     """The scores [B] of filtered maps: the mean of the `top_pixels` largest values of their weighted sum.
 
-    The residual counts by its distance from the training mean, in training deviations; the defect map counts upwards only.
+    The residual counts by its distance from the training mean, in training deviations; the defect map upwards only.
     """
     mixed = 0.0
     if detector.head_weight < 1.0:

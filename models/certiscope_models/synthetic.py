@@ -4,9 +4,9 @@ The idea is that of DRAEM (Zavrtanik et al. 2021) and DiffusionAD (Zhang et al. 
 only changes of normal pictures whose place is known. The catalogue is wide on purpose and imitates no product. Lines
 and spots mostly change the brightness, areas mostly the surface (CATALOGUE).
 Guarantees: away from the mask every pixel is the one given; only at a soft edge, just outside the mask, a faint change
-can remain. The mask holds only what really changed, by more than VISIBLE. Everything random comes from the one generator
-given. Picture i gets row i mod 8 of the catalogue and that row's appearance (i div 8) mod 8, counted from a random
-start: so a batch of 64 holds every combination, a small batch any of them, and the tensors keep one size.
+can remain. The mask holds only what really changed, by more than VISIBLE. Everything random comes from the one
+generator given. Picture i gets row i mod 8 of the catalogue and that row's appearance (i div 8) mod 8, counted from a
+random start: so a batch of 64 holds every combination, a small batch any of them, and the tensors keep one size.
 Costs: about 2 ms a picture of 128x128 on one core.
 Pictures are float32 [B, C, S, S] in [0,1], masks [B, 1, S, S].
 """

@@ -22,7 +22,7 @@ from .training_data import Pictures
 def train(
     folder, held_back, run, architecture, recipe, resume=False, begin=None, stop_after=None, every=200, device="cpu"
 ):
-    """Train into the folder `run`: checkpoint.pt, losses.csv, samples/. After step `stop_after` it ends and can be resumed.
+    """Train into the folder `run`: checkpoint.pt, losses.csv, samples/. It stops at `stop_after` and can be resumed.
 
     A resumed run takes its architecture from the checkpoint; `steps` may change, and the cosine with it.
     `begin` is the folder of an earlier run: this one begins with its averaged weights and its architecture.

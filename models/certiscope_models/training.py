@@ -102,7 +102,7 @@ class Training:
 
     @torch.no_grad()
     def held_back_losses(self, pictures):
-        """The losses of the EMA model over the same defects, timesteps and noises each time: comparable between steps."""
+        """The losses of the averaged weights; each time over the same defects, timesteps and noises."""
         generator = torch.Generator(self.device).manual_seed(0)
         model = self.ema_model()
         found = []

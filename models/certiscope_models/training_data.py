@@ -20,7 +20,7 @@ AT_ONCE = 1024  # pictures changed together on a GPU, where many small calls wou
 
 
 class Pictures:
-    """Model inputs [N, C, H, W] in [0,1] in memory. `cache` is an .npy file of an earlier reading, or where to keep this one."""
+    """Model inputs [N, C, H, W] in [0,1] in memory. `cache`: the .npy file that keeps them for a later reading."""
 
     def __init__(self, folder, architecture, cache=None, device="cpu"):
         self.files = picture_files(folder) if folder else None
@@ -42,7 +42,7 @@ class Pictures:
             self.cached = True
 
     def counts(self, folder):
-        """How many pictures, and how many groups of near-identical ones. Without a split.json each picture is a group."""
+        """How many pictures and groups of near-identical ones. Without a split.json each picture is a group."""
         split = Path(folder).parent / "split.json"
         groups = len(self.files)
         if split.exists():

@@ -1,7 +1,7 @@
 """The U-Net: diffusers' UNet2DModel on pixel-unshuffled pictures, with a defect head beside the predicted noise.
 
-Pixel-unshuffle by f turns [C, H, W] into [C f^2, H/f, W/f]: the same numbers, 1/f^2 of the places to convolve, which
-is what makes one draw affordable on a CPU.
+Pixel-unshuffle by f rearranges [C, H, W] as [C f^2, H/f, W/f]: the same numbers, but 1/f^2 of the places to convolve.
+That makes one draw fast enough on a CPU.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from . import Refused
 
 @dataclass(frozen=True)
 class Architecture:
-    """What `build` needs; stored in every checkpoint."""
+    """The settings of a model; stored in every checkpoint."""
 
     size: int
     channels: int = 1
@@ -29,12 +29,12 @@ class Architecture:
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
         halvings = self.unshuffle * 2 ** (len(self.multipliers) - 1)
         if self.size % halvings or self.size % 8:
-            raise Refused(f"architecture.size = {self.size}: not a multiple of {halvings} and 8; one that is")
+            raise Refused(f"architecture.size = {self.size}: not a multiple of {halvings} and of 8; choose one that is")
         if self.base % 8:
-            raise Refused(f"architecture.base = {self.base}: normalised in 8 groups; a multiple of 8")
+            raise Refused(f"architecture.base = {self.base}: channels are normalised in 8 groups; a multiple of 8")
 
     def describe(self, model):
-        """One line for a person; `model` is only counted."""
+        """One line for a person; of `model` only the parameters are counted."""
         widths = ", ".join(str(self.base * m) for m in self.multipliers)
         millions = sum(p.numel() for p in model.parameters()) / 1e6
         return (
@@ -65,7 +65,7 @@ class UnshuffledUNet(nn.Module):
 
 
 def build(architecture):
-    """A freshly initialised model; the global torch seed decides its weights."""
+    """A new model; the global seed of torch decides its weights."""
     inner = architecture.unshuffle**2
     levels = len(architecture.multipliers)
     lowest = "Attn" if architecture.attention else ""

@@ -1,4 +1,4 @@
-"""Make a second product to try the whole way on: photographed textures with defects, laid out as MVTec AD.
+"""Make a second product to try everything on: photographed textures with defects, in the folders of MVTec AD.
 
     pip install numpy==2.4.6 pillow==13.0.0 scikit-image==0.26.0    # scikit-image brings scipy
     python examples/textures.py --out textures                      # textures/brick, textures/grass, textures/gravel
@@ -7,13 +7,13 @@
 scikit-image ships the three 512x512 originals inside its wheel, so nothing is fetched. All are CC0: brick and gravel
 from CC0Textures (Bricks25, Gravel04), grass by linolafett on DeviantArt (Grass-01); see `skimage.data`.
 
-Every picture is a window of the original: shifted, turned a little, flipped, exposed differently.
+Every picture is a window of the original: shifted, rotated a little, flipped, exposed differently.
 Guarantees: training and test windows come from disjoint sides of the original with a guard band between them; a
 picture equals its defect-free twin wherever its mask is 0; it depends on the seed, its class and its number only, and
 with the pinned packages the same seed gives the same bytes; a folder that holds anything is refused.
-Leaves out: independence within a side. Its windows overlap each other, so hundreds of pictures carry the evidence of
-few; a figure on them shows that the way works, not how well another product will do.
-The defects share no recipe with those that training synthesises (blends, cracks, ellipses, pasted cuts, steps).
+Leaves out: independence within a side. Its windows overlap, so hundreds of pictures say little more than a few; a
+figure on them shows that the program works, not how well it will do on another product.
+The defects are made in other ways than those that training uses (blends, cracks, ellipses, pasted cuts, steps).
 Costs: about 12 s a category.
 """
 
@@ -26,11 +26,11 @@ from scipy import ndimage
 
 CATEGORIES = ("brick", "grass", "gravel")
 SIDE = 128
-TURN = np.radians(6)  # largest turn of a window
+TURN = np.radians(6)  # largest rotation of a window
 REACH = SIDE / 2 * (np.cos(TURN) + np.sin(TURN))  # how far from its centre a window can sample
 GUARD = 16  # columns between training and test
 TRAIN_COLUMNS = 272
-FAINTEST = 1.2  # least norm of what a defect changes, in [0,1] units: a rubbed plain brick shows nothing
+FAINTEST = 1.2  # least norm of what a defect changes, in [0,1] units: a rubbed plain brick looks the same
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE].astype(float)
 
 

@@ -88,7 +88,9 @@ def test_one_command_makes_the_rows_of_a_table(folders, monkeypatch, capsys):
             assert 0.0 <= found["low"] <= found["value"] <= found["high"] <= 1.0
         assert row["radius"] == pytest.approx(0.2 / (256 * 256 * 3) ** 0.5 * 16)
     assert "0.8, 5, 1" in printed[2] and "without training maps" in printed[3] and "k = 25" in printed[4]
-    assert Training.load(folders / "out" / "later" / "checkpoint.pt").begun.startswith("python -m certiscope_models train")
+    assert Training.load(folders / "out" / "later" / "checkpoint.pt").begun.startswith(
+        "python -m certiscope_models train"
+    )
 
 
 def test_a_row_gives_the_same_figures_again_and_does_not_train_again(folders, monkeypatch):

@@ -1,7 +1,7 @@
 """Every committed bundle: whole, small enough, and scoring as it did when it was written.
 
-Once `certiscope calibrate` has completed a bundle, its calibrated golden scores come from Rust, and this is where the
-two languages meet.
+Once `certiscope calibrate` has completed a bundle, its calibrated golden scores come from Rust; here they are compared
+with those of Python.
 """
 
 import tomllib
@@ -70,7 +70,7 @@ def scores(shipped, maps=None):
 
 
 def assert_reproduced(computed, stored, spread, table):
-    """Within the tolerance, as a share of the spread, or of the stored score where that is larger (as the agent does)."""
+    """Within the tolerance: a share of the spread, or of the stored score where that is larger (as in Rust)."""
     allowed = table["golden"]["tolerance"]["fp32"] * np.maximum(spread, np.abs(stored))
     assert (np.abs(computed - stored) <= allowed).all(), (computed, stored)
 

@@ -100,7 +100,8 @@ def test_a_refusal_ends_the_process_with_status_1(pictures, tmp_path):
 
 def test_a_run_that_is_there_is_refused_and_left_as_it_is(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    line = "train --data good --out run --steps 1 --batch 2 --size 16 --base 8 --multipliers 1,2 --no-attention --threads 1"
+    model = "--size 16 --base 8 --multipliers 1,2 --no-attention"
+    line = f"train --data good --out run --steps 1 --batch 2 {model} --threads 1"
     run(monkeypatch, line)
     before = everything_below(tmp_path)
     with pytest.raises(SystemExit, match="holds a checkpoint"):

@@ -1,4 +1,4 @@
-"""Export: the file computes what PyTorch computes, or there is no file."""
+"""Export: the file computes what PyTorch computes, or no file is written."""
 
 import copy
 import tomllib

@@ -58,7 +58,9 @@ def test_intervals_hold_their_figure_and_shrink_with_more_pictures():
     generator = torch.Generator().manual_seed(1)
     widths = {}
     for count in (20, 200):
-        normal, anomalous = torch.randn(2, count, 32, generator=generator) + torch.randn(2, count, 1, generator=generator)
+        normal, anomalous = torch.randn(2, count, 32, generator=generator) + torch.randn(
+            2, count, 1, generator=generator
+        )
         anomalous = anomalous + 1.0
         for name, found in (
             ("auroc", auroc_with_interval(normal, anomalous)),

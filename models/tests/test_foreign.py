@@ -62,7 +62,7 @@ class OriginalUNet:
         return (flat + out).reshape(b, c, *places)
 
     def block(self, name, h, emb):
-        """One entry of input_blocks, middle_block or output_blocks: its layers in order, told apart by their keys."""
+        """One entry of input_blocks, middle_block or output_blocks: its layers in order, known by their keys."""
         for i in range(3):
             layer = f"{name}.{i}"
             if f"{layer}.in_layers.0.weight" in self.w:
@@ -241,7 +241,7 @@ def test_a_diffusers_pipeline_is_loaded(tmp_path, unet):
     assert onnx_graph.verify(content, model, 1, 16, 16) <= 1e-4
 
 
-def test_a_bare_unet_needs_its_owners_word_for_the_schedule(tmp_path, unet):
+def test_a_unet_without_a_scheduler_file_needs_the_option(tmp_path, unet):
     unet.save_pretrained(tmp_path / "bare")
     with pytest.raises(Refused, match="schedule-is-linear"):
         from_diffusers(tmp_path / "bare")

@@ -24,7 +24,11 @@ def generator(seed):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(3)
-    return build(Architecture(size=8, channels=1, unshuffle=1, base=8, multipliers=(1, 2), attention=False)).double().eval()
+    return (
+        build(Architecture(size=8, channels=1, unshuffle=1, base=8, multipliers=(1, 2), attention=False))
+        .double()
+        .eval()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The objective: its terms by hand on a model that says what it is told to."""
+"""The losses, computed by hand for a model whose outputs the test chooses."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from certiscope_models import schedule
 from certiscope_models.objective import Weights, losses, pooled, x_k_of
 
 
-class Told:
-    """A model that predicts the noise given to it and a constant defect map."""
+class Fixed:
+    """A model that predicts the given noise and a constant defect map."""
 
     def __init__(self, eps, logit):
         self.eps, self.logit = eps, logit
@@ -28,7 +28,7 @@ def batch(change):
 
 def terms(change, logit=-9.0, shift=0.0):
     normal, changed, mask, k, eps = batch(change)
-    model = Told(eps.flatten(0, 1) + shift, torch.tensor(logit))
+    model = Fixed(eps.flatten(0, 1) + shift, torch.tensor(logit))
     return losses(model, Weights(), normal, changed, mask, k, eps)
 
 
@@ -41,7 +41,7 @@ def test_x_k_holds_signal_and_noise_of_its_timestep():
         assert (signal[n].item(), noise[n].item()) == pytest.approx((a**0.5, (1 - a) ** 0.5), rel=1e-6)
 
 
-def test_a_perfect_denoiser_without_defects_costs_nothing_but_its_doubts():
+def test_a_perfect_denoiser_without_defects_has_only_the_losses_of_its_head():
     found = terms(0.0, logit=-20.0)
     assert found["noise"] == 0.0 and found["heal"] == 0.0 and found["consistency"] == 0.0
     assert found["pixel"] < 0.03 + 1e-6  # the dice of an empty mask: 1 - 1/(1 + 0)
@@ -57,13 +57,13 @@ def test_keeping_a_defect_is_not_healing_it():
     assert terms(0.3)["heal"].item() == pytest.approx(0.36, rel=1e-3)
 
 
-def test_what_drowns_in_noise_teaches_nothing_about_the_picture():
-    # |change| = 4 delta: at k = 20 the noise level is 0.039, so 0.04 drowns and 0.1 does not
-    evident, drowned = terms(0.1, logit=-9.0)["picture"], terms(0.04, logit=-9.0)["picture"]
-    assert evident > drowned + 0.5
+def test_a_change_too_small_to_be_seen_does_not_count_in_the_picture_term():
+    # |change| = 4 delta: at k = 20 the noise level is 0.039, so 0.04 cannot be seen and 0.1 can
+    evident, hidden = terms(0.1, logit=-9.0)["picture"], terms(0.04, logit=-9.0)["picture"]
+    assert evident > hidden + 0.5
 
 
-def test_pooling_is_a_maximum_that_lets_neighbours_speak():
+def test_pooling_is_a_maximum_with_a_gradient_for_every_pixel():
     flat = torch.full((1, 1, 16, 16), -8.0)
     peak = flat.clone()
     peak[0, 0, 6:11, 6:11] = 8.0

@@ -17,7 +17,9 @@ def noise_free(x_k, k):
 
 def score(residual, defect, detector, training_maps):
     """The score of one picture's maps [H, W]."""
-    one = [None if values is None else torch.as_tensor(values, dtype=torch.float64)[None] for values in (residual, defect)]
+    one = [
+        None if values is None else torch.as_tensor(values, dtype=torch.float64)[None] for values in (residual, defect)
+    ]
     maps = {name: torch.as_tensor(values) for name, values in training_maps.items()}
     return pooled(*filtered(*one, detector), detector, maps)[0].item()
 
@@ -116,7 +118,9 @@ def test_the_certified_score_cannot_see_the_clean_picture():
     assert abs(paper[0] - paper[1]) > 0.1 * paper[0]
 
 
-@pytest.mark.parametrize("setting", [{"sigma": 0.0}, {"sigma": 0.0881}, {"sigma": float("nan")}, {"filter_px": 4}, {"head_weight": 1.1}])
+@pytest.mark.parametrize(
+    "setting", [{"sigma": 0.0}, {"sigma": 0.0881}, {"sigma": float("nan")}, {"filter_px": 4}, {"head_weight": 1.1}]
+)
 def test_a_detector_without_a_certificate_is_refused(setting):
     with pytest.raises(Refused):
         Detector(**{"k": 50, "sigma": 0.03, **setting})

@@ -1,4 +1,4 @@
-"""Synthetic defects and line augmentation: what they promise about masks, range, shape and randomness."""
+"""Synthetic defects and line augmentation: masks, range, shape and randomness."""
 
 import pytest
 import torch
@@ -65,7 +65,9 @@ def test_whole_pixels_are_moved_without_blur():
         assert len(found) == 1
 
 
-@pytest.mark.parametrize("line", [Line(flips=True), Line(crop=0.3), Line(shift=2, turn=5.0, zoom=0.1), Line(exposure=0.3, light=0.3)])
+@pytest.mark.parametrize(
+    "line", [Line(flips=True), Line(crop=0.3), Line(shift=2, turn=5.0, zoom=0.1), Line(exposure=0.3, light=0.3)]
+)
 def test_pictures_stay_pictures(line):
     seen = as_seen(PICTURES, line, generator())
     assert seen.shape == PICTURES.shape and 0.0 <= seen.min() and seen.max() <= 1.0

@@ -50,7 +50,11 @@ def cases():
     yield "8 bits, grey palette", np.dstack([grey] * 3), file(8, [row.tobytes() for row in grey], greys)
     yield "8 bits, colour palette", few[of_few], file(8, [row.astype(np.uint8).tobytes() for row in of_few], colours)
     yield "4 bits, colour palette", few[of_few], file(4, nibbles, colours)
-    yield "1 bit", np.dstack([two * 255] * 3).astype(np.uint8), file(1, [np.packbits(row).tobytes() for row in two], black_white)
+    yield (
+        "1 bit",
+        np.dstack([two * 255] * 3).astype(np.uint8),
+        file(1, [np.packbits(row).tobytes() for row in two], black_white),
+    )
 
 
 def expected(pixels, channels):

@@ -37,6 +37,8 @@ def run(arguments):
     for row, found in ablation.run_rows(table, rows, *folders, out, arguments.steps, arguments.device):
         print(ablation.line(row, found), flush=True)
         page = out / "table.md"
-        page.write_text((page.read_text() if page.exists() else f"{ablation.HEADER}\n") + ablation.line(row, found) + "\n")
+        page.write_text(
+            (page.read_text() if page.exists() else f"{ablation.HEADER}\n") + ablation.line(row, found) + "\n"
+        )
         with open(out / "rows.jsonl", "a") as log:
             log.write(ablation.as_json(found) + "\n")

@@ -19,7 +19,11 @@ def add_arguments(parser):
     source.add_argument("--improved-diffusion", help="OpenAI improved-diffusion checkpoint, .pt")
     add = parser.add_argument
     add("--improved-config", help="JSON file: the flags the checkpoint was trained with")
-    add("--schedule-is-linear", action="store_true", help="state that a bare diffusers U-Net was trained on the linear one")
+    add(
+        "--schedule-is-linear",
+        action="store_true",
+        help="the schedule of a U-Net without a scheduler file is the linear one",
+    )
     add("--trained-on", required=True, help="the pictures in words, with their licence or source")
     add("--name", required=True)
     add("--k", type=int, required=True, help="0-based timestep of the reconstruction")
