@@ -29,7 +29,7 @@ use crate::capture::folder::{FolderSettings, FolderSource};
 use crate::capture::gate::Trigger;
 use crate::capture::simulator::SimulatorSettings;
 use crate::capture::{Frame, FrameSource, Next, Truth};
-use crate::config::{Config, Delivery, SourceConfig, SourceKind};
+use crate::config::{Config, QueuePolicy, SourceConfig, SourceKind};
 use crate::preprocess::Region;
 
 /// Folder of the pictures below --out: `good`, as all who read the pictures call normal parts.
@@ -162,7 +162,7 @@ fn configured(args: &CollectArgs) -> Result<(SourceConfig, Option<Region>), Fail
             SourceKind::Simulator(SimulatorSettings { seed, parts_per_second: None, ..plain })
         }
     };
-    Ok((SourceConfig { kind, delivery: Delivery::Every, trigger: Trigger::Free }, None))
+    Ok((SourceConfig { kind, delivery: QueuePolicy::Every, trigger: Trigger::Free }, None))
 }
 
 /// The picture to write, and what tells its part from others.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::section::{Problems, Section};
-use super::trigger;
+use super::trigger::read_trigger;
 use crate::capture::camera::{CameraSettings, Format, Rules};
 use crate::capture::folder::FolderSettings;
 use crate::capture::gate::Trigger;
@@ -14,7 +14,7 @@ use crate::capture::simulator::SimulatorSettings;
 #[derive(Debug, Clone)]
 pub struct SourceConfig {
     pub kind: SourceKind,
-    pub delivery: Delivery,
+    pub delivery: QueuePolicy,
     pub trigger: Trigger,
 }
 
@@ -28,7 +28,7 @@ pub enum SourceKind {
 /// What the capture thread does while inference is busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Delivery {
+pub enum QueuePolicy {
     /// Wait: every frame is inspected (folders).
     Every,
     /// Keep only the newest; the others are dropped and counted (cameras and conveyors).
@@ -42,28 +42,35 @@ pub(super) fn read_source(
 ) -> Option<SourceConfig> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "lowercase")]
-    enum Kind {
+    enum KindWord {
         Folder,
         Simulator,
         Camera,
     }
-    let kind = section.required::<Kind>("kind", "\"camera\", \"folder\" or \"simulator\"");
-    let delivery = section.optional::<Delivery>("delivery");
-    let trigger = trigger::read_trigger(&mut section, delivery, problems);
+    let kind = section.required::<KindWord>("kind", "\"camera\", \"folder\" or \"simulator\"");
+    let delivery = section.optional::<QueuePolicy>("delivery");
+    let trigger = read_trigger(&mut section, problems);
+    let triggered = matches!(trigger, Some(Trigger::Triggered { .. }));
+    if triggered && delivery == Some(QueuePolicy::Latest) {
+        problems.add(format!(
+            "{} = \"latest\": a newer part would replace one that the line asked for; \"every\" is allowed, or leave it out",
+            section.key("delivery")
+        ));
+    }
     let (kind, usual) = match kind? {
-        Kind::Folder => {
+        KindWord::Folder => {
             let path = section.required::<PathBuf>("path", "a folder of pictures");
             let frames_per_second = read_rate(&mut section, problems);
             let repeat = section.or("repeat", false);
             section.finish();
             let settings = FolderSettings { path: base.join(path?), frames_per_second, repeat };
-            (SourceKind::Folder(settings), Delivery::Every)
+            (SourceKind::Folder(settings), QueuePolicy::Every)
         }
-        Kind::Simulator => {
+        KindWord::Simulator => {
             let plain = SimulatorSettings::default();
             let settings = SimulatorSettings {
                 parts_per_second: read_rate(&mut section, problems),
-                seed: section.or("seed", plain.seed),
+                seed: section.or("seed", plain.seed as i64),
                 width: section.or("width_px", plain.width),
                 height: section.or("height_px", plain.height),
                 defect_rate: section.or("defect_rate", plain.defect_rate),
@@ -71,20 +78,21 @@ pub(super) fn read_source(
                 count: section.optional("count"),
             };
             section.finish();
-            (SourceKind::Simulator(settings), Delivery::Latest)
+            (SourceKind::Simulator(settings), QueuePolicy::Latest)
         }
-        Kind::Camera => {
-            if delivery == Some(Delivery::Every) && !matches!(trigger, Some(Trigger::Triggered { .. })) {
+        KindWord::Camera => {
+            if delivery == Some(QueuePolicy::Every) && !triggered {
                 problems.add(format!(
                     "{} = \"every\": a camera does not wait, its frames would grow old; \"latest\" is allowed",
                     section.key("delivery")
                 ));
             }
-            (SourceKind::Camera(read_camera(section, problems)?), Delivery::Latest)
+            (SourceKind::Camera(read_camera(section, problems)?), QueuePolicy::Latest)
         }
     };
-    let trigger = trigger?;
-    Some(SourceConfig { kind, delivery: trigger::delivery(trigger, delivery.unwrap_or(usual)), trigger })
+    // A part that the line asked for is inspected, whatever the source does otherwise.
+    let delivery = if triggered { QueuePolicy::Every } else { delivery.unwrap_or(usual) };
+    Some(SourceConfig { kind, delivery, trigger: trigger? })
 }
 
 fn read_rate(section: &mut Section<'_>, problems: &Problems) -> Option<f64> {

@@ -3,6 +3,8 @@
 use super::*;
 use crate::capture::camera::{CameraSettings, Format, Rules};
 use crate::capture::gate::Trigger;
+use crate::diffusion::onnx::{OnUnavailable, Provider};
+use crate::publish::Protocol;
 
 /// The least that is a configuration.
 const LEAST: &str = r#"
@@ -62,7 +64,7 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
     assert_eq!((smoothing.alpha, smoothing.required_radius), (0.001, 0.015));
     assert_eq!((smoothing.max_draws.get(), smoothing.batch.get()), (200, 8));
     assert_eq!(smoothing.deadline_ms, None);
-    assert_eq!(station.source.delivery, Delivery::Every, "a folder waits");
+    assert_eq!(station.source.delivery, QueuePolicy::Every, "a folder waits");
     assert_eq!(
         (station.session.provider, station.session.on_unavailable),
         (Provider::Cpu, OnUnavailable::Refuse)
@@ -72,7 +74,7 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
     assert_eq!(station.topics.root(), "certiscope/certiscope/certiscope/st1");
     let simulated = with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"")]);
     let simulated = parse(&simulated).expect("a simulator needs no more");
-    assert_eq!(simulated.station.source.delivery, Delivery::Latest, "a belt does not");
+    assert_eq!(simulated.station.source.delivery, QueuePolicy::Latest, "a belt does not");
 }
 
 #[test]
@@ -218,15 +220,15 @@ fn frames_are_taken_freely_by_the_clock_or_when_the_line_asks() {
         (source.trigger, source.delivery)
     };
     let ms = Duration::from_millis;
-    assert_eq!(source(""), (Trigger::Free, Delivery::Every));
+    assert_eq!(source(""), (Trigger::Free, QueuePolicy::Every));
     assert_eq!(source("trigger = \"interval\"\ninterval_ms = 250").0, Trigger::Interval(ms(250)));
-    let asked = |limit| (Trigger::Triggered { limit: ms(limit) }, Delivery::Every);
+    let asked = |limit| (Trigger::Triggered { limit: ms(limit) }, QueuePolicy::Every);
     assert_eq!(source("trigger = \"triggered\""), asked(1000));
     assert_eq!(source("trigger = \"triggered\"\ntrigger_limit_ms = 80"), asked(80));
     let belt =
         with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"\ntrigger = \"triggered\"")]);
     let belt = parse(&belt).unwrap_or_else(|error| panic!("{error}")).station.source;
-    assert_eq!(belt.delivery, Delivery::Every, "what the line asked for gives way to nothing");
+    assert_eq!(belt.delivery, QueuePolicy::Every, "what the line asked for gives way to nothing");
 
     for (keys, problem) in [
         ("trigger = \"now\"", &["station.source.trigger", "`free`, `interval`, `triggered`"][..]),
@@ -325,7 +327,7 @@ const CAMERA: &str = "device = \"/dev/v4l/by-id/usb-x\"\nwidth_px = 640\nheight_
 fn a_camera_needs_a_name_and_a_size_and_has_defaults_for_the_rest() {
     let [(from, to)] = camera(CAMERA);
     let station = parse(&with(&[(from, &to)])).unwrap_or_else(|error| panic!("{error}")).station;
-    assert_eq!(station.source.delivery, Delivery::Latest);
+    assert_eq!(station.source.delivery, QueuePolicy::Latest);
     let SourceKind::Camera(settings) = station.source.kind else { panic!("no camera") };
     let plain = CameraSettings::of("/dev/v4l/by-id/usb-x".into());
     assert_eq!(settings, CameraSettings { size: Some((640, 480)), ..plain });

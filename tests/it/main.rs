@@ -8,6 +8,7 @@ mod capture;
 mod collect;
 mod commands;
 mod delivery;
+mod docs;
 mod evaluate;
 mod explain;
 mod faulty_model;
