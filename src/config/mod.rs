@@ -7,7 +7,6 @@
 
 mod broker;
 mod kept;
-mod reference;
 mod section;
 mod source;
 #[cfg(test)]
@@ -26,8 +25,7 @@ use crate::publish::{BrokerSettings, Topics};
 use crate::retention::Limits;
 use crate::smoothing::Prior;
 use broker::{read_broker, read_topics};
-pub use reference::{KnownSource, known_keys};
-pub use section::{IfMissing, KnownKey};
+pub use section::{IfMissing, KnownKey, KnownSource};
 use section::{KnownKeys, Problems, Section};
 use source::read_source;
 pub use source::{QueuePolicy, SourceConfig, SourceKind};
@@ -102,7 +100,19 @@ impl Config {
         Self::parse_and_note(text, path, &KnownKeys::default())
     }
 
-    /// The same; every key that is asked for is noted in `keys`.
+    /// Every key that the reader knows, for each kind of source: what `docs/configuration.md` must list.
+    pub fn known_keys() -> Vec<KnownSource> {
+        let of = |kind| {
+            // A key that is missing in this text is asked for all the same, and that is all that counts here.
+            let text = format!("[[station]]\n[station.region]\n[station.source]\nkind = \"{kind}\"\n");
+            let keys = KnownKeys::default();
+            let _ = Self::parse_and_note(&text, Path::new("station.toml"), &keys);
+            KnownSource { kind, keys: keys.into_list() }
+        };
+        ["folder", "simulator", "camera"].map(of).into()
+    }
+
+    /// Like [`Self::parse`]; every key that is asked for is noted in `keys`.
     fn parse_and_note(text: &str, path: &Path, keys: &KnownKeys) -> Result<Self, ConfigError> {
         let refused = |problems| ConfigError { path: path.to_path_buf(), problems };
         let table: toml::Table = toml::from_str(text).map_err(|error| refused(vec![error.to_string()]))?;

@@ -2,7 +2,7 @@
 //!
 //! serde stops at the first error, but a line engineer wants the whole list. Each [`Section`] remembers which keys
 //! were asked for: any other key in the file is unknown, and the nearest known name can be offered. The same record,
-//! with every default, is what `docs/configuration.md` is compared with (see `reference`).
+//! with every default, is what `docs/configuration.md` is compared with (see `Config::known_keys`).
 
 use std::cell::RefCell;
 
@@ -39,6 +39,14 @@ pub enum IfMissing {
     Default(toml::Value),
     /// Another rule holds: no value, or one that follows from other keys.
     Other,
+}
+
+/// The keys of a configuration with one kind of source.
+#[derive(Debug)]
+pub struct KnownSource {
+    /// As it is typed: `kind = "folder"`.
+    pub kind: &'static str,
+    pub keys: Vec<KnownKey>,
 }
 
 /// Every key that was asked for, in the order of reading.

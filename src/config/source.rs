@@ -1,4 +1,4 @@
-//! `[station.source]`: where frames come from, each kind with its own keys.
+//! `[station.source]`: where frames come from. Each kind of source has its own keys.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::capture::folder::FolderSettings;
 use crate::capture::gate::Trigger;
 use crate::capture::simulator::SimulatorSettings;
 
-/// Where frames come from, and what happens when they come faster than they are inspected.
+/// Where frames come from, when one is taken, and what happens when they come faster than they are inspected.
 #[derive(Debug, Clone)]
 pub struct SourceConfig {
     pub kind: SourceKind,
@@ -25,13 +25,13 @@ pub enum SourceKind {
     Camera(CameraSettings),
 }
 
-/// What the capture thread does while inference is busy.
+/// What the capture thread does with a frame while inference is busy. The key is `delivery`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QueuePolicy {
-    /// Wait: every frame is inspected (folders).
+    /// It waits, so that every frame is inspected (folders).
     Every,
-    /// Keep only the newest; the others are dropped and counted (cameras and conveyors).
+    /// It keeps only the newest; the others are dropped and counted (cameras and conveyors).
     Latest,
 }
 
@@ -83,7 +83,7 @@ pub(super) fn read_source(
         KindWord::Camera => {
             if delivery == Some(QueuePolicy::Every) && !triggered {
                 problems.add(format!(
-                    "{} = \"every\": a camera does not wait, its frames would grow old; \"latest\" is allowed",
+                    "{} = \"every\": a camera does not wait, so its frames would be inspected late; \"latest\" is allowed",
                     section.key("delivery")
                 ));
             }
@@ -113,7 +113,7 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
     );
     if let Some(device) = device.as_ref().filter(|device| !device.is_absolute()) {
         problems.add(format!(
-            "{} = {}: not a whole path; one such as /dev/v4l/by-id/usb-... is allowed",
+            "{} = {}: not an absolute path; one such as /dev/v4l/by-id/usb-... is allowed",
             section.key("device"),
             device.display()
         ));
@@ -121,7 +121,10 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
     let mut side = |key| {
         let side = section.required::<u32>(key, "a size that `certiscope cameras` lists")?;
         if !(8..=16_384).contains(&side) {
-            problems.add(format!("{} = {side}: no such picture; 8 to 16384 are allowed", section.key(key)));
+            problems.add(format!(
+                "{} = {side}: not a side of a picture; 8 to 16384 are allowed",
+                section.key(key)
+            ));
         }
         Some(side)
     };
@@ -161,7 +164,7 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
     })
 }
 
-/// Any name: only the camera knows which it has.
+/// Any name is accepted here: only the camera knows which controls it has.
 fn read_controls(section: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, i64> {
     let controls = section.optional::<BTreeMap<String, toml::Value>>("controls").unwrap_or_default();
     let number = |(name, value): (String, toml::Value)| match value {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use certiscope::config::{IfMissing, known_keys};
+use certiscope::config::{Config, IfMissing};
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
 
@@ -77,7 +77,7 @@ fn same(left: &toml::Value, right: &toml::Value) -> bool {
 fn the_reference_lists_every_key_that_is_read_and_no_other_with_its_default() {
     let reference = Reference::read(PAGE);
     let mut wrong = Vec::new();
-    for source in known_keys() {
+    for source in Config::known_keys() {
         let mut listed = reference.of(source.kind);
         for key in source.keys {
             match listed.remove(&key.name) {
@@ -91,6 +91,6 @@ fn the_reference_lists_every_key_that_is_read_and_no_other_with_its_default() {
         wrong.extend(unknown.map(|name| format!("{name}: on the page, never read (kind = {})", source.kind)));
     }
     assert!(wrong.is_empty(), "docs/configuration.md:\n  {}", wrong.join("\n  "));
-    let kinds: Vec<&str> = known_keys().into_iter().map(|source| source.kind).collect();
+    let kinds: Vec<&str> = Config::known_keys().into_iter().map(|source| source.kind).collect();
     assert!(reference.by_kind.keys().all(|kind| kinds.contains(&kind.as_str())), "{kinds:?}");
 }
