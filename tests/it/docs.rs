@@ -2,11 +2,11 @@
 //!
 //! Leaves out: types, allowed values and meanings, which only a person can compare (see `src/config/tests.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use certiscope::config::{Config, IfMissing};
 
-const PAGE: &str = include_str!("../../docs/configuration.md");
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 
 /// The column `default` of each key, by its full name. Keys of one kind of source only are under that kind.
 #[derive(Debug, Default)]
@@ -27,8 +27,8 @@ impl Reference {
             } else if let Some(heading) = line.strip_prefix("### `kind = \"") {
                 kind = Some(heading.trim_end_matches(['`', '"']).to_owned());
             } else if let Some(row) = line.strip_prefix("| `") {
-                let cells: Vec<&str> = row.split(" | ").collect();
-                let [key, _type, default, _allowed, _meaning] = cells[..] else {
+                let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+                let [key, _type, default, _allowed, _meaning, ""] = cells[..] else {
                     panic!("docs/configuration.md: not five columns: {line}");
                 };
                 let name = format!("{table}.{}", key.trim_end_matches('`'));
@@ -75,13 +75,16 @@ fn same(left: &toml::Value, right: &toml::Value) -> bool {
 
 #[test]
 fn the_reference_lists_every_key_that_is_read_and_no_other_with_its_default() {
-    let reference = Reference::read(PAGE);
-    let mut wrong = Vec::new();
+    let page = std::fs::read_to_string(PAGE).unwrap_or_else(|error| panic!("{PAGE}: {error}"));
+    let reference = Reference::read(&page);
+    let mut wrong = BTreeSet::new();
     for source in Config::known_keys() {
         let mut listed = reference.of(source.kind);
         for key in source.keys {
             match listed.remove(&key.name) {
-                None => wrong.push(format!("{}: read (kind = {}), not on the page", key.name, source.kind)),
+                None => {
+                    _ = wrong.insert(format!("{}: read (kind = {}), not on the page", key.name, source.kind))
+                }
                 Some(default) => wrong.extend(differs(&default, &key.if_missing).map(|wanted| {
                     format!("{}: default {default} on the page, {wanted} where it is read", key.name)
                 })),
@@ -90,6 +93,7 @@ fn the_reference_lists_every_key_that_is_read_and_no_other_with_its_default() {
         let unknown = listed.into_keys();
         wrong.extend(unknown.map(|name| format!("{name}: on the page, never read (kind = {})", source.kind)));
     }
+    let wrong: Vec<String> = wrong.into_iter().collect();
     assert!(wrong.is_empty(), "docs/configuration.md:\n  {}", wrong.join("\n  "));
     let kinds: Vec<&str> = Config::known_keys().into_iter().map(|source| source.kind).collect();
     assert!(reference.by_kind.keys().all(|kind| kinds.contains(&kind.as_str())), "{kinds:?}");
