@@ -33,7 +33,56 @@ impl Reference {
                 };
                 let name = format!("{table}.{}", key.trim_end_matches('`'));
                 let keys = match &kind {
-                    None => {
+                    None => &mut reference.of_any_source,
+                    Some(kind) => reference.by_kind.entry(kind.clone()).or_default(),
+                };
+                let twice = keys.insert(name.clone(), default.to_owned());
+                assert!(twice.is_none(), "docs/configuration.md: {name} is there twice");
+            }
+        }
+        reference
+    }
+
+    fn of(&self, kind: &str) -> BTreeMap<String, String> {
+        let mut keys = self.of_any_source.clone();
+        keys.extend(self.by_kind.get(kind).cloned().unwrap_or_default());
+        keys
+    }
+}
+
+/// What the page says of a key, against what the reader does without it.
+fn differs(default: &str, if_missing: &IfMissing) -> Option<String> {
+    let wanted = match if_missing {
+        IfMissing::Refuse => "**required**".to_owned(),
+        IfMissing::Other => "none".to_owned(),
+        IfMissing::Default(value) => {
+            let typed = default.trim_matches('`');
+            let table: Option<toml::Table> = toml::from_str(&format!("x = {typed}")).ok();
+            if table.is_some_and(|table| same(&table["x"], value)) {
+                return None;
+            }
+            format!("`{value}`")
+        }
+    };
+    (default != wanted).then_some(wanted)
+}
+
+/// Equal, where a whole number may be typed for a fraction.
+fn same(left: &toml::Value, right: &toml::Value) -> bool {
+    let number = |value: &toml::Value| value.as_float().or(value.as_integer().map(|whole| whole as f64));
+    left == right || number(left).is_some_and(|left| Some(left) == number(right))
+}
+
+#[test]
+fn the_reference_lists_every_key_that_is_read_and_no_other_with_its_default() {
+    let page = std::fs::read_to_string(PAGE).unwrap_or_else(|error| panic!("{PAGE}: {error}"));
+    let reference = Reference::read(&page);
+    let mut wrong = BTreeSet::new();
+    for source in Config::known_keys() {
+        let mut listed = reference.of(source.kind);
+        for key in source.keys {
+            match listed.remove(&key.name) {
+                None => {
                     let what = format!("{}: read (kind = {}), not on the page", key.name, source.kind);
                     wrong.insert(what);
                 }
