@@ -1,7 +1,7 @@
 //! The hand-over from capture to inference: a bounded queue with two policies, newest wins or capture waits.
 //!
-//! Guarantees: never more than its capacity in memory; with [`Delivery::Latest`] capture never waits, and
-//! every frame that gives way to a newer one is counted; with [`Delivery::Every`] capture waits, a little at a
+//! Guarantees: never more than its capacity in memory; with [`QueuePolicy::Latest`] capture never waits, and
+//! every frame that gives way to a newer one is counted; with [`QueuePolicy::Every`] capture waits, a little at a
 //! time, and no frame is dropped. Closing wakes both sides; what was handed over before is still taken.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::Frame;
-use crate::config::Delivery;
+use crate::config::QueuePolicy;
 use crate::sync::lock;
 
 /// A frame with the moment it was handed over.
@@ -41,7 +41,7 @@ pub(super) enum Taken {
 /// A bounded queue of frames between two threads.
 #[derive(Debug)]
 pub(super) struct Handover {
-    delivery: Delivery,
+    delivery: QueuePolicy,
     capacity: usize,
     inner: Mutex<Held>,
     changed: Condvar,
@@ -55,11 +55,11 @@ struct Held {
 }
 
 impl Handover {
-    pub(super) fn new(delivery: Delivery) -> Self {
+    pub(super) fn new(delivery: QueuePolicy) -> Self {
         let capacity = match delivery {
-            Delivery::Latest => 1,
+            QueuePolicy::Latest => 1,
             // One in the making while one is waiting.
-            Delivery::Every => 2,
+            QueuePolicy::Every => 2,
         };
         Self { delivery, capacity, inner: Mutex::default(), changed: Condvar::new() }
     }
@@ -67,7 +67,7 @@ impl Handover {
     /// Hands a frame over, waiting for room at most `limit` or dropping the oldest one, as `delivery` says.
     pub(super) fn put(&self, frame: Frame, limit: Duration) -> Put {
         let waits = |inner: &mut Held| {
-            self.delivery == Delivery::Every && inner.frames.len() >= self.capacity && !inner.closed
+            self.delivery == QueuePolicy::Every && inner.frames.len() >= self.capacity && !inner.closed
         };
         let (mut inner, _) = self
             .changed
@@ -78,7 +78,7 @@ impl Handover {
             return Put::Closed;
         }
         if inner.frames.len() >= self.capacity {
-            if self.delivery == Delivery::Every {
+            if self.delivery == QueuePolicy::Every {
                 return Put::Full(frame);
             }
             inner.frames.pop_front();
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn asking_in_vain_ends_in_time() {
-        let handover = Handover::new(Delivery::Latest);
+        let handover = Handover::new(QueuePolicy::Latest);
         assert!(matches!(handover.take(Duration::from_millis(1)), Taken::NotYet));
         put(&handover, 1);
         assert_eq!((handover.waiting(), taken(&handover), handover.waiting()), (1, Some(1), 0));
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn without_room_the_frame_comes_back_in_time() {
-        let handover = Handover::new(Delivery::Every);
+        let handover = Handover::new(QueuePolicy::Every);
         (1..=2).for_each(|seq| put(&handover, seq));
         let Put::Full(frame) = handover.put(frame(3), Duration::from_millis(1)) else {
             panic!("there was room")
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_newest_frame_wins_and_the_others_are_counted() {
-        let handover = Handover::new(Delivery::Latest);
+        let handover = Handover::new(QueuePolicy::Latest);
         (1..=5).for_each(|seq| put(&handover, seq));
         assert_eq!(taken(&handover), Some(5));
         assert_eq!(handover.dropped(), 4);
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn every_frame_arrives_in_order_however_slow_the_taker() {
-        let handover = Handover::new(Delivery::Every);
+        let handover = Handover::new(QueuePolicy::Every);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 (1..=50).for_each(|seq| put(&handover, seq));
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn closing_frees_a_waiting_capture_and_keeps_what_was_handed_over() {
-        let handover = Handover::new(Delivery::Every);
+        let handover = Handover::new(QueuePolicy::Every);
         (1..=2).for_each(|seq| put(&handover, seq));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| handover.put(frame(3), Duration::from_secs(10)));

@@ -1,9 +1,12 @@
-//! The configuration: what a user typed, checked into what the agent runs on.
+//! The configuration: reads a TOML file and checks it, before anything is opened.
 //!
-//! Guarantees: a [`Config`] that exists is complete and consistent as far as can be seen without opening
-//! anything; unknown keys are refused with the nearest known name; every problem is reported, not the
-//! first. Leaves out: whether files, bundles and brokers are there (see `cli::check`).
+//! Guarantees: a [`Config`] is complete, and its values agree with each other; an unknown key is refused, with the
+//! nearest known name; all problems are reported together. Leaves out: whether the files, the bundle and the
+//! broker that it names exist (see `cli::check`).
+//! Every key is explained in `docs/configuration.md`, which a test compares with this reader.
 
+mod broker;
+mod kept;
 mod section;
 mod source;
 #[cfg(test)]
@@ -15,15 +18,17 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::diffusion::onnx::{OnUnavailable, Provider, SessionSettings};
+use crate::diffusion::onnx::SessionSettings;
 use crate::evidence::Keep;
 use crate::preprocess::Region;
-use crate::publish::{BrokerSettings, Credentials, Protocol, Topics};
-use crate::retention::{Bounds, RetentionLimits};
+use crate::publish::{BrokerSettings, Topics};
+use crate::retention::RetentionLimits;
 use crate::smoothing::{NOT_A_RADIUS, Prior, RuleSettings};
-use section::{Problems, Section};
+use broker::{read_broker, read_topics};
+pub use section::{IfMissing, KnownKey, KnownSource};
+use section::{KnownKeys, Problems, Section};
 use source::read_source;
-pub use source::{Delivery, SourceConfig, SourceKind};
+pub use source::{QueuePolicy, SourceConfig, SourceKind};
 
 /// Everything wrong with a configuration file.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +39,14 @@ pub struct ConfigError {
     pub problems: Vec<String>,
 }
 
-/// A whole configuration. Without `Debug`, since a password is in it.
+/// A whole configuration. It has no `Debug`, because it holds a password.
 #[derive(Clone)]
 pub struct Config {
     /// ONNX Runtime's library; `None` looks where set-up puts it.
     pub onnxruntime_library: Option<PathBuf>,
     /// Folder of the database and of the evidence.
     pub state_folder: PathBuf,
-    /// Of which inspections evidence is kept, and how long it and the rows are.
+    /// Of which inspections evidence is kept, and how long evidence and rows are.
     pub keep: Keep,
     pub limits: RetentionLimits,
     /// Where metrics can be read; `None`: nowhere.
@@ -61,7 +66,7 @@ pub struct StationConfig {
     pub region: Option<Region>,
     pub smoothing: SmoothingConfig,
     pub session: SessionSettings,
-    /// A model call that takes longer hangs.
+    /// A model call that takes longer is taken for one that hangs.
     pub call_limit: Duration,
     pub report_empirical: bool,
     pub broker: BrokerSettings,
@@ -90,30 +95,45 @@ impl Config {
 
     /// Checks a configuration text. Relative paths in it are taken from the folder of `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::parse_and_note(text, path, &KnownKeys::default())
+    }
+
+    /// Every key that the reader knows, for each kind of source: what `docs/configuration.md` must list.
+    pub fn known_keys() -> Vec<KnownSource> {
+        let of = |kind| {
+            // A key that is missing in this text is asked for all the same, and that is all that counts here.
+            let text = format!("[[station]]\n[station.region]\n[station.source]\nkind = \"{kind}\"\n");
+            let keys = KnownKeys::default();
+            let _ = Self::parse_and_note(&text, Path::new("station.toml"), &keys);
+            KnownSource { kind, keys: keys.into_list() }
+        };
+        ["folder", "simulator", "camera"].map(of).into()
+    }
+
+    /// Like [`Self::parse`]; every key that is asked for is noted in `keys`.
+    fn parse_and_note(text: &str, path: &Path, keys: &KnownKeys) -> Result<Self, ConfigError> {
         let refused = |problems| ConfigError { path: path.to_path_buf(), problems };
         let table: toml::Table = toml::from_str(text).map_err(|error| refused(vec![error.to_string()]))?;
         let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let problems = Problems::default();
-        let mut root = Section::new("", table, &problems);
+        let mut root = Section::new("", table, &problems, keys);
 
         let mut runtime = root.section("onnxruntime");
         let onnxruntime_library = runtime.optional::<PathBuf>("library").map(|p| base.join(p));
         runtime.finish();
         let mut store = root.section("store");
         let state_folder = store.required::<PathBuf>("folder", "a folder for the database and the evidence");
-        let rows =
-            read_bounds(&mut store, Bounds { days: 365, bytes: 20_000 * MB, min_free_bytes: 200 * MB });
+        let rows = kept::read_bounds(&mut store, kept::ROWS);
         store.finish();
         let mut evidence = root.section("evidence");
-        let keep = read_keep(&mut evidence, &problems);
-        let kept =
-            read_bounds(&mut evidence, Bounds { days: 90, bytes: 20_000 * MB, min_free_bytes: 1_000 * MB });
+        let keep = kept::read_keep(&mut evidence, &problems);
+        let pictures = kept::read_bounds(&mut evidence, kept::EVIDENCE);
         evidence.finish();
         let mut metrics = root.section("metrics");
         let metrics_listen = metrics.optional::<SocketAddr>("listen");
         if let Some(address) = metrics_listen.filter(|address| !address.ip().is_loopback()) {
             problems.add(format!(
-                "{} = {address}: can be reached from other machines, and metrics know no password; an address of this machine only, such as 127.0.0.1:9464, is allowed",
+                "{} = {address}: can be reached from other machines, and metrics have no password; only an address of this machine, such as 127.0.0.1:9464, is allowed",
                 metrics.key("listen")
             ));
         }
@@ -135,45 +155,12 @@ impl Config {
                 onnxruntime_library,
                 state_folder: base.join(state_folder),
                 keep,
-                limits: RetentionLimits { evidence: kept, rows },
+                limits: RetentionLimits { evidence: pictures, rows },
                 metrics_listen,
                 station,
                 text: text.to_owned(),
             }),
             (_, _, problems) => Err(refused(problems)),
-        }
-    }
-}
-
-const MB: u64 = 1_000_000;
-
-fn read_bounds(section: &mut Section<'_>, usual: Bounds) -> Bounds {
-    let mb = |section: &mut Section<'_>, key, usual: u64| {
-        section.optional::<u32>(key).map_or(usual, |mb| u64::from(mb) * MB)
-    };
-    Bounds {
-        days: section.or("days", usual.days),
-        bytes: mb(section, "max_mb", usual.bytes),
-        min_free_bytes: mb(section, "min_free_mb", usual.min_free_bytes),
-    }
-}
-
-fn read_keep(section: &mut Section<'_>, problems: &Problems) -> Keep {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Word {
-        Flagged,
-        All,
-        OneInN,
-    }
-    let n = section.optional::<NonZeroU32>("n");
-    match section.or("keep", Word::OneInN) {
-        Word::OneInN => Keep::OneInN(n.unwrap_or(NonZeroU32::new(100).expect("100 is above 0"))),
-        word => {
-            if n.is_some() {
-                problems.add(format!("{}: belongs to keep = \"one_in_n\"; leave it out", section.key("n")));
-            }
-            if matches!(word, Word::All) { Keep::All } else { Keep::Flagged }
         }
     }
 }
@@ -226,7 +213,7 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
     );
     let required_radius = section.optional::<f64>("required_radius");
     let max_draws = section.or("max_draws", RuleSettings::USUAL_MAX_DRAWS);
-    let batch = section.or("batch", NonZeroU32::new(8).expect("8 is above 0"));
+    let batch = section.or::<NonZeroU32>("batch", 8);
     let deadline_ms = section.optional::<u64>("deadline_ms");
     let prior = match section.optional::<Vec<[f64; 3]>>("prior") {
         None => Prior::default(),
@@ -272,8 +259,8 @@ fn read_session(mut section: Section<'_>, problems: &Problems) -> (SessionSettin
         problems.add(format!("{} = {threads}: 1 to 256 are allowed", section.key("threads")));
     }
     let settings = SessionSettings {
-        provider: section.or("provider", Provider::Cpu),
-        on_unavailable: section.or("on_unavailable", OnUnavailable::Refuse),
+        provider: section.or("provider", "cpu"),
+        on_unavailable: section.or("on_unavailable", "refuse"),
         threads,
     };
     let call_limit_ms = section.or::<u64>("call_limit_ms", 30_000);
@@ -285,82 +272,7 @@ fn read_session(mut section: Section<'_>, problems: &Problems) -> (SessionSettin
     (settings, Duration::from_millis(call_limit_ms))
 }
 
-/// As many threads as the process may use cores.
+/// The number of cores that the process may use.
 pub fn all_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn read_topics(mut section: Section<'_>, station: Option<&str>, problems: &Problems) -> Option<Topics> {
-    let plain = || "certiscope".to_owned();
-    let prefix = section.or("prefix", plain());
-    let site = section.or("site", plain());
-    let line = section.or("line", plain());
-    section.finish();
-    Topics::new(&prefix, &site, &line, station?).map_err(|error| problems.add(error.to_string())).ok()
-}
-
-fn read_broker(
-    mut section: Section<'_>,
-    station: Option<&str>,
-    base: &Path,
-    problems: &Problems,
-) -> Option<BrokerSettings> {
-    let host = section.required::<String>("host", "the MQTT broker's name or address");
-    let port = section.or::<u16>("port", 1883);
-    let protocol = section.or("protocol", Protocol::V5);
-    let username = section.optional::<String>("username");
-    let password_file = section.optional::<PathBuf>("password_file");
-    let keep_alive_secs = section.or::<u16>("keep_alive_secs", 10);
-    if !(5..=600).contains(&keep_alive_secs) {
-        problems.add(format!("{} = {keep_alive_secs}: 5 to 600 are allowed", section.key("keep_alive_secs")));
-    }
-    let backlog_per_second = section.or::<u32>("backlog_per_second", 50);
-    if !(1..=10_000).contains(&backlog_per_second) {
-        problems.add(format!(
-            "{} = {backlog_per_second}: 1 to 10000 are allowed",
-            section.key("backlog_per_second")
-        ));
-    }
-    if username.is_some() != password_file.is_some() {
-        problems.add(
-            "[broker]: username and password_file belong together: one is missing; give both or neither"
-                .to_owned(),
-        );
-    }
-    let password = password_file.and_then(|file| {
-        let file = secret(&file, base);
-        std::fs::read_to_string(&file)
-            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-            .map_err(|error| {
-                problems.add(format!(
-                    "{} = {}: cannot be read: {error}; a file with the password as its one line is needed",
-                    section.key("password_file"),
-                    file.display()
-                ));
-            })
-            .ok()
-    });
-    let client_id = section.optional::<String>("client_id");
-    section.finish();
-    Some(BrokerSettings {
-        protocol,
-        host: host?,
-        port,
-        credentials: username.zip(password).map(|(username, password)| Credentials { username, password }),
-        client_id: client_id.or_else(|| station.map(|station| format!("certiscope-{station}")))?,
-        keep_alive_secs,
-        backlog_per_second,
-    })
-}
-
-/// Where to read a password or key from: what systemd hands over (LoadCredential) under that name, else the file.
-/// systemd names the files of a folder FOLDER_FILE, so that `credentials/broker` means the same to a person who runs
-/// a command as root and to the service, which may not read that folder.
-fn secret(file: &Path, base: &Path) -> PathBuf {
-    let name = file.to_string_lossy().replace('/', "_");
-    std::env::var_os("CREDENTIALS_DIRECTORY")
-        .filter(|_| file.is_relative())
-        .map(|credentials| PathBuf::from(credentials).join(name))
-        .filter(|credential| credential.exists())
-        .unwrap_or_else(|| base.join(file))
 }

@@ -1,21 +1,21 @@
-//! `[station.source]`: where frames come from, each kind with its own keys.
+//! `[station.source]`: where frames come from. Each kind of source has its own keys.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::section::{Problems, Section};
-use super::trigger;
+use super::trigger::read_trigger;
 use crate::capture::camera::{CameraSettings, FrameLimits, PixelFormat};
 use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
 use crate::capture::trigger::Trigger;
 use crate::capture::{ALLOWED_RATES, allowed_rates_in_words};
 
-/// Where frames come from, and what happens when they come faster than they are inspected.
+/// Where frames come from, when one is taken, and what happens when they come faster than they are inspected.
 #[derive(Debug, Clone)]
 pub struct SourceConfig {
     pub kind: SourceKind,
-    pub delivery: Delivery,
+    pub delivery: QueuePolicy,
     pub trigger: Trigger,
 }
 
@@ -26,13 +26,13 @@ pub enum SourceKind {
     Camera(CameraSettings),
 }
 
-/// What the capture thread does while inference is busy.
+/// What the capture thread does with a frame while inference is busy. The key is `delivery`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Delivery {
-    /// Wait: every frame is inspected (folders).
+pub enum QueuePolicy {
+    /// It waits, so that every frame is inspected (folders).
     Every,
-    /// Keep only the newest; the others are dropped and counted (cameras and conveyors).
+    /// It keeps only the newest; the others are dropped and counted (cameras and conveyors).
     Latest,
 }
 
@@ -70,28 +70,35 @@ pub(super) fn read_source(
 ) -> Option<SourceConfig> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "lowercase")]
-    enum Kind {
+    enum KindWord {
         Folder,
         Simulator,
         Camera,
     }
-    let kind = section.required::<Kind>("kind", "\"camera\", \"folder\" or \"simulator\"");
-    let delivery = section.optional::<Delivery>("delivery");
-    let trigger = trigger::read_trigger(&mut section, delivery, problems);
+    let kind = section.required::<KindWord>("kind", "\"camera\", \"folder\" or \"simulator\"");
+    let delivery = section.optional::<QueuePolicy>("delivery");
+    let trigger = read_trigger(&mut section, problems);
+    let triggered = matches!(trigger, Some(Trigger::Triggered { .. }));
+    if triggered && delivery == Some(QueuePolicy::Latest) {
+        problems.add(format!(
+            "{} = \"latest\": a newer part would replace one that the line asked for; \"every\" is allowed, or leave it out",
+            section.key("delivery")
+        ));
+    }
     let (kind, usual) = match kind? {
-        Kind::Folder => {
+        KindWord::Folder => {
             let path = section.required::<PathBuf>("path", "a folder of pictures");
             let frames_per_second = read_rate(&mut section, problems);
             let repeat = section.or("repeat", false);
             section.finish();
             let settings = FolderSettings { path: base.join(path?), frames_per_second, repeat };
-            (SourceKind::Folder(settings), Delivery::Every)
+            (SourceKind::Folder(settings), QueuePolicy::Every)
         }
-        Kind::Simulator => {
+        KindWord::Simulator => {
             let plain = SimulatorSettings::default();
             let settings = SimulatorSettings {
                 parts_per_second: read_rate(&mut section, problems),
-                seed: section.or("seed", plain.seed),
+                seed: section.or("seed", plain.seed as i64),
                 width: section.or("width_px", plain.width),
                 height: section.or("height_px", plain.height),
                 defect_rate: section.or("defect_rate", plain.defect_rate),
@@ -99,20 +106,21 @@ pub(super) fn read_source(
                 count: section.optional("count"),
             };
             section.finish();
-            (SourceKind::Simulator(settings), Delivery::Latest)
+            (SourceKind::Simulator(settings), QueuePolicy::Latest)
         }
-        Kind::Camera => {
-            if delivery == Some(Delivery::Every) && !matches!(trigger, Some(Trigger::Triggered { .. })) {
+        KindWord::Camera => {
+            if delivery == Some(QueuePolicy::Every) && !triggered {
                 problems.add(format!(
-                    "{} = \"every\": a camera does not wait, its frames would grow old; \"latest\" is allowed",
+                    "{} = \"every\": a camera does not wait, so its frames would be inspected late; \"latest\" is allowed",
                     section.key("delivery")
                 ));
             }
-            (SourceKind::Camera(read_camera(section, problems)?), Delivery::Latest)
+            (SourceKind::Camera(read_camera(section, problems)?), QueuePolicy::Latest)
         }
     };
-    let trigger = trigger?;
-    Some(SourceConfig { kind, delivery: trigger::delivery(trigger, delivery.unwrap_or(usual)), trigger })
+    // A part that the line asked for is inspected, whatever the source does otherwise.
+    let delivery = if triggered { QueuePolicy::Every } else { delivery.unwrap_or(usual) };
+    Some(SourceConfig { kind, delivery, trigger: trigger? })
 }
 
 fn read_rate(section: &mut Section<'_>, problems: &Problems) -> Option<f64> {
@@ -134,7 +142,7 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
     );
     if let Some(device) = device.as_ref().filter(|device| !device.is_absolute()) {
         problems.add(format!(
-            "{} = {}: not a whole path; one such as /dev/v4l/by-id/usb-... is allowed",
+            "{} = {}: not an absolute path; one such as /dev/v4l/by-id/usb-... is allowed",
             section.key("device"),
             device.display()
         ));
@@ -142,7 +150,10 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
     let mut side = |key| {
         let side = section.required::<u32>(key, "a size that `certiscope cameras` lists")?;
         if !(8..=16_384).contains(&side) {
-            problems.add(format!("{} = {side}: no such picture; 8 to 16384 are allowed", section.key(key)));
+            problems.add(format!(
+                "{} = {side}: not a side of a picture; 8 to 16384 are allowed",
+                section.key(key)
+            ));
         }
         Some(side)
     };
@@ -182,7 +193,7 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
     })
 }
 
-/// Any name: only the camera knows which it has.
+/// Any name is accepted here: only the camera knows which controls it has.
 fn read_controls(section: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, i64> {
     let controls = section.optional::<BTreeMap<String, toml::Value>>("controls").unwrap_or_default();
     let number = |(name, value): (String, toml::Value)| match value {

@@ -1,10 +1,12 @@
-//! What a person types wrong, and what is said about it.
+//! What a person may type wrong, and the problem that is reported for it.
 
 use super::*;
 use crate::capture::camera::{CameraSettings, FrameLimits, PixelFormat};
 use crate::capture::trigger::Trigger;
+use crate::diffusion::onnx::{OnUnavailable, Provider};
+use crate::publish::Protocol;
 
-/// The least that is a configuration.
+/// The shortest configuration that is accepted.
 const LEAST: &str = r#"
 [store]
 folder = "state"
@@ -36,7 +38,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("/etc/certiscope/station.toml"))
 }
 
-/// Refused with exactly these problems, each told in all of its words.
+/// Refused with exactly these problems; each contains all of its words.
 fn refused(changes: &[(&str, &str)], problems: &[&[&str]]) {
     let text = with(changes);
     let error = parse(&text).err().unwrap_or_else(|| panic!("accepted: {text}"));
@@ -44,8 +46,8 @@ fn refused(changes: &[(&str, &str)], problems: &[&[&str]]) {
     let whole = error.to_string();
     assert!(whole.starts_with("/etc/certiscope/station.toml: "), "{whole}");
     for words in problems {
-        let told = |problem: &String| words.iter().all(|words| problem.contains(words));
-        assert!(error.problems.iter().any(told), "no {words:?} in {error}");
+        let has_them = |problem: &String| words.iter().all(|words| problem.contains(words));
+        assert!(error.problems.iter().any(has_them), "no {words:?} in {error}");
     }
 }
 
@@ -62,7 +64,7 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
     assert_eq!((smoothing.rule.alpha, smoothing.required_radius), (0.001, 0.015));
     assert_eq!((smoothing.rule.max_draws, smoothing.batch.get()), (200, 8));
     assert_eq!(smoothing.deadline_ms, None);
-    assert_eq!(station.source.delivery, Delivery::Every, "a folder waits");
+    assert_eq!(station.source.delivery, QueuePolicy::Every, "a folder waits");
     assert_eq!(
         (station.session.provider, station.session.on_unavailable),
         (Provider::Cpu, OnUnavailable::Refuse)
@@ -71,8 +73,8 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
     assert_eq!((station.broker.protocol, station.broker.backlog_per_second), (Protocol::V5, 50));
     assert_eq!(station.topics.root(), "certiscope/certiscope/certiscope/st1");
     let simulated = with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"")]);
-    let simulated = parse(&simulated).expect("a simulator needs no more");
-    assert_eq!(simulated.station.source.delivery, Delivery::Latest, "a belt does not");
+    let simulated = parse(&simulated).expect("a simulator needs nothing else");
+    assert_eq!(simulated.station.source.delivery, QueuePolicy::Latest, "a belt does not wait");
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn an_unknown_key_is_refused_with_the_nearest_name_or_the_names_there_are() {
 }
 
 #[test]
-fn values_that_cannot_be_are_refused_with_what_can() {
+fn a_value_out_of_range_is_refused_with_the_range() {
     for (from, to, words) in [
         ("0.015", "-0.1", "station.smoothing.target_radius = -0.1: not a radius"),
         ("0.015", "inf", "target_radius = inf: not a radius"),
@@ -184,7 +186,7 @@ fn keys_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     refused(
         &[
             ("folder = \"state\"", "foldr = \"state\""),
@@ -218,15 +220,15 @@ fn frames_are_taken_freely_by_the_clock_or_when_the_line_asks() {
         (source.trigger, source.delivery)
     };
     let ms = Duration::from_millis;
-    assert_eq!(source(""), (Trigger::Free, Delivery::Every));
+    assert_eq!(source(""), (Trigger::Free, QueuePolicy::Every));
     assert_eq!(source("trigger = \"interval\"\ninterval_ms = 250").0, Trigger::Interval(ms(250)));
-    let asked = |limit| (Trigger::Triggered { limit: ms(limit) }, Delivery::Every);
+    let asked = |limit| (Trigger::Triggered { limit: ms(limit) }, QueuePolicy::Every);
     assert_eq!(source("trigger = \"triggered\""), asked(1000));
     assert_eq!(source("trigger = \"triggered\"\ntrigger_limit_ms = 80"), asked(80));
     let belt =
         with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"\ntrigger = \"triggered\"")]);
     let belt = parse(&belt).unwrap_or_else(|error| panic!("{error}")).station.source;
-    assert_eq!(belt.delivery, Delivery::Every, "what the line asked for gives way to nothing");
+    assert_eq!(belt.delivery, QueuePolicy::Every, "no newer frame replaces one that the line asked for");
 
     for (keys, problem) in [
         ("trigger = \"now\"", &["station.source.trigger", "`free`, `interval`, `triggered`"][..]),
@@ -257,7 +259,7 @@ fn exactly_one_station_is_run() {
 }
 
 #[test]
-fn what_is_no_toml_or_no_file_is_refused_with_its_place() {
+fn a_file_that_is_missing_or_no_toml_is_refused_with_its_place() {
     let error = parse("[store\nfolder = 1").err().expect("no TOML").to_string();
     assert!(error.contains("1 problem\n") && error.contains("line 1"), "{error}");
     let error = Config::read(Path::new("/nowhere/station.toml")).err().expect("no file").to_string();
@@ -285,7 +287,7 @@ fn the_shipped_configurations_are_accepted() {
     }
 }
 
-/// Keys that stand in the examples as comments are keys there are, with values that are allowed.
+/// The keys in the comments of the examples exist, and their values are allowed.
 #[test]
 fn the_commented_keys_of_the_examples_are_accepted_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -299,7 +301,7 @@ fn the_commented_keys_of_the_examples_are_accepted_too() {
         let text: Vec<String> =
             shipped(name).lines().map(|line| uncommented(line).unwrap_or(line.to_owned())).collect();
         let text = text.join("\n").replace("/etc/certiscope/broker-password", "password");
-        // Each of these belongs to a trigger of its own.
+        // Each of these belongs to another trigger.
         let text =
             text.replace("trigger_limit_ms = ", "# ").replace("trigger = \"free\"", "trigger = \"interval\"");
         Config::parse(&text, &folder.path().join(name)).unwrap_or_else(|error| panic!("{error}"))
@@ -313,7 +315,7 @@ fn the_commented_keys_of_the_examples_are_accepted_too() {
     assert!(station.region.is_some() && camera.controls.contains_key("auto_exposure"));
 }
 
-/// [`LEAST`] with a camera in the place of the folder, and these lines in its table.
+/// [`LEAST`] with a camera instead of the folder, and these lines in its table.
 fn camera(lines: &str) -> [(&'static str, String); 1] {
     const FOLDER: &str = "kind = \"folder\"\npath = \"pictures\"";
     [(FOLDER, format!("kind = \"camera\"\n{lines}"))]
@@ -325,7 +327,7 @@ const CAMERA: &str = "device = \"/dev/v4l/by-id/usb-x\"\nwidth_px = 640\nheight_
 fn a_camera_needs_a_name_and_a_size_and_has_defaults_for_the_rest() {
     let [(from, to)] = camera(CAMERA);
     let station = parse(&with(&[(from, &to)])).unwrap_or_else(|error| panic!("{error}")).station;
-    assert_eq!(station.source.delivery, Delivery::Latest);
+    assert_eq!(station.source.delivery, QueuePolicy::Latest);
     let SourceKind::Camera(settings) = station.source.kind else { panic!("no camera") };
     let plain = CameraSettings::of("/dev/v4l/by-id/usb-x".into());
     assert_eq!(settings, CameraSettings { size: Some((640, 480)), ..plain });
@@ -335,7 +337,7 @@ fn a_camera_needs_a_name_and_a_size_and_has_defaults_for_the_rest() {
 }
 
 #[test]
-fn what_a_camera_is_given_is_what_was_typed() {
+fn the_settings_of_a_camera_are_those_that_were_typed() {
     let lines = "frames_per_second = 29.97\nformat = [\"YUYV\", \"MJPG\"]\nfrozen_after = 0\n\
         dark_below = 2.5\nsaturated_above = 1\n[station.source.controls]\ngain = 3\nhflip = true";
     let [(from, to)] = camera(&format!("{CAMERA}{lines}"));
@@ -372,10 +374,10 @@ fn a_cameras_values_are_refused_by_their_names() {
         refused(&[(from, &to)], &[&words]);
     }
     let [(from, to)] = camera("device = \"video0\"\nwidth_px = 0\nheight_px = 20000");
-    let told: [&[&str]; 3] = [
-        &["device = video0: not a whole path", "/dev/v4l/by-id"],
+    let problems: [&[&str]; 3] = [
+        &["device = video0: not an absolute path", "/dev/v4l/by-id"],
         &["width_px = 0: ", "8 to 16384"],
         &["height_px = 20000: ", "8 to 16384"],
     ];
-    refused(&[(from, &to)], &told);
+    refused(&[(from, &to)], &problems);
 }

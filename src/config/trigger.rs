@@ -2,35 +2,33 @@
 
 use std::time::Duration;
 
-use super::Delivery;
 use super::section::{Problems, Section};
 use crate::capture::trigger::Trigger;
 
-/// Of an interval and of a limit: a millisecond to a day.
+/// What `interval_ms` and `trigger_limit_ms` may be: a millisecond to a day.
 const ALLOWED_MS: std::ops::RangeInclusive<u64> = 1..=86_400_000;
+const DEFAULT_LIMIT_MS: u32 = 1000;
 
-/// `None` where something is missing, which is told.
-pub(super) fn read_trigger(
-    section: &mut Section<'_>,
-    delivery: Option<Delivery>,
-    problems: &Problems,
-) -> Option<Trigger> {
+/// `None` where something is missing, which is then among the problems.
+pub(super) fn read_trigger(section: &mut Section<'_>, problems: &Problems) -> Option<Trigger> {
     #[derive(Clone, Copy, PartialEq, serde::Deserialize)]
     #[serde(rename_all = "lowercase")]
-    enum Word {
+    enum TriggerWord {
         Free,
         Interval,
         Triggered,
     }
-    let word = section.or("trigger", Word::Free);
+    let word = section.or("trigger", "free");
     let interval = match word {
-        Word::Interval => section.required::<u64>("interval_ms", "the time from one frame to the next"),
+        TriggerWord::Interval => {
+            section.required::<u64>("interval_ms", "the time from one frame to the next")
+        }
         _ => section.optional::<u64>("interval_ms"),
     };
-    let limit = section.optional::<u64>("trigger_limit_ms");
+    let limit = section.given::<u64>("trigger_limit_ms", DEFAULT_LIMIT_MS);
     for (key, value, belongs_to, owner) in [
-        ("interval_ms", interval, "interval", Word::Interval),
-        ("trigger_limit_ms", limit, "triggered", Word::Triggered),
+        ("interval_ms", interval, "interval", TriggerWord::Interval),
+        ("trigger_limit_ms", limit, "triggered", TriggerWord::Triggered),
     ] {
         let Some(value) = value else { continue };
         if word != owner {
@@ -45,20 +43,11 @@ pub(super) fn read_trigger(
             ));
         }
     }
-    if word == Word::Triggered && delivery == Some(Delivery::Latest) {
-        problems.add(format!(
-            "{} = \"latest\": a part that the line asked for would give way to the next; \"every\" is allowed, or leave it out",
-            section.key("delivery")
-        ));
-    }
     Some(match word {
-        Word::Free => Trigger::Free,
-        Word::Interval => Trigger::Interval(Duration::from_millis(interval?)),
-        Word::Triggered => Trigger::Triggered { limit: Duration::from_millis(limit.unwrap_or(1000)) },
+        TriggerWord::Free => Trigger::Free,
+        TriggerWord::Interval => Trigger::Interval(Duration::from_millis(interval?)),
+        TriggerWord::Triggered => {
+            Trigger::Triggered { limit: Duration::from_millis(limit.unwrap_or(DEFAULT_LIMIT_MS.into())) }
+        }
     })
-}
-
-/// What the line asked for is inspected, whatever is usual for the source.
-pub(super) fn delivery(trigger: Trigger, usual: Delivery) -> Delivery {
-    if matches!(trigger, Trigger::Triggered { .. }) { Delivery::Every } else { usual }
 }

@@ -35,6 +35,7 @@ mod collect;
 mod commands;
 mod delivery;
 mod disk_probe;
+mod docs;
 mod evaluate;
 mod explain;
 mod faulty_model;

@@ -24,7 +24,7 @@ use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
 use crate::capture::trigger::Trigger;
 use crate::capture::{Frame, GroundTruth, SourceEvent};
-use crate::config::{Config, Delivery, SourceConfig, SourceKind};
+use crate::config::{Config, QueuePolicy, SourceConfig, SourceKind};
 use crate::near_duplicates::Fingerprint;
 use crate::preprocess::Region;
 
@@ -153,7 +153,7 @@ fn configured(args: &CollectArgs) -> Result<(SourceConfig, Option<Region>), Fail
             SourceKind::Simulator(SimulatorSettings { seed, parts_per_second: None, ..plain })
         }
     };
-    Ok((SourceConfig { kind, delivery: Delivery::Every, trigger: Trigger::Free }, None))
+    Ok((SourceConfig { kind, delivery: QueuePolicy::Every, trigger: Trigger::Free }, None))
 }
 
 /// The picture to write, and the fingerprint that tells its part from others.
