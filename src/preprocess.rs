@@ -356,6 +356,36 @@ mod tests {
         }
     }
 
+    #[derive(serde::Deserialize)]
+    struct Bmp {
+        name: String,
+        file: String,
+        height: usize,
+        width: usize,
+        input_1: Vec<f32>,
+        input_3: Vec<f32>,
+    }
+
+    #[test]
+    fn a_bmp_gives_the_input_that_the_training_code_makes_of_it() {
+        use base64::Engine as _;
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bmp.json");
+        let cases: Vec<Bmp> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        assert!(cases.len() >= 7);
+        for case in cases {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(&case.file).unwrap();
+            let picture = crate::capture::decode::decode(&case.name, &bytes).unwrap();
+            for (channels, wanted) in [(1, &case.input_1), (3, &case.input_3)] {
+                let shape = InputShape { channels, height: case.height, width: case.width };
+                let found = Preprocessor::new(shape, None).apply(&picture).unwrap().input;
+                assert_eq!(found.view().len(), wanted.len());
+                for (ours, theirs) in found.view().iter().zip(wanted) {
+                    assert!((ours - theirs).abs() < 1e-6, "{}: {ours} and {theirs}", case.name);
+                }
+            }
+        }
+    }
+
     #[test]
     fn shrinking_by_a_whole_factor_has_norm_one_over_its_root() {
         for (size_in, size_out) in [(1280, 64), (64, 64), (16, 4)] {
