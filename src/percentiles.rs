@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 /// In milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percentiles {
     pub p50: f64,
     pub p99: f64,

@@ -21,7 +21,7 @@ pub struct Pixels {
 }
 
 /// What the pixels show together.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PixelFigures {
     pub auroc: f64,
     pub au_pro: f64,

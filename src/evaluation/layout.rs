@@ -62,7 +62,7 @@ pub enum Mask {
 }
 
 /// Something that does not take part, and why.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     pub name: String,
     pub why: String,

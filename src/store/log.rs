@@ -101,7 +101,7 @@ pub struct Record {
     pub station: String,
     pub seq: u64,
     pub inspection: Inspection,
-    pub evidence_state: EvidenceState,
+    pub evidence_state: EvidenceKept,
     pub delivery: DeliveryState,
     /// Of certiscope, when it was inspected.
     pub version: String,
@@ -118,7 +118,7 @@ impl Record {
 
 /// What became of the evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EvidenceState {
+pub enum EvidenceKept {
     Kept,
     /// A normal part that was not chosen, or a disk without room.
     Never,
@@ -345,9 +345,9 @@ fn record_of(row: &Row<'_>, parameters: Arc<Parameters>) -> rusqlite::Result<Rec
         station: row.get("station")?,
         seq: row.get::<_, i64>("seq")? as u64,
         evidence_state: match (&inspection.evidence, row.get::<_, Option<i64>>("evidence_bytes")?) {
-            (Some(_), _) => EvidenceState::Kept,
-            (None, None) => EvidenceState::Never,
-            (None, Some(_)) => EvidenceState::Removed,
+            (Some(_), _) => EvidenceKept::Kept,
+            (None, None) => EvidenceKept::Never,
+            (None, Some(_)) => EvidenceKept::Removed,
         },
         inspection,
         delivery: match (waiting, refusal) {

@@ -23,6 +23,6 @@ pub use deletion::{DeletedRows, KeptEvidence, StoredAmount, check};
 pub use encoder::{EncodeMessages, OutputId};
 pub use error::{Cause, StoreError, StoreErrorKind};
 pub use identity::{Boot, Committed, Origin, RowId};
-pub use log::{BootOnLog, DeliveryState, EvidenceState, Filter, Log, LogError, Order, Record, Records};
+pub use log::{BootOnLog, DeliveryState, EvidenceKept, Filter, Log, LogError, Order, Record, Records};
 pub use outbox::{Backlog, OutboxRow};
 pub use thread::{StoreHandle, StoreThread};

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use super::startup::ProgramStart;
 use super::subject::Subject;
-use super::throughput::{Round, Throughput, VerdictCounts};
+use super::throughput::{Round, Throughput};
 use crate::config::all_cores;
 use crate::machine;
 use crate::percentiles::Percentiles;
+use crate::status::VerdictCounts;
 
 /// Times of single commits, as they came.
 #[derive(Debug, Default)]
@@ -60,6 +61,10 @@ impl Spread {
 
 fn percentiles(times: &[Duration]) -> Percentiles {
     Percentiles::of(times).expect("there is at least one pair of commits")
+}
+
+fn as_json(Percentiles { p50, p99 }: Percentiles) -> Value {
+    json!({"p50": p50, "p99": p99})
 }
 
 fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
@@ -126,8 +131,8 @@ impl BenchReport<'_> {
                 "verdicts": start.verdicts, "resident_bytes": start.resident_bytes, "peak_bytes": start.peak_bytes,
             },
             "commit_ms": {
-                "synced": percentiles(&self.commits.synced),
-                "unsynced": percentiles(&self.commits.unsynced),
+                "synced": as_json(percentiles(&self.commits.synced)),
+                "unsynced": as_json(percentiles(&self.commits.unsynced)),
                 "commits": self.commits.synced.len(), "folder": self.scratch, "in_memory": in_memory(self.scratch),
             },
         })

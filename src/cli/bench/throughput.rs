@@ -26,7 +26,7 @@ use crate::diffusion::schedule::Timestep;
 use crate::diffusion::seed::FrameSeed;
 use crate::inspection::Inspection;
 use crate::preprocess::Input;
-use crate::verdict::Verdict;
+use crate::status::VerdictCounts;
 
 /// Simulated parts, over and over: more than the model or a cache could get used to.
 const PICTURES: u64 = 64;
@@ -74,13 +74,6 @@ pub(super) struct Round {
 pub(super) struct TurnRate {
     pub(super) evaluations: f64,
     pub(super) frames: f64,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct VerdictCounts {
-    pub(super) normal: u64,
-    pub(super) anomalous: u64,
-    pub(super) abstain: u64,
 }
 
 /// Runs the station on frames from memory, in turns with the bare loop.
@@ -230,11 +223,7 @@ impl Pipeline<'_> {
         self.watch.go_on()?;
         match self.commits.recv_timeout(GLANCE) {
             Ok(commit) => {
-                match commit.inspection.verdict {
-                    Verdict::Normal => self.verdicts.normal += 1,
-                    Verdict::Anomalous => self.verdicts.anomalous += 1,
-                    Verdict::Abstain(_) => self.verdicts.abstain += 1,
-                }
+                self.verdicts.count(commit.inspection.verdict);
                 Ok(Some(commit))
             }
             Err(RecvTimeoutError::Timeout) => Ok(None),

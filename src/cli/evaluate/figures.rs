@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::Failure;
+use super::json;
 use super::measure::{MeasuredCategory, ScoredPicture};
 use crate::bundle::Bundle;
 use crate::evaluation::au_pro::PixelFigures;
@@ -42,6 +43,7 @@ pub(super) struct CategoryReport {
     /// Time in the detector a picture; none where all scores were there already.
     pub(super) ms_per_picture: Option<f64>,
     pub(super) resumed: usize,
+    #[serde(serialize_with = "json::left_out")]
     pub(super) left_out: Vec<LeftOut>,
     pub(super) pictures: Vec<PictureFacts>,
 }
@@ -69,15 +71,18 @@ pub(super) struct KindFigures {
 
 #[derive(Serialize)]
 pub(super) struct ScoreFigures {
+    #[serde(serialize_with = "json::estimate")]
     pub(super) auroc: Option<Estimate>,
+    #[serde(serialize_with = "json::estimate")]
     pub(super) aupr: Option<Estimate>,
+    #[serde(serialize_with = "json::estimate")]
     pub(super) f1_max: Option<Estimate>,
     pub(super) f1_threshold: Option<f32>,
 }
 
 #[derive(Serialize)]
 pub(super) struct PixelReport {
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "json::pixel_figures")]
     pub(super) figures: PixelFigures,
     /// Height and width at which maps and masks were compared: the model input's.
     pub(super) resolution: [usize; 2],
@@ -91,7 +96,7 @@ pub(super) struct AtRadius {
     pub(super) rms_grey_levels: f64,
     /// With fewer draws there is no bound at this radius, and the certified AUC is 0.
     pub(super) draws_needed: Option<u32>,
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "json::estimate")]
     pub(super) auc: Option<Estimate>,
 }
 

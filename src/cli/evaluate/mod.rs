@@ -6,6 +6,7 @@
 //! named in table, JSON and page.
 
 mod figures;
+mod json;
 mod kept;
 mod measure;
 mod page;

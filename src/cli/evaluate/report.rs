@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::figures::{AtRadius, CategoryReport, CategoryRow};
+use super::json;
 use crate::evaluation::Estimate;
 use crate::evaluation::layout::LeftOut;
 
@@ -21,6 +22,7 @@ pub(super) struct EvaluationReport {
     pub(super) table: Vec<CategoryRow>,
     pub(super) categories: Vec<CategoryReport>,
     /// What lies in no category.
+    #[serde(serialize_with = "json::left_out")]
     pub(super) left_out: Vec<LeftOut>,
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use super::row::InspectionRow;
 use crate::cli::inspection_log::{FilterArgs, StoreArgs, local, printable, written};
 use crate::cli::{Failure, or_dash, rounded_down};
-use crate::store::{DeliveryState, EvidenceState, Order, Record};
+use crate::store::{DeliveryState, EvidenceKept, Order, Record};
 
 /// List inspections, newest first.
 ///
@@ -86,9 +86,9 @@ fn columns(record: &Record) -> [String; 9] {
             None => "-".to_owned(),
         },
         match record.evidence_state {
-            EvidenceState::Kept => "kept",
-            EvidenceState::Never => "-",
-            EvidenceState::Removed => "removed",
+            EvidenceKept::Kept => "kept",
+            EvidenceKept::Never => "-",
+            EvidenceKept::Removed => "removed",
         }
         .to_owned(),
         match record.delivery {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::store::{DeliveryState, EvidenceState, Record};
+use crate::store::{DeliveryState, EvidenceKept, Record};
 
 /// Every column, in order. What is not there is an empty field, or null.
 #[derive(Serialize)]
@@ -132,9 +132,9 @@ impl<'a> From<&'a Record> for InspectionRow<'a> {
             infer_ms: inspection.latency.infer_ms,
             total_ms: inspection.latency.total_ms,
             evidence: match record.evidence_state {
-                EvidenceState::Kept => "kept",
-                EvidenceState::Never => "never",
-                EvidenceState::Removed => "removed",
+                EvidenceKept::Kept => "kept",
+                EvidenceKept::Never => "never",
+                EvidenceKept::Removed => "removed",
             },
             evidence_folder: kept.map(|kept| kept.folder.as_str()),
             evidence_bytes: kept.map(|kept| kept.bytes),

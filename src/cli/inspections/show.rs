@@ -12,7 +12,7 @@ use crate::cli::{Failure, or_dash, rounded_down};
 use crate::evidence;
 use crate::inspection::Inspection;
 use crate::smoothing::Certificate;
-use crate::store::{DeliveryState, EvidenceState, Record};
+use crate::store::{DeliveryState, EvidenceKept, Record};
 use crate::verdict::{Reason, Verdict};
 
 /// Show one inspection in plain words, and where its pictures are.
@@ -162,7 +162,7 @@ fn pictures(record: &Record, state: &OpenedLog, copy_to: Option<&Path>) -> Resul
     const NUMBERS_STAND: &str = "The verdict and its numbers stand nevertheless.";
     let Some(folder) = state.evidence(record) else {
         let why = match (record.evidence_state, record.inspection.verdict) {
-            (EvidenceState::Removed, _) => "It was kept, and retention has removed it since.",
+            (EvidenceKept::Removed, _) => "It was kept, and retention has removed it since.",
             (_, Verdict::Normal) => "Of normal parts it is kept of those chosen only ([evidence] keep).",
             _ => "It could not be kept: the disk was low or refused it.",
         };
