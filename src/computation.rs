@@ -4,7 +4,7 @@ use crate::diffusion::onnx::ProviderReport;
 use crate::machine;
 
 /// The precision of the computation on every provider as `diffusion::onnx` sets it up.
-pub const PRECISION: &str = "fp32";
+pub(crate) const PRECISION: &str = "fp32";
 
 /// One value that goes with every score: into the parameters of an inspection, and beside those of a recomputation.
 ///

@@ -20,7 +20,7 @@ use crate::score::{
 
 /// Draws of the next model call: `batch` while that many are allowed, then the largest power of two that is.
 /// So few sizes occur, and a recomputation can repeat them: ONNX Runtime promises equal bits for equal shapes only.
-pub fn call_size(batch: u32, allowed: u32) -> u32 {
+pub(crate) fn call_size(batch: u32, allowed: u32) -> u32 {
     if allowed >= batch { batch } else { 1 << allowed.ilog2() }
 }
 

@@ -20,9 +20,9 @@ use crate::tensors::{self, TensorError};
 use crate::verdict::Verdict;
 
 /// The exact model input, one tensor `input`, CHW.
-pub const INPUT: &str = "input.safetensors";
+pub(crate) const INPUT: &str = "input.safetensors";
 /// The frame beside itself under its heat map.
-pub const HEAT_MAP: &str = "heatmap.png";
+pub(crate) const HEAT_MAP: &str = "heatmap.png";
 
 /// Of which inspections evidence is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl From<TensorError> for EvidenceError {
 
 /// The files of a folder of evidence, as far as they are there.
 #[derive(Debug)]
-pub struct Files {
+pub(crate) struct Files {
     /// The bytes as captured.
     pub frame: Option<PathBuf>,
     pub input: Option<PathBuf>,
@@ -74,7 +74,7 @@ pub struct Files {
 }
 
 /// Looks into a folder of evidence; an error where there is none.
-pub fn files(folder: &Path) -> std::io::Result<Files> {
+pub(crate) fn files(folder: &Path) -> std::io::Result<Files> {
     let frame = std::fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.file_stem().is_some_and(|stem| stem == "frame"));

@@ -15,14 +15,14 @@ use crate::capture::encode::to_image;
 
 /// The score maps of the draws so far, added up.
 #[derive(Debug, Clone, Default)]
-pub struct HeatMapSum {
+pub(crate) struct HeatMapSum {
     sum: Option<Array2<f32>>,
     draws: usize,
 }
 
 impl HeatMapSum {
     /// Adds the score map of the next draw, in issue order.
-    pub fn add(&mut self, map: Array2<f32>) {
+    pub(crate) fn add(&mut self, map: Array2<f32>) {
         self.draws += 1;
         match &mut self.sum {
             None => self.sum = Some(map),
@@ -31,7 +31,7 @@ impl HeatMapSum {
     }
 
     /// The heat map, in training standard deviations, HW at the size of the model input; `None` without a draw.
-    pub fn heat_map(self) -> Option<Array2<f32>> {
+    pub(crate) fn heat_map(self) -> Option<Array2<f32>> {
         Some(self.sum? / self.draws as f32)
     }
 }
@@ -42,7 +42,7 @@ const GAP_PX: u32 = 8;
 
 /// The frame, and beside it the frame under its heat map. `heat` is HW at the size of the model input, in
 /// training standard deviations; it begins to colour at a quarter of the threshold and is full red at it.
-pub fn heat_beside_frame(picture: &Picture, heat: &Array2<f32>, threshold: f32) -> RgbImage {
+pub(crate) fn heat_beside_frame(picture: &Picture, heat: &Array2<f32>, threshold: f32) -> RgbImage {
     let frame = to_image(picture).map(|image| image.to_rgb8()).unwrap_or_default();
     let scale = f64::from(SHOWN_PX) / f64::from(frame.width().max(frame.height()).max(1));
     let shown = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);

@@ -30,16 +30,16 @@ struct InspectCommand {
 
 /// The way to the model from any thread. The thread ends when the last handle is dropped.
 #[derive(Debug, Clone)]
-pub struct ModelHandle {
+pub(crate) struct ModelHandle {
     commands: SyncSender<InspectCommand>,
     pulse: Pulse,
 }
 
 /// The inspection that was asked for.
-pub struct Reply(Receiver<Inspected>);
+pub(crate) struct Reply(Receiver<Inspected>);
 
 /// What waiting for a reply gave.
-pub enum Waited {
+pub(crate) enum Waited {
     Done(Box<Inspected>),
     NotYet,
     /// The model's thread has ended: there will be no reply.
@@ -47,7 +47,9 @@ pub enum Waited {
 }
 
 /// Starts the thread `model`.
-pub fn start(mut detector: Detector) -> std::io::Result<(JoinHandle<anyhow::Result<()>>, ModelHandle)> {
+pub(crate) fn start(
+    mut detector: Detector,
+) -> std::io::Result<(JoinHandle<anyhow::Result<()>>, ModelHandle)> {
     let (commands, queue) = sync_channel::<InspectCommand>(QUEUE);
     let pulse = Pulse::default();
     let beat = pulse.clone();
@@ -67,7 +69,7 @@ pub fn start(mut detector: Detector) -> std::io::Result<(JoinHandle<anyhow::Resu
 impl ModelHandle {
     /// Has `inspector` inspect `frame` with the noise of `seed`; `queued` is when it was handed over. `None` when the thread
     /// has ended. Waits only while more stations ask than [`QUEUE`].
-    pub fn inspect(
+    pub(crate) fn inspect(
         &self,
         inspector: &Arc<Inspector>,
         frame: Arc<Frame>,
@@ -81,14 +83,14 @@ impl ModelHandle {
     }
 
     /// The model's calls.
-    pub fn pulse(&self) -> &Pulse {
+    pub(crate) fn pulse(&self) -> &Pulse {
         &self.pulse
     }
 }
 
 impl Reply {
     /// Waits for the inspection, at most `limit`.
-    pub fn wait(&self, limit: Duration) -> Waited {
+    pub(crate) fn wait(&self, limit: Duration) -> Waited {
         match self.0.recv_timeout(limit) {
             Ok(inspected) => Waited::Done(Box::new(inspected)),
             Err(RecvTimeoutError::Timeout) => Waited::NotYet,

@@ -1,5 +1,8 @@
 //! certiscope: streaming edge inspection whose verdicts carry a certified radius.
 //!
+//! This is a program and not a library: nothing here is promised to other crates. Outside it only [`main`] is seen, and
+//! [`testing`], which holds what the integration tests need of the inside.
+//!
 //! # Bird's eye
 //!
 //! A camera looks at parts. For each frame the agent makes noisy draws of it, lets a diffusion U-Net
@@ -11,42 +14,53 @@
 //! A frame travels through the modules in this order:
 //!
 //! ```text
-//! capture     Frame: a picture with its time, or the reason why there is none   thread `capture`
-//!               its `gate`: each frame, one by the clock, or one when the line asks
-//! agent         hand-over: bounded; newest wins, or every frame waits
-//! preprocess  Input in [0,1], and the norm of the linear map that made it       thread `inference`
-//! diffusion   noisy draw z -> x_k -> U-Net (ONNX Runtime) -> x0_hat, defect map
-//! score       CertifiedScore of a draw; EmpiricalScore of a frame
-//! smoothing   Certificate: side and radius
-//! verdict     Normal | Anomalous | Abstain(reason)
-//! inspector     the loop around these: draw until certified
-//! evidence    pictures of flagged parts, and of some normals                    calling thread
-//! store       ONE transaction: inspection + outbox row                          thread `store`
-//! publish     outbox -> MQTT; PUBACK -> row leaves the outbox; cmd/trigger in    task on `network`
-//! retention   the oldest evidence and rows go, a few at a time                  thread `retention`
+//! capture       Frame: a picture with its time, or the reason why there is none    thread `capture`
+//!   trigger       each frame, one by the clock, or one when the line asks
+//! agent         hand-over: bounded; newest wins, or every frame waits              thread `inference`
+//! inference     the model's thread takes the frame with its station's inspector    thread `model`
+//! preprocess    Input in [0,1], and the norm of the linear map that made it
+//! diffusion     noisy draw z -> x_k -> U-Net (ONNX Runtime) -> x0_hat, defect map
+//! score         CertifiedScore of a draw; EmpiricalScore of a frame
+//! smoothing     Certificate: side and radius
+//! verdict       Normal | Anomalous | Abstain(reason)
+//! certify         the loop around these: draw until certified
+//! inspector       a frame becomes an inspection; a heat map where one is wanted
+//! evidence      pictures of flagged parts, and of some normals                     thread `record`
+//! store         ONE transaction: inspection, its messages, their outbox rows       thread `store`
+//! publish       outbox -> MQTT; on PUBACK the row is deleted; cmd/trigger in       task on `network`
+//! retention     the oldest evidence and rows are deleted, a few at a time          thread `retention`
 //! ```
 //!
-//! Beside the way: [`bundle`] (model with everything that belongs to it), [`detector`] (bundle, model and
-//! score as one), [`inspection`] (the record of one part), [`calibration`] and [`evaluation`] (statistics of
-//! many parts), [`verification`] (a stored verdict computed again), [`config`], [`agent`] (threads, and the
-//! `supervisor` that watches them), [`health`] (the pulse of a stage), [`metrics`], [`machine`] (what the system
-//! says of itself), [`plot`] (charts as SVG), [`cli`].
+//! Beside the way: [`bundle`] (a model with all that belongs to it), [`detector`] (bundle, model and score as one),
+//! [`inspection`] (the record of one part), [`calibration`] and [`evaluation`] (statistics of many parts),
+//! [`verification`] (a stored verdict computed again), [`status`] (how a station is, as one value), [`config`],
+//! [`agent`] (process, stations and the supervisor that watches them), [`metrics`], [`cli`].
 //!
 //! # Invariants
 //!
-//! 1. A frame has one owner at a time; stages share channels, never state.
+//! Each with what keeps it true. "Tests" without a path are in `tests/it`.
+//!
+//! 1. A frame has one owner at a time. Stages pass it on through bounded queues and share no state: what a stage reports
+//!    goes one way, to the supervisor, which publishes it as one value. *Kept by* ownership, and by `agent::reports`.
 //! 2. Schedule, score, bounds and verdict do no IO, read no clock, use no global generator, do not log.
-//! 3. The score of a draw cannot see the clean frame: `score::certified` takes a `Reconstruction`, which
-//!    is made from a `NoisyDraw`, which gives nothing of the `Input` away. One sigma per certificate
-//!    ([`diffusion::schedule::NoiseLevel`]), used for the noise and for the radius.
-//! 4. Only `diffusion::onnx` knows ort, only `publish` knows rumqttc, only `store` knows SQL, only
-//!    `capture::camera` knows nokhwa and v4l. Domain types are not serialised; wire types stand at the border.
-//! 5. Nothing is published that is not committed; a row leaves the outbox only on its PUBACK.
-//! 6. No fault becomes `Normal`. It becomes `Abstain`, or it stops the process.
-//! 7. Time is data: stamped once, at capture, on both clocks.
-//! 8. Every drop, retry and fallback is counted and visible; no provider is replaced in silence.
-//! 9. What goes wrong is a state with a name. No thread dies unseen: a panic ends the process, and a stage that ends
-//!    or hangs ends the agent.
+//!    *Kept by* the test `layers::pure_modules_stay_pure`.
+//! 3. The score of a draw cannot see the clean frame: `score::certified` takes a `Reconstruction`, which is made from a
+//!    `NoisyDraw`, which hands out nothing of the `Input`. One sigma per certificate, used for the noise and for the radius.
+//!    *Kept by* the types, with doc tests that must not compile in `diffusion::noise` and `score`.
+//! 4. Only `diffusion::onnx` knows ort, only `publish` knows rumqttc, only `store` knows SQL, only `capture::camera` knows
+//!    nokhwa and v4l. Types are serialised at the border only. No module imports a higher one, no two files import each other.
+//!    *Kept by* the tests `layers`.
+//! 5. Nothing is published that is not committed; an outbox row is deleted only on its PUBACK. *Kept by* the tests `delivery`
+//!    and `storm`.
+//! 6. No fault becomes `normal`. It becomes `abstain`, or it stops the station. *Kept by* the tests `injected`, `bad_input`
+//!    and `faulty_model`.
+//! 7. Time is data: stamped once, at capture, on both clocks. *Kept by* the type `capture::Stamp`, and the test
+//!    `injected::clock`.
+//! 8. Every drop, retry and fallback is counted and visible; no provider is replaced silently. *Kept by* the tests `status`,
+//!    `source` and `faulty_model`.
+//! 9. What goes wrong is a state with a name. No thread or task ends unseen: a panic ends the process, a stage that ends
+//!    ends its station, and one that hangs ends the signs of life. *Kept by* the tests `injected`, `service` and `disk_probe`.
+//! 10. No lock is held over a system call or a line to the journal. *Kept by* the tests `disk_probe`, and by `agent::probe`.
 //!
 //! There are two seams, [`capture::FrameSource`] and [`diffusion::denoiser::Denoiser`], where hardware comes
 //! in. Nothing else is a trait: tests use a real database, a real broker and real pictures.
@@ -56,46 +70,61 @@
 //! `input` x: model input, CHW in \[0,1\]. `k`: diffusion timestep, 0-based. `sigma`: certification noise in
 //! \[0,1\] units, at most `sigma_k`. `draw`: one noisy copy of the input with its reconstruction. `threshold`
 //! tau: on the certified score, fixed before any frame is seen. `alpha`: failure probability of one verdict.
-//! `radius`: l2, at the model input in \[0,1\] units unless called `frame_radius`.
+//! `radius`: l2, at the model input in \[0,1\] units unless called `frame_radius`. All others: docs/glossary.md.
 
-pub mod capture;
-pub mod preprocess;
+// Lowest layer first: a module imports only modules above it (the order is checked by tests/it/layers).
 
-pub mod diffusion;
-pub mod score;
-pub mod smoothing;
-pub mod tensors;
-pub mod verdict;
-
-pub mod bundle;
-pub mod certify;
-pub mod computation;
-pub mod detector;
-pub mod heat_map;
-pub mod inference;
-pub mod inspection;
-pub mod inspector;
-pub mod state_folder;
-
-pub mod evidence;
-pub mod publish;
-pub mod retention;
-pub mod store;
-
-pub mod calibration;
-pub mod evaluation;
-pub mod near_duplicates;
-pub mod verification;
-
-pub mod agent;
-pub mod cli;
-pub mod config;
 mod hex;
-pub mod machine;
-pub mod metrics;
-pub mod percentiles;
-pub mod plot;
-pub mod pulse;
-pub mod status;
-pub mod stop;
-pub mod sync;
+mod machine;
+mod percentiles;
+mod plot;
+mod state_folder;
+mod sync;
+mod tensors;
+
+mod pulse;
+mod stop;
+
+mod capture;
+mod near_duplicates;
+
+mod heat_map;
+mod preprocess;
+
+mod diffusion;
+mod score;
+
+mod computation;
+mod smoothing;
+mod verdict;
+
+mod bundle;
+mod certify;
+mod detector;
+mod inference;
+mod inspection;
+mod inspector;
+
+mod calibration;
+mod evaluation;
+mod evidence;
+
+mod store;
+
+mod retention;
+mod status;
+mod verification;
+
+mod metrics;
+mod publish;
+
+mod config;
+
+mod agent;
+
+mod cli;
+
+#[doc(hidden)]
+pub mod testing;
+
+pub use cli::main;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 /// The processor by its own name, with its instruction sets in short: what ONNX Runtime chooses its kernels by.
-pub fn cpu_name() -> String {
+pub(crate) fn cpu_name() -> String {
     let facts = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let fact = |key: &str| {
         facts

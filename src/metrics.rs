@@ -36,7 +36,7 @@ const STORE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Where the numbers of one station come from.
 #[derive(Debug, Clone)]
-pub struct StationMetrics {
+pub(crate) struct StationMetrics {
     pub station: Arc<str>,
     pub store: StoreHandle,
     pub status: watch::Receiver<Arc<Status>>,
@@ -59,7 +59,7 @@ impl StationMetrics {
 }
 
 /// Listens on `address` and answers from then on, in a task of the running runtime.
-pub async fn start(
+pub(crate) async fn start(
     address: SocketAddr,
     stations: Vec<StationMetrics>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {

@@ -11,9 +11,9 @@
 //! Costs: every pair once, 4,096 products each: half a second for 600 pictures.
 
 /// Correlation of fine structure above which two pictures show one part.
-pub const LIMIT: f64 = 0.85;
+pub(crate) const LIMIT: f64 = 0.85;
 /// Side of the grey thumbnail, area averaged, that is compared.
-pub const THUMBNAIL_PX: usize = 64;
+pub(crate) const THUMBNAIL_PX: usize = 64;
 /// Side of the box mean that is taken off: slow changes of brightness must not decide.
 const BLUR_PX: usize = 9;
 /// Norm below which fine structure is rounding; one grey level in one pixel of a 512x512 picture makes 6e-5.
@@ -21,12 +21,12 @@ const NO_STRUCTURE: f64 = 3e-5;
 
 /// The fine structure of one picture: thumbnail minus its local mean, mean 0, norm 1.
 #[derive(Debug, Clone)]
-pub struct Fingerprint(Vec<f32>);
+pub(crate) struct Fingerprint(Vec<f32>);
 
 impl Fingerprint {
     /// Of a thumbnail, row by row. All pictures without structure share one fingerprint: constant, so at right
     /// angles to every other.
-    pub fn of(thumbnail: &[f32; THUMBNAIL_PX * THUMBNAIL_PX]) -> Self {
+    pub(crate) fn of(thumbnail: &[f32; THUMBNAIL_PX * THUMBNAIL_PX]) -> Self {
         let rows: Vec<f64> = thumbnail.chunks_exact(THUMBNAIL_PX).flat_map(local_mean).collect();
         let mut mean = vec![0.0; rows.len()];
         for x in 0..THUMBNAIL_PX {
@@ -46,7 +46,7 @@ impl Fingerprint {
     }
 
     /// Whether both show the same part, as far as two pictures alone can say.
-    pub fn is_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.correlation(other) > LIMIT
     }
 
@@ -73,7 +73,7 @@ fn local_mean<T: Copy + Into<f64>>(line: &[T]) -> impl Iterator<Item = f64> {
 
 /// Which pictures show the same part, while they come one by one.
 #[derive(Debug, Clone, Default)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// Of each picture an earlier one of its part; the first of a part is its own.
     parent: Vec<usize>,
     count: usize,
@@ -81,7 +81,7 @@ pub struct Parts {
 
 impl Parts {
     /// Takes the next picture; `is_like` says whether it is like the earlier picture of that number.
-    pub fn add(&mut self, is_like: impl Fn(usize) -> bool) {
+    pub(crate) fn add(&mut self, is_like: impl Fn(usize) -> bool) {
         let next = self.parent.len();
         self.parent.push(next);
         self.count += 1;
@@ -96,12 +96,12 @@ impl Parts {
     }
 
     /// How many different parts there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
     /// The group of each picture, numbered from 0 in order of first appearance.
-    pub fn groups(mut self) -> Vec<usize> {
+    pub(crate) fn groups(mut self) -> Vec<usize> {
         let mut number = vec![0; self.parent.len()];
         let mut count = 0;
         for i in 0..self.parent.len() {
@@ -126,7 +126,7 @@ impl Parts {
 }
 
 /// The group of each of `count` pictures, numbered from 0 in order of first appearance.
-pub fn groups_by(count: usize, is_like: impl Fn(usize, usize) -> bool) -> Vec<usize> {
+pub(crate) fn groups_by(count: usize, is_like: impl Fn(usize, usize) -> bool) -> Vec<usize> {
     let mut parts = Parts::default();
     for next in 0..count {
         parts.add(|earlier| is_like(earlier, next));
@@ -135,12 +135,12 @@ pub fn groups_by(count: usize, is_like: impl Fn(usize, usize) -> bool) -> Vec<us
 }
 
 /// The group of each picture by its fine structure.
-pub fn groups(fingerprints: &[Fingerprint]) -> Vec<usize> {
+pub(crate) fn groups(fingerprints: &[Fingerprint]) -> Vec<usize> {
     groups_by(fingerprints.len(), |one, other| fingerprints[one].is_like(&fingerprints[other]))
 }
 
 /// The first picture of each group: one per part, chosen without looking at a score.
-pub fn first_of_each(groups: &[usize]) -> Vec<usize> {
+pub(crate) fn first_of_each(groups: &[usize]) -> Vec<usize> {
     let mut next = 0;
     let mut first = Vec::new();
     for (picture, &group) in groups.iter().enumerate() {

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 /// In milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Percentiles {
+pub(crate) struct Percentiles {
     pub p50: f64,
     pub p99: f64,
 }
 
 impl Percentiles {
     /// `None` of no times.
-    pub fn of<'a>(times: impl IntoIterator<Item = &'a Duration>) -> Option<Self> {
+    pub(crate) fn of<'a>(times: impl IntoIterator<Item = &'a Duration>) -> Option<Self> {
         let mut sorted: Vec<Duration> = times.into_iter().copied().collect();
         sorted.sort_unstable();
         let rank = |percent: usize| sorted[(percent * sorted.len()).div_ceil(100) - 1].as_secs_f64() * 1e3;

@@ -16,21 +16,21 @@ use plotters::style::{BLACK, Color, RGBColor, WHITE};
 
 /// One named set of values.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample<'a> {
+pub(crate) struct Sample<'a> {
     pub name: &'a str,
     pub values: &'a [f32],
 }
 
 /// A vertical line with a word, such as a threshold.
 #[derive(Debug, Clone, Copy)]
-pub struct Marker<'a> {
+pub(crate) struct Marker<'a> {
     pub at: f64,
     pub name: &'a str,
 }
 
 /// One named curve.
 #[derive(Debug, Clone, Copy)]
-pub struct Curve<'a> {
+pub(crate) struct Curve<'a> {
     pub name: &'a str,
     /// (x, y), drawn in this order.
     pub points: &'a [(f64, f64)],
@@ -40,7 +40,7 @@ pub struct Curve<'a> {
 
 /// What the axes of [`lines`] say and span.
 #[derive(Debug, Clone)]
-pub struct Axes<'a> {
+pub(crate) struct Axes<'a> {
     pub x: &'a str,
     pub y: &'a str,
     pub x_range: Range<f64>,
@@ -52,14 +52,14 @@ pub struct Axes<'a> {
 
 /// An axis whose values are those of x times a factor.
 #[derive(Debug, Clone, Copy)]
-pub struct SecondAxis<'a> {
+pub(crate) struct SecondAxis<'a> {
     pub label: &'a str,
     pub per_x: f64,
 }
 
 /// Where the legend stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Corner {
+pub(crate) enum Corner {
     UpperRight,
     LowerRight,
 }
@@ -76,7 +76,7 @@ const DRAWN: &str = "a string takes every shape";
 
 /// How many values of each sample lie where, with a line at `marker`. Far outliers stand in the last bar, and the
 /// label says so.
-pub fn histogram(x: &str, y: &str, samples: &[Sample<'_>], marker: Option<Marker<'_>>) -> String {
+pub(crate) fn histogram(x: &str, y: &str, samples: &[Sample<'_>], marker: Option<Marker<'_>>) -> String {
     let range = shown(samples, marker);
     let counts: Vec<[usize; BARS]> = samples.iter().map(|sample| bars(sample.values, &range)).collect();
     let highest = counts.iter().flatten().copied().max().unwrap_or(0).max(1) as f64;
@@ -126,7 +126,7 @@ pub fn histogram(x: &str, y: &str, samples: &[Sample<'_>], marker: Option<Marker
 }
 
 /// Curves over one x axis, which may be labelled in two units.
-pub fn lines(axes: &Axes<'_>, curves: &[Curve<'_>], marker: Option<Marker<'_>>) -> String {
+pub(crate) fn lines(axes: &Axes<'_>, curves: &[Curve<'_>], marker: Option<Marker<'_>>) -> String {
     drawn(|area| {
         let mut builder = ChartBuilder::on(area);
         builder.margin(12).margin_right(24).x_label_area_size(44).y_label_area_size(56);

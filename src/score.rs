@@ -97,7 +97,7 @@ impl TrainingMaps {
 }
 
 /// The maps of one noisy draw against its own reconstruction.
-pub fn certified_maps(pair: &Reconstruction, parameters: &ScoreParameters) -> AnomalyMaps {
+pub(crate) fn certified_maps(pair: &Reconstruction, parameters: &ScoreParameters) -> AnomalyMaps {
     AnomalyMaps {
         residual: residual_map(pair.z(), pair.x0_hat(), parameters),
         defect: pair.defect_logit().map(|logit| mean_filter(&logit.to_owned(), parameters.filter_px)),
@@ -106,7 +106,7 @@ pub fn certified_maps(pair: &Reconstruction, parameters: &ScoreParameters) -> An
 
 /// Score A(z) of one noisy draw. Nothing but the draw and what the model made of it can be passed:
 /// ```compile_fail
-/// use certiscope::{preprocess::Input, score};
+/// use certiscope::testing::{preprocess::Input, score};
 /// fn leak(x: &Input, p: &score::ScoreParameters, m: &score::TrainingMaps) -> score::CertifiedScore {
 ///     score::certified(x, p, m)
 /// }
@@ -127,7 +127,7 @@ pub struct ScoredDraw {
 }
 
 /// [`certified`] with its map.
-pub fn score_draw(
+pub(crate) fn score_draw(
     pair: &Reconstruction,
     parameters: &ScoreParameters,
     training: &TrainingMaps,
@@ -137,7 +137,11 @@ pub fn score_draw(
 }
 
 /// The maps of the clean input: its difference from the mean reconstruction of its draws, and their mean defect map.
-pub fn empirical_maps(input: &Input, pairs: &[Reconstruction], parameters: &ScoreParameters) -> AnomalyMaps {
+pub(crate) fn empirical_maps(
+    input: &Input,
+    pairs: &[Reconstruction],
+    parameters: &ScoreParameters,
+) -> AnomalyMaps {
     let mut x0_hat = ndarray::Array3::<f32>::zeros(input.view().raw_dim());
     for pair in pairs {
         x0_hat += &pair.x0_hat();
@@ -165,7 +169,11 @@ pub fn empirical(
 
 /// Both maps in training standard deviations, mixed by `head_weight`, HW. A map of weight 0 has no part in it; one
 /// that is missing and has a weight makes every pixel NaN, since no score is better than a wrong one.
-pub fn score_map(maps: &AnomalyMaps, training: &TrainingMaps, parameters: &ScoreParameters) -> Array2<f32> {
+pub(crate) fn score_map(
+    maps: &AnomalyMaps,
+    training: &TrainingMaps,
+    parameters: &ScoreParameters,
+) -> Array2<f32> {
     let head_weight = parameters.head_weight;
     let mut mixed = Array2::zeros(maps.residual.raw_dim());
     if head_weight < 1.0 {

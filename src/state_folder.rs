@@ -1,27 +1,23 @@
 //! The state folder: what the agent keeps between its starts, and where in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A state folder, whether it is there or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateFolder(PathBuf);
+pub(crate) struct StateFolder(PathBuf);
 
 impl StateFolder {
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
         Self(folder.into())
     }
 
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// The inspection log.
-    pub fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.0.join("certiscope.db")
     }
 
     /// Holds a folder of evidence for each station.
-    pub fn evidence(&self) -> PathBuf {
+    pub(crate) fn evidence(&self) -> PathBuf {
         self.0.join("evidence")
     }
 }

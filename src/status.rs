@@ -338,7 +338,7 @@ impl Status {
 
 /// For tests only.
 #[doc(hidden)]
-pub mod testing {
+pub(crate) mod testing {
     use super::*;
 
     /// A station that is well and has done nothing yet.

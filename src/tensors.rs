@@ -26,13 +26,13 @@ pub enum TensorError {
 
 /// All tensors of one file.
 #[derive(Debug, Clone)]
-pub struct Tensors {
+pub(crate) struct Tensors {
     path: PathBuf,
     by_name: BTreeMap<String, ArrayD<f32>>,
 }
 
 impl Tensors {
-    pub fn read(path: &Path) -> Result<Self, TensorError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, TensorError> {
         let refused = |what: String| TensorError::Format { path: path.to_path_buf(), what };
         let bytes = std::fs::read(path)
             .map_err(|e| TensorError::Read { path: path.to_path_buf(), why: e.to_string() })?;
@@ -52,7 +52,7 @@ impl Tensors {
     }
 
     /// The tensor `name`, if it is there with this shape and finite throughout.
-    pub fn get(&self, name: &str, shape: &[usize]) -> Result<ArrayD<f32>, TensorError> {
+    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<ArrayD<f32>, TensorError> {
         let array = self.by_name.get(name).ok_or_else(|| self.refused(format!("no tensor `{name}`")))?;
         if array.shape() != shape {
             let what = format!("tensor `{name}` has shape {:?} where {shape:?} is needed", array.shape());
@@ -65,7 +65,7 @@ impl Tensors {
     }
 
     /// The shape of a tensor; `None` if there is no such tensor.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.by_name.get(name).map(|array| array.shape())
     }
 

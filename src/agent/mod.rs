@@ -30,8 +30,9 @@ mod watchdog;
 
 pub use error::AgentError;
 pub use probe::DiskProbe;
-pub use process::{Recorded, Summary, run, run_on, run_with};
-pub use source::open_source;
-pub use station::inspector_settings;
+pub(crate) use process::{Recorded, run};
+pub use process::{Summary, run_on, run_with};
+pub(crate) use source::open_source;
+pub(crate) use station::inspector_settings;
 
 pub use crate::stop::Stop;

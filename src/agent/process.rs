@@ -68,7 +68,11 @@ impl Summary {
 }
 
 /// Runs the agent until its source ends or a stop is asked for. `observe` sees every inspection once it is committed.
-pub fn run(config: &Config, stop: &Stop, observe: impl FnMut(&Recorded<'_>)) -> Result<Summary, AgentError> {
+pub(crate) fn run(
+    config: &Config,
+    stop: &Stop,
+    observe: impl FnMut(&Recorded<'_>),
+) -> Result<Summary, AgentError> {
     let source = |bundle: &Bundle| open_source(&config.station.source, bundle.camera());
     run_with(config, source, Arc::new(machine::disk_free_bytes), stop, observe)
 }

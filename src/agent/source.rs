@@ -8,7 +8,7 @@ use crate::capture::{CaptureError, FrameSource};
 use crate::config::{SourceConfig, SourceKind};
 
 /// Opens the configured source. A camera must give what the detector was `calibrated` with, if that is known.
-pub fn open_source(
+pub(crate) fn open_source(
     config: &SourceConfig,
     calibrated: Option<&CameraFormat>,
 ) -> Result<Box<dyn FrameSource>, CaptureError> {

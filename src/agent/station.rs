@@ -62,7 +62,7 @@ pub(super) struct Station {
 }
 
 /// What the configuration says of inspecting.
-pub fn inspector_settings(station: &StationConfig) -> InspectorSettings {
+pub(crate) fn inspector_settings(station: &StationConfig) -> InspectorSettings {
     let smoothing = &station.smoothing;
     InspectorSettings {
         region: station.region,

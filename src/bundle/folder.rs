@@ -14,7 +14,7 @@ use crate::score::{PixelStatistics, ScoreParameters, TrainingMaps};
 use crate::tensors::{self, Tensors};
 
 /// The file in which a bundle says what it is.
-pub const MANIFEST: &str = "bundle.toml";
+pub(crate) const MANIFEST: &str = "bundle.toml";
 
 /// A bundle that was read and found whole.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub struct Calibrated {
 }
 
 /// Files that are written with a bundle for people to look at: name and text.
-pub type ForPeople<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type ForPeople<'a> = &'a [(&'a str, &'a str)];
 
 impl Bundle {
     /// Reads and checks the bundle in `folder`.

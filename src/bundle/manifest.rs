@@ -13,7 +13,7 @@ use super::error::BundleError;
 use crate::score::ScoreParameters;
 
 /// The format this program reads and writes.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

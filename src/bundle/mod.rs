@@ -10,9 +10,10 @@
 
 mod error;
 mod folder;
-pub mod golden;
-pub mod manifest;
-pub mod self_test;
+pub(crate) mod golden;
+pub(crate) mod manifest;
+pub(crate) mod self_test;
 
-pub use error::BundleError;
-pub use folder::{Bundle, Calibrated, ForPeople, MANIFEST, sha256_of};
+pub(crate) use error::BundleError;
+pub use folder::{Bundle, sha256_of};
+pub(crate) use folder::{Calibrated, ForPeople, MANIFEST};

@@ -25,7 +25,7 @@ pub struct SelfTest {
 pub struct GoldenRun(Vec<(Input, Vec<Reconstruction>)>);
 
 /// Runs the golden draws through the model.
-pub fn run(bundle: &Bundle, denoiser: &mut dyn Denoiser) -> Result<GoldenRun, DenoiserError> {
+pub(crate) fn run(bundle: &Bundle, denoiser: &mut dyn Denoiser) -> Result<GoldenRun, DenoiserError> {
     let GoldenVectors { input, noise, inner_noise, .. } = &bundle.golden;
     let noises = noise.outer_iter().zip(inner_noise.outer_iter());
     let reconstructed = input.outer_iter().zip(noises).map(|(values, (noise, inner_noise))| {
@@ -71,7 +71,7 @@ impl GoldenRun {
 /// Recomputes the golden vectors and refuses a model that does not score as it did at export.
 ///
 /// `precision` is that of the computation (`fp32`, …) and names the tolerance in the manifest.
-pub fn self_test(
+pub(crate) fn self_test(
     bundle: &Bundle,
     denoiser: &mut dyn Denoiser,
     precision: &str,

@@ -28,7 +28,7 @@ use crate::smoothing::fixed::{draws_for_rank, upper_rank};
 
 /// What the threshold is asked to do, before it was checked.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ThresholdRequest {
+pub(crate) struct ThresholdRequest {
     /// f: share of normal frames that may end above the threshold.
     pub false_alarms: f64,
     /// Failure probability of one frame's bound.
@@ -41,7 +41,7 @@ pub struct ThresholdRequest {
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum CalibrationError {
+pub(crate) enum CalibrationError {
     #[error(
         "{name} = {value}: not a probability that a guarantee can be made of; more than 0 and less than 0.5"
     )]
@@ -66,14 +66,14 @@ pub enum CalibrationError {
 
 /// A checked [`ThresholdRequest`]: the rank that bounds each frame exists.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ThresholdRule {
+pub(crate) struct ThresholdRule {
     request: ThresholdRequest,
     rank: u32,
 }
 
 /// The threshold, and what it may turn out to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Threshold {
+pub(crate) struct Threshold {
     pub value: f32,
     /// Normal frames it was made from, and the rank (from 1) of the one whose bound it is.
     pub frames: usize,
@@ -83,7 +83,7 @@ pub struct Threshold {
 }
 
 impl ThresholdRule {
-    pub fn new(request: ThresholdRequest) -> Result<Self, CalibrationError> {
+    pub(crate) fn new(request: ThresholdRequest) -> Result<Self, CalibrationError> {
         let ThresholdRequest { false_alarms, beta, radius, sigma, draws } = request;
         for (name, value) in [("false_alarms", false_alarms), ("beta", beta)] {
             if !(value > 0.0 && value < 0.5) {
@@ -111,12 +111,12 @@ impl ThresholdRule {
     }
 
     /// Normal frames without which there is no threshold.
-    pub fn frames_needed(&self) -> usize {
+    pub(crate) fn frames_needed(&self) -> usize {
         frames_needed(self.request.false_alarms)
     }
 
     /// D_i: the upper bound of one frame's quantile, infinite where scores that are not numbers reach it.
-    pub fn bound(&self, scores: &[CertifiedScore]) -> Result<f32, CalibrationError> {
+    pub(crate) fn bound(&self, scores: &[CertifiedScore]) -> Result<f32, CalibrationError> {
         if scores.len() != self.request.draws as usize {
             return Err(CalibrationError::Count { got: scores.len(), draws: self.request.draws });
         }
@@ -125,7 +125,7 @@ impl ThresholdRule {
     }
 
     /// tau, from the bounds of the normal frames, one frame of each part.
-    pub fn threshold(&self, bounds: &[f32]) -> Result<Threshold, CalibrationError> {
+    pub(crate) fn threshold(&self, bounds: &[f32]) -> Result<Threshold, CalibrationError> {
         let false_alarms = self.request.false_alarms;
         let frames = bounds.len();
         // ceil((m+1)(1-f)), written so that a product such as 100 * .29 = 28.999... keeps its whole value
@@ -151,7 +151,7 @@ impl ThresholdRule {
 }
 
 /// Normal frames, one of each part, without which no threshold keeps this share of false alarms.
-pub fn frames_needed(false_alarms: f64) -> usize {
+pub(crate) fn frames_needed(false_alarms: f64) -> usize {
     (1.0 / false_alarms - ROUNDING).ceil() as usize - 1
 }
 

@@ -12,13 +12,13 @@ const FLOOR: f64 = 0.2;
 
 /// Collects the anomaly maps of normal draws or frames, all HW of one size.
 #[derive(Debug, Clone, Default)]
-pub struct MapAccumulator {
+pub(crate) struct MapAccumulator {
     residual: Option<Moments>,
     defect: Option<Moments>,
 }
 
 impl MapAccumulator {
-    pub fn add(&mut self, maps: &AnomalyMaps) {
+    pub(crate) fn add(&mut self, maps: &AnomalyMaps) {
         self.residual.get_or_insert_with(|| Moments::new(&maps.residual)).add(&maps.residual);
         if let Some(defect) = &maps.defect {
             self.defect.get_or_insert_with(|| Moments::new(defect)).add(defect);
@@ -26,7 +26,7 @@ impl MapAccumulator {
     }
 
     /// The maps; `None` with fewer than two inputs or where none varies.
-    pub fn maps(&self) -> Option<TrainingMaps> {
+    pub(crate) fn maps(&self) -> Option<TrainingMaps> {
         let defect = match &self.defect {
             Some(moments) => Some(moments.statistics()?),
             None => None,

@@ -6,18 +6,19 @@
 //! as an `abstain` verdict.
 //! Leaves out: every change of the picture (see `preprocess`); queues and threads (see `agent`).
 
-pub mod camera;
+pub(crate) mod camera;
 pub(crate) mod decode;
 pub(crate) mod encode;
 mod end_markers;
-pub mod folder;
+pub(crate) mod folder;
 mod frame;
 mod frame_rate;
 mod frame_source;
 pub(crate) mod picture_files;
-pub mod simulator;
-pub mod trigger;
+pub(crate) mod simulator;
+pub(crate) mod trigger;
 
-pub use frame::{BadFrame, Channels, Frame, GroundTruth, Picture, Samples, Stamp};
+pub(crate) use frame::GroundTruth;
+pub use frame::{BadFrame, Channels, Frame, Picture, Samples, Stamp};
 pub(crate) use frame_rate::{ALLOWED_RATES, allowed_rates_in_words};
 pub use frame_source::{CameraInfo, CaptureError, Drops, FrameSource, SourceEvent, Trouble, TroubleKind};

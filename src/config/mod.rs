@@ -25,10 +25,11 @@ use crate::publish::{BrokerSettings, Topics};
 use crate::retention::RetentionLimits;
 use crate::smoothing::{NOT_A_RADIUS, Prior, RuleSettings};
 use broker::{read_broker, read_topics};
-pub use section::{IfMissing, KnownKey, KnownSource};
+pub use section::IfMissing;
+pub(crate) use section::KnownSource;
 use section::{KnownKeys, Problems, Section};
 use source::read_source;
-pub use source::{QueuePolicy, SourceConfig, SourceKind};
+pub(crate) use source::{QueuePolicy, SourceConfig, SourceKind};
 
 /// Everything wrong with a configuration file.
 #[derive(Debug, thiserror::Error)]
@@ -273,6 +274,6 @@ fn read_session(mut section: Section<'_>, problems: &Problems) -> (SessionSettin
 }
 
 /// The number of cores that the process may use.
-pub fn all_cores() -> usize {
+pub(crate) fn all_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -4,11 +4,11 @@
 //! the clean input; past this point the clean input is out of reach), [`denoiser`] (the seam to the
 //! U-Net), [`onnx`] (the U-Net on ONNX Runtime) and [`reconstruct`] (the one-shot reconstruction).
 
-pub mod denoiser;
-pub mod noise;
-pub mod onnx;
-pub mod reconstruct;
-pub mod schedule;
-pub mod seed;
+pub(crate) mod denoiser;
+pub(crate) mod noise;
+pub(crate) mod onnx;
+pub(crate) mod reconstruct;
+pub(crate) mod schedule;
+pub(crate) mod seed;
 #[doc(hidden)]
-pub mod testing;
+pub(crate) mod testing;

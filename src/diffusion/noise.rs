@@ -20,7 +20,7 @@ use crate::preprocess::Input;
 ///
 /// The clean input went into it and cannot be had from it:
 /// ```compile_fail
-/// fn peek(draw: &certiscope::diffusion::noise::NoisyDraw) -> &certiscope::preprocess::Input {
+/// fn peek(draw: &certiscope::testing::diffusion::noise::NoisyDraw) -> &certiscope::testing::preprocess::Input {
 ///     draw.input()
 /// }
 /// ```

@@ -16,7 +16,7 @@ impl FrameSeed {
 }
 
 /// A seed for one frame from the operating system: who could guess the noise could aim an attack at it.
-pub fn fresh_seed() -> Result<FrameSeed, getrandom::Error> {
+pub(crate) fn fresh_seed() -> Result<FrameSeed, getrandom::Error> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     Ok(FrameSeed(seed))

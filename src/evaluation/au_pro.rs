@@ -9,11 +9,11 @@
 use ndarray::Array2;
 
 /// False-positive rate up to which AU-PRO is measured.
-pub const FPR_LIMIT: f64 = 0.3;
+pub(crate) const FPR_LIMIT: f64 = 0.3;
 
 /// The pixels of all pictures that have masks, normal ones included.
 #[derive(Debug, Default)]
-pub struct Pixels {
+pub(crate) struct Pixels {
     background: Vec<f32>,
     /// Each with its weight: one over the size of its region.
     defective: Vec<(f32, f32)>,
@@ -22,14 +22,14 @@ pub struct Pixels {
 
 /// What the pixels show together.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PixelFigures {
+pub(crate) struct PixelFigures {
     pub auroc: f64,
     pub au_pro: f64,
 }
 
 impl Pixels {
     /// Adds a map with its mask, of the same shape.
-    pub fn add(&mut self, map: &Array2<f32>, mask: &Array2<bool>) {
+    pub(crate) fn add(&mut self, map: &Array2<f32>, mask: &Array2<bool>) {
         let (regions, sizes) = regions(mask);
         self.regions += sizes.len();
         for (&value, &region) in map.iter().zip(&regions) {
@@ -44,7 +44,7 @@ impl Pixels {
     }
 
     /// `None` without pixels of both sorts.
-    pub fn figures(mut self) -> Option<PixelFigures> {
+    pub(crate) fn figures(mut self) -> Option<PixelFigures> {
         if self.background.is_empty() || self.defective.is_empty() {
             return None;
         }

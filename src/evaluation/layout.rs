@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::capture::picture_files::{is_good_folder, is_picture};
 
 /// The class of normal parts.
-pub const GOOD: &str = "good";
+pub(crate) const GOOD: &str = "good";
 const SPLITS: [&str; 2] = ["test", "test_public"];
 const UNLABELLED: [&str; 2] = ["test_private", "test_private_mixed"];
 const GROUND_TRUTH: &str = "ground_truth";
@@ -25,14 +25,14 @@ const VISA_LIST: &str = "split_csv/1cls.csv";
 
 /// A data set: its categories, and what belongs to none.
 #[derive(Debug, PartialEq)]
-pub struct DataSet {
+pub(crate) struct DataSet {
     pub categories: Vec<Category>,
     pub left_out: Vec<LeftOut>,
 }
 
 /// One kind of product.
 #[derive(Debug, PartialEq)]
-pub struct Category {
+pub(crate) struct Category {
     pub name: String,
     pub pictures: Vec<LabelledPicture>,
     pub left_out: Vec<LeftOut>,
@@ -40,7 +40,7 @@ pub struct Category {
 
 /// A picture with its label.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LabelledPicture {
+pub(crate) struct LabelledPicture {
     /// Path below the data set, with `/`.
     pub name: String,
     pub path: PathBuf,
@@ -51,7 +51,7 @@ pub struct LabelledPicture {
 
 /// Where a picture's defects are marked.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Mask {
+pub(crate) enum Mask {
     /// A normal part: marked nowhere.
     Empty,
     File(PathBuf),
@@ -63,19 +63,19 @@ pub enum Mask {
 
 /// Something that does not take part, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     pub name: String,
     pub why: String,
 }
 
 impl LeftOut {
-    pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
         Self { name: name.into(), why: why.into() }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum LayoutError {
+pub(crate) enum LayoutError {
     #[error("data: {}: {why}", path.display())]
     Folder { path: PathBuf, why: String },
     #[error(
@@ -88,7 +88,7 @@ pub enum LayoutError {
 }
 
 /// Finds the categories of the data set in `root`.
-pub fn find(root: &Path) -> Result<DataSet, LayoutError> {
+pub(crate) fn find(root: &Path) -> Result<DataSet, LayoutError> {
     let list = root.join(VISA_LIST);
     if list.is_file() {
         return visa(root, &list);

@@ -6,15 +6,15 @@
 //! Leaves out: running the detector, tables. Pixel metrics are in [`au_pro`], finding the pictures in [`layout`].
 //! Costs: a sort each; a bootstrap as many sorts as it has replicates.
 
-pub mod au_pro;
-pub mod layout;
+pub(crate) mod au_pro;
+pub(crate) mod layout;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A point estimate with its percentile bootstrap interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     pub value: f64,
     pub lower: f64,
     pub upper: f64,
@@ -22,7 +22,7 @@ pub struct Estimate {
 
 /// How an interval is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bootstrap {
+pub(crate) struct Bootstrap {
     pub replicates: usize,
     /// Share of the replicates inside the interval, for instance 0.95.
     pub confidence: f64,
@@ -39,7 +39,7 @@ pub fn auroc(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
 
 /// Average precision, scikit-learn's area under the precision-recall curve: sum of precision times the step of recall.
 /// `None` without both classes.
-pub fn average_precision(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
+pub(crate) fn average_precision(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
     let steps = steps(normal, anomalous)?;
     let mut before = 0;
     Some(
@@ -57,7 +57,7 @@ pub fn average_precision(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
 
 /// The best F1 over all thresholds, a part at the threshold or above it being called anomalous, and the lowest
 /// threshold that reaches it. Chosen after the scores were seen: a bound of what a threshold could do.
-pub fn f1_max(normal: &[f32], anomalous: &[f32]) -> Option<(f64, f32)> {
+pub(crate) fn f1_max(normal: &[f32], anomalous: &[f32]) -> Option<(f64, f32)> {
     let steps = steps(normal, anomalous)?;
     let f1 = |step: &ThresholdStep| {
         2.0 * step.caught as f64 / (step.caught + step.passed + anomalous.len()) as f64
@@ -69,7 +69,7 @@ pub fn f1_max(normal: &[f32], anomalous: &[f32]) -> Option<(f64, f32)> {
 }
 
 /// The ROC curve, (false-positive rate, true-positive rate) from (0, 0) to (1, 1).
-pub fn roc(normal: &[f32], anomalous: &[f32]) -> Vec<(f64, f64)> {
+pub(crate) fn roc(normal: &[f32], anomalous: &[f32]) -> Vec<(f64, f64)> {
     let of = |step: ThresholdStep| {
         (step.passed as f64 / normal.len() as f64, step.caught as f64 / anomalous.len() as f64)
     };
@@ -107,7 +107,7 @@ fn steps(normal: &[f32], anomalous: &[f32]) -> Option<Vec<ThresholdStep>> {
 /// Certified AUC(r) = P( L_r(anomalous) > U_r(normal) ), ties lost: a lower bound of the worst AUC of the
 /// smoothed score when every picture of both classes is attacked within r. A bound that does not exist is
 /// infinite on its own side. At fixed n; n and alpha belong beside the figure.
-pub fn certified_auc(normal_upper: &[Option<f32>], anomalous_lower: &[Option<f32>]) -> Option<f64> {
+pub(crate) fn certified_auc(normal_upper: &[Option<f32>], anomalous_lower: &[Option<f32>]) -> Option<f64> {
     let normal = normal_upper.iter().map(|bound| bound.unwrap_or(f32::INFINITY));
     let anomalous = anomalous_lower.iter().map(|bound| bound.unwrap_or(f32::NEG_INFINITY));
     Some(wins(normal, anomalous)?.above)
@@ -136,7 +136,7 @@ fn wins(normal: impl Iterator<Item = f32>, anomalous: impl Iterator<Item = f32>)
 impl Bootstrap {
     /// `statistic(normal, anomalous)` over all pictures, and its interval over parts drawn with replacement
     /// within each class; an inner list holds the pictures of one part. `None` where the statistic has no value.
-    pub fn estimate<T: Copy>(
+    pub(crate) fn estimate<T: Copy>(
         &self,
         normal: &[Vec<T>],
         anomalous: &[Vec<T>],

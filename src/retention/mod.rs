@@ -6,4 +6,4 @@ mod policy;
 mod step;
 
 pub use policy::{Bounds, Moment, RetentionLimits};
-pub use step::{Retention, RetentionError, RetentionStep};
+pub use step::Retention;

@@ -16,14 +16,14 @@ use crate::score::CertifiedScore;
 
 /// Everything that must be settled before the first draw.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FixedDesign {
+pub(crate) struct FixedDesign {
     draws: u32,
     side_error: f64,
     sigma: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum FixedError {
+pub(crate) enum FixedError {
     #[error("draws = {0}: not a number of draws; 1 to 100000")]
     Draws(u32),
     #[error("alpha = {0}: not a failure probability; more than 0 and less than 0.5")]
@@ -36,7 +36,7 @@ pub enum FixedError {
 
 impl FixedDesign {
     /// `alpha` is the failure probability of one certificate; each side gets half of it.
-    pub fn new(draws: u32, alpha: f64, sigma: f64) -> Result<Self, FixedError> {
+    pub(crate) fn new(draws: u32, alpha: f64, sigma: f64) -> Result<Self, FixedError> {
         if !(1..=100_000).contains(&draws) {
             return Err(FixedError::Draws(draws));
         }
@@ -49,12 +49,12 @@ impl FixedDesign {
         Ok(Self { draws, side_error: alpha / 2.0, sigma })
     }
 
-    pub fn draws(&self) -> u32 {
+    pub(crate) fn draws(&self) -> u32 {
         self.draws
     }
 
     /// Takes the scores of the draws, all of them and no others.
-    pub fn observe(self, scores: &[CertifiedScore]) -> Result<FixedRun, FixedError> {
+    pub(crate) fn observe(self, scores: &[CertifiedScore]) -> Result<FixedRun, FixedError> {
         if scores.len() != self.draws as usize {
             return Err(FixedError::Count { got: scores.len(), fixed: self.draws });
         }
@@ -64,7 +64,7 @@ impl FixedDesign {
     /// Largest radius that `agreeing` draws certify (0 if they only certify the side), rounded down; `None`
     /// if they do not certify the side. The inverse of Clopper and Pearson's lower bound of p through the
     /// binomial tail: p_lower > q iff P(Bin(n, q) >= agreeing) <= side error.
-    pub fn radius(&self, agreeing: u32) -> Option<f64> {
+    pub(crate) fn radius(&self, agreeing: u32) -> Option<f64> {
         let holds = |radius_in_sigmas| tail(self.draws, agreeing, radius_in_sigmas) <= self.side_error;
         holds(0.0).then(|| self.sigma * largest_radius_in_sigmas(0.0, holds))
     }
@@ -72,19 +72,19 @@ impl FixedDesign {
 
 /// The scores of one frame at a number of draws that was fixed beforehand.
 #[derive(Debug, Clone)]
-pub struct FixedRun {
+pub(crate) struct FixedRun {
     design: FixedDesign,
     ranked: Ranked,
 }
 
 impl FixedRun {
     /// L_r: lower bound of the score's Phi(-r/sigma)-quantile. Above the threshold it certifies `anomalous` at `radius`.
-    pub fn lower(&self, radius: f64) -> Option<f32> {
+    pub(crate) fn lower(&self, radius: f64) -> Option<f32> {
         self.ranked.lower(self.rank(radius)? as usize)
     }
 
     /// U_r: upper bound of the score's Phi(r/sigma)-quantile. At or below the threshold it certifies `normal`.
-    pub fn upper(&self, radius: f64) -> Option<f32> {
+    pub(crate) fn upper(&self, radius: f64) -> Option<f32> {
         self.ranked.upper(self.rank(radius)? as usize)
     }
 
@@ -93,11 +93,11 @@ impl FixedRun {
     }
 
     /// The smoothed score: the median of the scores that are numbers.
-    pub fn median(&self) -> Option<f32> {
+    pub(crate) fn median(&self) -> Option<f32> {
         self.ranked.median()
     }
 
-    pub fn certificate(&self, threshold: f32) -> Certificate {
+    pub(crate) fn certificate(&self, threshold: f32) -> Certificate {
         let claim = Side::BOTH.into_iter().find_map(|side| {
             let radius = self.design.radius(self.ranked.agreeing(side, threshold) as u32)?;
             Some((side, radius))
@@ -131,7 +131,7 @@ pub fn upper_rank(draws: u32, radius_in_sigmas: f64, error: f64) -> Option<u32> 
 }
 
 /// The least number of draws at which the Phi(r/sigma)-quantile has an upper bound: Phi(r/sigma)^n <= error.
-pub fn draws_for_rank(radius_in_sigmas: f64, error: f64) -> Option<u32> {
+pub(crate) fn draws_for_rank(radius_in_sigmas: f64, error: f64) -> Option<u32> {
     let draws = (error.ln() / ln_cdf(radius_in_sigmas)).ceil();
     (draws <= f64::from(u32::MAX)).then_some(draws as u32)
 }

@@ -15,7 +15,7 @@
 //! Leaves out: where scores come from (`score`), deadlines (the inspector's), several frames of one part.
 
 mod certificate;
-pub mod fixed;
+pub(crate) mod fixed;
 mod gaussian;
 mod prior;
 mod radius;
@@ -23,11 +23,12 @@ mod ranked;
 mod rule;
 #[cfg(test)]
 mod soundness;
-pub mod stopping;
+pub(crate) mod stopping;
 
 pub use certificate::{Certificate, Side};
-pub use fixed::{FixedDesign, FixedError, FixedRun};
-pub use prior::{Prior, PriorError};
+pub(crate) use fixed::{FixedDesign, FixedRun};
+pub use prior::Prior;
 pub(crate) use ranked::Ranked;
-pub use rule::{NOT_A_RADIUS, RuleError, RuleSettings, SequentialRule, SettingProblem};
-pub use stopping::{SequentialRun, StoppingState};
+pub(crate) use rule::{NOT_A_RADIUS, RuleError};
+pub use rule::{RuleSettings, SequentialRule};
+pub(crate) use stopping::{SequentialRun, StoppingState};

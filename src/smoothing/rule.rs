@@ -74,7 +74,7 @@ impl RuleSettings {
 }
 
 /// Why a value is no radius.
-pub const NOT_A_RADIUS: &str = "not a radius; 0 or more is allowed";
+pub(crate) const NOT_A_RADIUS: &str = "not a radius; 0 or more is allowed";
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

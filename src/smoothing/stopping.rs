@@ -34,7 +34,7 @@ use crate::score::CertifiedScore;
 
 /// Whether another draw is worth making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoppingState {
+pub(crate) enum StoppingState {
     Continue,
     /// A side is certified at the target radius.
     Settled,
@@ -58,7 +58,7 @@ enum Claim {
 
 /// One frame under way: draws in, claims out, readable after every draw.
 #[derive(Debug, Clone)]
-pub struct SequentialRun<'a> {
+pub(crate) struct SequentialRun<'a> {
     rule: &'a SequentialRule,
     scores: Vec<f32>,
     above: u32,
@@ -67,13 +67,13 @@ pub struct SequentialRun<'a> {
 }
 
 impl<'a> SequentialRun<'a> {
-    pub fn new(rule: &'a SequentialRule) -> Self {
+    pub(crate) fn new(rule: &'a SequentialRule) -> Self {
         Self { rule, scores: Vec::new(), above: 0, below: 0, claim: Claim::None }
     }
 
     /// Counts the next draw, in issue order, by the side of the threshold on which its score lies. Draws beyond the
     /// stop, as at the end of a batch, may be counted too: they only add evidence.
-    pub fn count_against_threshold(&mut self, score: CertifiedScore) {
+    pub(crate) fn count_against_threshold(&mut self, score: CertifiedScore) {
         let score = score.value();
         self.scores.push(score);
         if score > self.rule.threshold() {
@@ -109,12 +109,12 @@ impl<'a> SequentialRun<'a> {
         }
     }
 
-    pub fn draws(&self) -> u32 {
+    pub(crate) fn draws(&self) -> u32 {
         self.scores.len() as u32
     }
 
     /// The certified side, if any.
-    pub fn side(&self) -> Option<Side> {
+    pub(crate) fn side(&self) -> Option<Side> {
         match self.claim {
             Claim::Held { side, .. } => Some(side),
             Claim::None | Claim::Contradicted => None,
@@ -122,14 +122,14 @@ impl<'a> SequentialRun<'a> {
     }
 
     /// The certified radius; 0 without a certified side.
-    pub fn radius(&self) -> f64 {
+    pub(crate) fn radius(&self) -> f64 {
         match self.claim {
             Claim::Held { radius_in_sigmas, .. } => radius_in_sigmas * self.rule.sigma(),
             Claim::None | Claim::Contradicted => 0.0,
         }
     }
 
-    pub fn state(&self) -> StoppingState {
+    pub(crate) fn state(&self) -> StoppingState {
         if self.side().is_some() && self.rule.is_met_by(self.radius()) {
             StoppingState::Settled
         } else if self.draws() >= self.rule.max_draws() {
@@ -156,7 +156,7 @@ impl<'a> SequentialRun<'a> {
     ///
     /// The bounds of the median m are the claims at radius 0 with m for the threshold: a draw is a one if it
     /// is above m, a tie with m or a NaN is settled by a coin, and both bounds hold together at level alpha.
-    pub fn certificate(&self) -> Certificate {
+    pub(crate) fn certificate(&self) -> Certificate {
         let ranked = Ranked::new(self.scores.iter().copied());
         let least_agreeing = |side| self.rule.least_agreeing(side, self.draws()).map(|count| count as usize);
         Certificate {

@@ -18,7 +18,7 @@ use super::identity::{Boot, Origin};
 use crate::inspection::Inspection;
 
 /// Two logs in which one inspection is committed over and over.
-pub struct CommitTrial<'a> {
+pub(crate) struct CommitTrial<'a> {
     sample: &'a Inspection,
     encode: &'a EncodeMessages,
     origin: Origin,
@@ -28,7 +28,7 @@ pub struct CommitTrial<'a> {
 
 impl<'a> CommitTrial<'a> {
     /// Makes the logs `synced.db` and `unsynced.db` in `folder`.
-    pub fn open(
+    pub(crate) fn open(
         folder: &Path,
         sample: &'a Inspection,
         encode: &'a EncodeMessages,
@@ -52,7 +52,7 @@ impl<'a> CommitTrial<'a> {
     }
 
     /// One commit in each log; how long the synced one and the unsynced one took.
-    pub fn commit_both(&mut self) -> Result<(Duration, Duration), StoreError> {
+    pub(crate) fn commit_both(&mut self) -> Result<(Duration, Duration), StoreError> {
         let Self { sample, encode, origin, synced, unsynced } = self;
         let timed = |store: &mut Store| -> Result<Duration, StoreError> {
             let begun = Instant::now();

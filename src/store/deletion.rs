@@ -178,7 +178,7 @@ const CHECK_STEPS: i32 = 1000;
 
 /// Reads the whole database beside its agent: is it sound? Takes as long as the disk takes to read it; `progress` is
 /// called all the while.
-pub fn check(path: &Path, mut progress: impl FnMut() + Send + 'static) -> Result<(), StoreError> {
+pub(crate) fn check(path: &Path, mut progress: impl FnMut() + Send + 'static) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::new(path, &error);
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;

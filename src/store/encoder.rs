@@ -23,4 +23,4 @@ impl OutputId {
 
 /// Encodes an inspection for every output that sends it, as far as it is known at the commit. Called with boot id and
 /// number inside the transaction of the commit, so it must be quick and must not use the store.
-pub type EncodeMessages = dyn Fn(Uuid, u64, &Inspection) -> Vec<(OutputId, Vec<u8>)> + Send + Sync;
+pub(crate) type EncodeMessages = dyn Fn(Uuid, u64, &Inspection) -> Vec<(OutputId, Vec<u8>)> + Send + Sync;

@@ -78,11 +78,9 @@ impl Cause {
     }
 }
 
-/// What a program does about an error of the store or of the log; what a person does is in its text.
+/// What a program does about an error of the store; what a person does is in its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// What was asked for is not there.
-    NotFound,
     /// It will not be done, however often it is asked.
     Refused,
     /// Another agent has the log.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::database::BUSY_TIMEOUT;
 use super::encoder::OutputId;
-use super::error::{StoreError, StoreErrorKind};
+use super::error::StoreError;
 use super::stored_message::PAYLOAD;
 use super::{inspection_row, migrations};
 use crate::inspection::{Inspection, Parameters};
@@ -48,22 +48,6 @@ pub enum LogError {
     Removed { boot: Uuid, seq: u64, last: u64 },
     #[error("{boot}-{seq}: never given; the numbers of this boot go from 1 to {last}")]
     NeverGiven { boot: Uuid, seq: u64, last: u64 },
-}
-
-impl LogError {
-    pub fn kind(&self) -> StoreErrorKind {
-        match self {
-            Self::Absent { .. }
-            | Self::UnknownBoot { .. }
-            | Self::Removed { .. }
-            | Self::NeverGiven { .. } => StoreErrorKind::NotFound,
-            Self::Unreadable { .. } => StoreErrorKind::Unavailable,
-            Self::Older { .. } | Self::AmbiguousBoot { .. } | Self::AmbiguousStation { .. } => {
-                StoreErrorKind::Refused
-            }
-            Self::Store(error) => error.kind(),
-        }
-    }
 }
 
 fn listed(names: &[String]) -> String {

@@ -7,7 +7,7 @@ use crate::store::Record;
 
 /// Something that was different when the part was inspected, and may change bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Circumstance {
+pub(crate) struct Circumstance {
     pub what: &'static str,
     /// Empty where the log does not know.
     pub stored: String,
@@ -15,7 +15,7 @@ pub struct Circumstance {
 }
 
 /// Every difference between then and now; `model`: what computes here, where draws are computed at all.
-pub fn circumstances(record: &Record, model: Option<(&Bundle, &ProviderReport)>) -> Vec<Circumstance> {
+pub(crate) fn circumstances(record: &Record, model: Option<(&Bundle, &ProviderReport)>) -> Vec<Circumstance> {
     let stored = &*record.inspection.parameters;
     let mut list = vec![("certiscope", record.version.clone(), env!("CARGO_PKG_VERSION").to_owned())];
     if let Some((bundle, provider)) = model {

@@ -14,6 +14,6 @@ mod recompute;
 mod report;
 mod yardstick;
 
-pub use circumstances::{Circumstance, circumstances};
-pub use recompute::{VerificationModel, needs_model, verify};
-pub use report::{DrawingEnd, Finding, Outcome, VerificationReport, VerificationStep};
+pub(crate) use circumstances::{Circumstance, circumstances};
+pub(crate) use recompute::{VerificationModel, needs_model, verify};
+pub(crate) use report::{DrawingEnd, Finding, Outcome, VerificationReport, VerificationStep};

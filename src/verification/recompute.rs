@@ -17,7 +17,7 @@ use crate::tensors::Tensors;
 use crate::verdict::{Reason, Verdict};
 
 /// The bundle that the inspection names, with its model open.
-pub struct VerificationModel<'a> {
+pub(crate) struct VerificationModel<'a> {
     bundle: &'a Bundle,
     detector: &'a mut Detector,
     yardstick: Yardstick,
@@ -25,7 +25,7 @@ pub struct VerificationModel<'a> {
 
 impl<'a> VerificationModel<'a> {
     /// `detector` must make the largest of the stored model calls as one.
-    pub fn new(bundle: &'a Bundle, detector: &'a mut Detector) -> Result<Self, BundleError> {
+    pub(crate) fn new(bundle: &'a Bundle, detector: &'a mut Detector) -> Result<Self, BundleError> {
         bundle.calibrated()?;
         let manifest = &bundle.manifest;
         let spread = manifest.calibration.as_ref().map_or(manifest.golden.raw_spread, |it| it.score_spread);
@@ -35,13 +35,13 @@ impl<'a> VerificationModel<'a> {
 }
 
 /// Whether draws can be computed again: there were some, and an input or a frame is kept.
-pub fn needs_model(inspection: &Inspection, evidence: Option<&Files>) -> bool {
+pub(crate) fn needs_model(inspection: &Inspection, evidence: Option<&Files>) -> bool {
     !inspection.scores.is_empty()
         && evidence.is_some_and(|files| files.input.is_some() || files.frame.is_some())
 }
 
 /// Follows a stored inspection again, as far as its evidence goes; `model` where [`needs_model`] says so.
-pub fn verify(
+pub(crate) fn verify(
     inspection: &Inspection,
     evidence: Option<&Files>,
     model: Option<VerificationModel<'_>>,

@@ -4,7 +4,7 @@ use crate::smoothing::StoppingState;
 
 /// What one step of the recomputation came to.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// Bit for bit.
     Equal,
     /// Shares of the spread of normal scores (of the score, where larger); for a radius, of sigma.
@@ -19,7 +19,7 @@ pub enum Finding {
 
 /// The steps, in order; an inspection has those that its draws and its evidence allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VerificationStep {
+pub(crate) enum VerificationStep {
     /// The stored parameters are those of the bundle.
     Parameters,
     /// The kept frame gives the kept input.
@@ -36,7 +36,7 @@ pub enum VerificationStep {
 
 /// What all steps together say, from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Bits,
     Tolerance,
     /// What is still there holds.
@@ -46,14 +46,14 @@ pub enum Outcome {
 
 /// A recomputed inspection.
 #[derive(Debug, Clone, PartialEq)]
-pub struct VerificationReport {
+pub(crate) struct VerificationReport {
     pub steps: Vec<(VerificationStep, Finding)>,
     /// `None` where the stored draws contradict the rule.
     pub ending: Option<DrawingEnd>,
 }
 
 impl VerificationReport {
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let outcomes = self.steps.iter().map(|(_, finding)| match finding {
             Finding::Equal => Outcome::Bits,
             Finding::Within { .. } => Outcome::Tolerance,
@@ -66,7 +66,7 @@ impl VerificationReport {
 
 /// Why no more draws were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DrawingEnd {
+pub(crate) enum DrawingEnd {
     /// The picture allowed none.
     BadFrame,
     /// The target radius was reached, could not be reached any more, or the draws were spent.

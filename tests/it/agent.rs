@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use certiscope::capture::simulator::{SimulatorSettings, simulate};
+use certiscope::testing::capture::simulator::{SimulatorSettings, simulate};
 use rusqlite::Connection;
 use serde_json::Value;
 

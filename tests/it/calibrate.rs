@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use certiscope::bundle::Bundle;
+use certiscope::testing::bundle::Bundle;
 use image::{DynamicImage, GrayImage};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ impl Site {
         names(self.folder.path())
     }
 
-    fn calibration(&self, bundle: &str) -> certiscope::bundle::manifest::CalibrationSection {
+    fn calibration(&self, bundle: &str) -> certiscope::testing::bundle::manifest::CalibrationSection {
         Bundle::load(&self.at(bundle)).unwrap().manifest.calibration.unwrap()
     }
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use certiscope::capture::folder::{FolderSettings, FolderSource};
-use certiscope::capture::simulator::{DefectKind, Simulator, SimulatorSettings, simulate};
-use certiscope::capture::{BadFrame, CaptureError, Frame, FrameSource, Samples, SourceEvent};
+use certiscope::testing::capture::folder::{FolderSettings, FolderSource};
+use certiscope::testing::capture::simulator::{DefectKind, Simulator, SimulatorSettings, simulate};
+use certiscope::testing::capture::{BadFrame, CaptureError, Frame, FrameSource, Samples, SourceEvent};
 use image::GrayImage;
 
 fn write_picture(path: &Path, shade: u8) {

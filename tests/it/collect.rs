@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use certiscope::bundle::sha256_of;
+use certiscope::testing::bundle::sha256_of;
 use image::{DynamicImage, GrayImage, ImageBuffer, RgbImage};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use certiscope::agent::{self, DiskProbe, Stop};
-use certiscope::config::Config;
-use certiscope::machine::disk_free_bytes;
+use certiscope::testing::agent::{self, DiskProbe, Stop};
+use certiscope::testing::config::Config;
+use certiscope::testing::machine::disk_free_bytes;
 
 use crate::support::line::{Line, report};
 use crate::support::metrics::{get, metric};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use certiscope::smoothing::fixed::upper_rank;
+use certiscope::testing::smoothing::fixed::upper_rank;
 use serde_json::Value;
 use tempfile::TempDir;
 

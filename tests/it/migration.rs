@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use certiscope::publish::json_output::{JSON, Timeliness, encode, message};
-use certiscope::store::{Filter, Log, Order, RowId, Store, StoreError};
+use certiscope::testing::publish::json_output::{JSON, Timeliness, encode, message};
+use certiscope::testing::store::{Filter, Log, Order, RowId, Store, StoreError};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use certiscope::config::Config;
+use certiscope::testing::config::Config;
 use tempfile::TempDir;
 
 use crate::support::bundles::{contents, demo_line};

@@ -1,7 +1,7 @@
 //! The preprocessing as a linear map: what it does to a picture, and that its norm bounds every change.
 
-use certiscope::capture::{Channels, Picture, Samples};
-use certiscope::preprocess::{InputShape, Prepared, PreprocessError, Preprocessor, Region};
+use certiscope::testing::capture::{Channels, Picture, Samples};
+use certiscope::testing::preprocess::{InputShape, Prepared, PreprocessError, Preprocessor, Region};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

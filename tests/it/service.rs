@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use certiscope::agent::{self, Stop};
-use certiscope::capture::{Trouble, TroubleKind};
-use certiscope::config::Config;
+use certiscope::testing::agent::{self, Stop};
+use certiscope::testing::capture::{Trouble, TroubleKind};
+use certiscope::testing::config::Config;
 
 use crate::support::broker::Broker;
 use crate::support::faulty::Part;

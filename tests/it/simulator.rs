@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use certiscope::capture::simulator::{DefectKind, Simulator, SimulatorSettings};
-use certiscope::capture::{FrameSource, Samples, SourceEvent};
-use certiscope::evaluation::auroc;
-use certiscope::preprocess::{InputShape, Preprocessor};
+use certiscope::testing::capture::simulator::{DefectKind, Simulator, SimulatorSettings};
+use certiscope::testing::capture::{FrameSource, Samples, SourceEvent};
+use certiscope::testing::evaluation::auroc;
+use certiscope::testing::preprocess::{InputShape, Preprocessor};
 
 use crate::support::say;
 

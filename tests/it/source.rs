@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use certiscope::capture::{CameraInfo, Drops, Trouble, TroubleKind};
+use certiscope::testing::capture::{CameraInfo, Drops, Trouble, TroubleKind};
 use serde_json::{Value, json};
 
 use crate::delivery::kept;

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use certiscope::machine::clock_synchronised;
+use certiscope::testing::machine::clock_synchronised;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 

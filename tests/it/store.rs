@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use certiscope::inspection::{Inspection, Parameters};
-use certiscope::publish::json_output::{JSON, encode};
-use certiscope::store::{
+use certiscope::testing::inspection::{Inspection, Parameters};
+use certiscope::testing::publish::json_output::{JSON, encode};
+use certiscope::testing::store::{
     Boot, Committed, DeliveryState, Filter, Order, Origin, OutputId, RowId, Store, StoreError,
     StoreErrorKind, StoreThread,
 };
@@ -233,7 +233,7 @@ fn an_output_never_touches_the_rows_of_another_one() {
     assert_eq!(store.newest_message("a", BINARY).unwrap(), None, "the newest one is refused there");
     assert_eq!(store.newest_message("a", OutputId::new("neither")).unwrap(), None);
 
-    let read = certiscope::store::Log::open(&log.path()).unwrap();
+    let read = certiscope::testing::store::Log::open(&log.path()).unwrap();
     let states: Vec<DeliveryState> =
         read.records(Filter::default(), Order::OldestFirst).map(|record| record.unwrap().delivery).collect();
     assert_eq!(states.len(), 3, "an inspection is one record, however many outputs send it");

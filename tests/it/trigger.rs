@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use certiscope::capture::{Trouble, TroubleKind};
+use certiscope::testing::capture::{Trouble, TroubleKind};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -6,13 +6,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use certiscope::capture::{Channels, Frame, Picture, Samples, Stamp};
-use certiscope::evidence::{self, Keep};
-use certiscope::inspector::Inspected;
-use certiscope::machine::resident_bytes;
-use certiscope::publish::json_output::{JSON, encode};
-use certiscope::retention::{Bounds, Moment, Retention, RetentionLimits};
-use certiscope::store::{Boot, Origin, RowId, Store, StoreHandle, StoreThread};
+use certiscope::testing::capture::{Channels, Frame, Picture, Samples, Stamp};
+use certiscope::testing::evidence::{self, Keep};
+use certiscope::testing::inspector::Inspected;
+use certiscope::testing::machine::resident_bytes;
+use certiscope::testing::publish::json_output::{JSON, encode};
+use certiscope::testing::retention::{Bounds, Moment, Retention, RetentionLimits};
+use certiscope::testing::store::{Boot, Origin, RowId, Store, StoreHandle, StoreThread};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use uuid::Uuid;

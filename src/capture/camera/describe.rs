@@ -14,7 +14,7 @@ use super::pixel_format::PixelFormat;
 use super::why_lost::{no_capture, why_lost};
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Description {
+pub(crate) struct Description {
     pub driver: String,
     pub card: String,
     pub bus: String,
@@ -23,7 +23,7 @@ pub struct Description {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct FormatDescription {
+pub(crate) struct FormatDescription {
     /// The four characters of V4L2.
     pub word: String,
     pub name: String,
@@ -35,7 +35,7 @@ pub struct FormatDescription {
 
 /// One size, or a range of sizes in steps.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SizeDescription {
+pub(crate) struct SizeDescription {
     pub smallest: (u32, u32),
     pub largest: (u32, u32),
     pub step: (u32, u32),
@@ -45,13 +45,13 @@ pub struct SizeDescription {
 
 /// Frames a second. The two differ where every rate between them is allowed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RateRange {
+pub(crate) struct RateRange {
     pub slowest: f64,
     pub fastest: f64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct ControlDescription {
+pub(crate) struct ControlDescription {
     /// As the configuration names it.
     pub name: String,
     pub minimum: i64,
@@ -67,7 +67,7 @@ pub struct ControlDescription {
 }
 
 /// Opens the node and asks it. An error is a sentence for the user.
-pub fn describe(path: &Path) -> Result<Description, String> {
+pub(crate) fn describe(path: &Path) -> Result<Description, String> {
     asked(path).map_err(|error| why_lost(&error))
 }
 

@@ -9,7 +9,7 @@ use nokhwa::utils::ApiBackend;
 
 /// One node with the links that lead to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
+pub(crate) struct Device {
     pub path: PathBuf,
     /// Links that stay the same whatever else is plugged in: `by_id` names the camera, `by_path` the port.
     pub by_id: Vec<PathBuf>,
@@ -17,7 +17,7 @@ pub struct Device {
 }
 
 /// All nodes, in the order of their numbers.
-pub fn devices() -> io::Result<Vec<Device>> {
+pub(crate) fn devices() -> io::Result<Vec<Device>> {
     refuse_names_without_number(Path::new("/dev"))?;
     let found = nokhwa::query(ApiBackend::Video4Linux).map_err(io::Error::other)?;
     let mut numbers: Vec<u32> = found.iter().filter_map(|info| info.index().as_index().ok()).collect();
@@ -29,7 +29,7 @@ pub fn devices() -> io::Result<Vec<Device>> {
 }
 
 /// A node by its path, with the links that lead to it.
-pub fn device(path: PathBuf) -> Device {
+pub(crate) fn device(path: PathBuf) -> Device {
     let by_id = links_to(&path, Path::new("/dev/v4l/by-id"));
     let by_path = links_to(&path, Path::new("/dev/v4l/by-path"));
     Device { path, by_id, by_path }

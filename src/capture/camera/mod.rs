@@ -31,11 +31,11 @@ mod source;
 mod stream;
 mod why_lost;
 
-pub use describe::{
+pub(crate) use describe::{
     ControlDescription, Description, FormatDescription, RateRange, SizeDescription, describe,
 };
-pub use find::{Device, device, devices};
-pub use frame_checks::FrameLimits;
-pub use pixel_format::PixelFormat;
-pub use settings::CameraSettings;
-pub use source::CameraSource;
+pub(crate) use find::{Device, device, devices};
+pub(crate) use frame_checks::FrameLimits;
+pub(crate) use pixel_format::PixelFormat;
+pub(crate) use settings::CameraSettings;
+pub(crate) use source::CameraSource;

@@ -17,7 +17,7 @@ use crate::capture::{CameraInfo, CaptureError, Drops, Frame, FrameSource, Source
 /// How long a silent stream is left alone before it is opened again, which wakes some cameras.
 const REOPEN_AFTER: Duration = Duration::from_secs(10);
 
-pub struct CameraSource {
+pub(crate) struct CameraSource {
     connection: CameraConnection,
     checks: FrameChecks,
     not_before: Option<Instant>,
@@ -33,7 +33,7 @@ enum FrameUse {
 
 impl CameraSource {
     /// Opens nothing yet. A camera that is absent is reported as trouble when a frame is asked for.
-    pub fn new(settings: CameraSettings) -> Self {
+    pub(crate) fn new(settings: CameraSettings) -> Self {
         Self {
             checks: FrameChecks::new(settings.limits),
             connection: CameraConnection::new(settings),

@@ -22,7 +22,7 @@ pub enum Trigger {
 }
 
 /// Lets a frame of the source through when one is wanted.
-pub struct TriggerGate {
+pub(crate) struct TriggerGate {
     source: Box<dyn FrameSource>,
     wanted: FrameDemand,
 }
@@ -35,7 +35,7 @@ enum FrameDemand {
 
 impl TriggerGate {
     /// Where the line triggers, also returns the two ends for its requests and their answers.
-    pub fn new(source: Box<dyn FrameSource>, trigger: Trigger) -> (Self, Option<(Triggers, Answers)>) {
+    pub(crate) fn new(source: Box<dyn FrameSource>, trigger: Trigger) -> (Self, Option<(Triggers, Answers)>) {
         let (wanted, line) = match trigger {
             Trigger::Free => (FrameDemand::Always, None),
             Trigger::Interval(interval) => (FrameDemand::Each(IntervalClock { interval, due: None }), None),
@@ -49,7 +49,7 @@ impl TriggerGate {
     }
 
     /// The next wanted frame, waiting at most `wait` for it.
-    pub fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
+    pub(crate) fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
         let source = &mut *self.source;
         match &mut self.wanted {
             FrameDemand::Always => source.next(wait),
@@ -59,14 +59,14 @@ impl TriggerGate {
     }
 
     /// The frame given last waits for inspection now: its request is answered `accepted`.
-    pub fn handed_over(&mut self) {
+    pub(crate) fn handed_over(&mut self) {
         if let FrameDemand::Asked(requests) = &mut self.wanted {
             requests.pending = None;
             requests.triggers.settle(Ack::Accepted, None);
         }
     }
 
-    pub fn source(&self) -> &dyn FrameSource {
+    pub(crate) fn source(&self) -> &dyn FrameSource {
         &*self.source
     }
 }

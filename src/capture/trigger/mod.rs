@@ -7,5 +7,5 @@
 mod gate;
 mod queue;
 
-pub use gate::{Trigger, TriggerGate};
-pub use queue::{Ack, Answer, Answers, TriggerRequest, Triggers};
+pub(crate) use gate::{Trigger, TriggerGate};
+pub(crate) use queue::{Answer, Answers, TriggerRequest, Triggers};

@@ -61,7 +61,7 @@ pub struct Answer {
 }
 
 /// Answers on their way to the line.
-pub type Answers = mpsc::Receiver<Answer>;
+pub(crate) type Answers = mpsc::Receiver<Answer>;
 
 /// Answers that may wait for the line. Only a line that asks without listening exceeds this.
 const ANSWERS: usize = 64;

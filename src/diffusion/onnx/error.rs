@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The release that set-up fetches and that golden vectors were made with.
-pub const ONNXRUNTIME_VERSION: &str = "1.31.1";
+pub(crate) const ONNXRUNTIME_VERSION: &str = "1.31.1";
 
 /// Why the U-Net cannot be run at all.
 #[derive(Debug, thiserror::Error)]

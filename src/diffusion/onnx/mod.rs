@@ -13,7 +13,8 @@ mod library;
 mod provider;
 mod session;
 
-pub use error::{ONNXRUNTIME_VERSION, OnnxError};
+pub(crate) use error::OnnxError;
 pub use library::Runtime;
-pub use provider::{OnUnavailable, Provider, ProviderReport, SessionSettings};
+pub(crate) use provider::ProviderReport;
+pub use provider::{OnUnavailable, Provider, SessionSettings};
 pub use session::OnnxDenoiser;

@@ -12,7 +12,7 @@ mod trigger_ack;
 mod verdict;
 
 pub(in crate::publish) use heartbeat::heartbeat;
-pub use status::{AgentState, status};
+pub(crate) use status::{AgentState, status};
 pub(in crate::publish) use trigger::{TriggerMessage, read_trigger};
 pub(in crate::publish) use trigger_ack::trigger_ack;
 pub(in crate::publish) use verdict::{verdict_body, verdict_message};

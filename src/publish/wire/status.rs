@@ -16,7 +16,7 @@ use crate::store::Backlog;
 /// What a station is doing, as far as the broker can know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AgentState {
+pub(crate) enum AgentState {
     Online,
     /// Ended as asked.
     Stopped,
@@ -166,7 +166,7 @@ struct OutboxMessage<'a> {
 }
 
 /// The `status` message. `since` is `None` in the Last Will: nobody can know beforehand when it is sent.
-pub fn status(
+pub(crate) fn status(
     boot_id: Uuid,
     state: AgentState,
     since: Option<Timestamp>,

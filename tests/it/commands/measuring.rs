@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use certiscope::bundle::Bundle;
+use certiscope::testing::bundle::Bundle;
 use tempfile::TempDir;
 
 use crate::support::bundles::{BundleCopy, contents, demo_line, simulated};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use certiscope::publish::{BrokerSettings, Protocol, Timing};
+use certiscope::testing::publish::{BrokerSettings, Protocol, Timing};
 use tempfile::TempDir;
 
 use super::{exactly_once, historical, unacknowledged};

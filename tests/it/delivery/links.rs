@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use certiscope::publish::{BrokerFault, Timing};
+use certiscope::testing::publish::{BrokerFault, Timing};
 use tempfile::TempDir;
 
 use super::{exactly_once, historical, unacknowledged};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use certiscope::publish::{BrokerFault, Connection, Timing, probe};
+use certiscope::testing::publish::{BrokerFault, Connection, Timing, probe};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

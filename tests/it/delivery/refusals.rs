@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use certiscope::publish::{BrokerFault, Protocol};
+use certiscope::testing::publish::{BrokerFault, Protocol};
 use tempfile::TempDir;
 
 use super::{historical, unacknowledged};

@@ -312,7 +312,7 @@ fn only_the_bundle_that_decided_can_decide_again() {
     let inspected = Inspected::parts();
     let state = inspected.copied();
     let id = state.id(ANOMALOUS);
-    let hash = certiscope::bundle::sha256_of(&inspected.bundle.file("bundle.toml")).unwrap();
+    let hash = certiscope::testing::bundle::sha256_of(&inspected.bundle.file("bundle.toml")).unwrap();
     let there = inspected.bundle.path().to_str().unwrap().to_owned();
     let another = BundleCopy::new();
     let other = another.path().to_str().unwrap();

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use certiscope::publish::json_output::{JSON, encode};
-use certiscope::store::{Boot, Origin, RowId, Store};
+use certiscope::testing::publish::json_output::{JSON, encode};
+use certiscope::testing::store::{Boot, Origin, RowId, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;

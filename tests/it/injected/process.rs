@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use certiscope::agent::{self, AgentError, Stop};
-use certiscope::capture::{CaptureError, FrameSource, SourceEvent};
-use certiscope::config::Config;
+use certiscope::testing::agent::{self, AgentError, Stop};
+use certiscope::testing::capture::{CaptureError, FrameSource, SourceEvent};
+use certiscope::testing::config::Config;
 
 use crate::support::faulty::faulty;
 use crate::support::line::{Line, report};
@@ -76,7 +76,7 @@ fn a_thread_that_panics_ends_the_agent_with_its_name() {
 #[test]
 #[ignore = "ends its process"]
 fn child_whose_thread_panics() {
-    certiscope::cli::end_on_panic();
+    certiscope::testing::cli::end_on_panic();
     let state = std::env::var_os("CERTISCOPE_TEST_STATE").expect("given by the parent");
     let _ = run_and_panic(Path::new(&state));
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use certiscope::capture::simulator::{SimulatorSettings, simulate};
+use certiscope::testing::capture::simulator::{SimulatorSettings, simulate};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

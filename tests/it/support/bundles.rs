@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use certiscope::bundle::sha256_of;
-use certiscope::capture::simulator::{SimulatorSettings, simulate};
-use certiscope::tensors;
+use certiscope::testing::bundle::sha256_of;
+use certiscope::testing::capture::simulator::{SimulatorSettings, simulate};
+use certiscope::testing::tensors;
 use ndarray::ArrayD;
 use safetensors::SafeTensors;
 use tempfile::TempDir;

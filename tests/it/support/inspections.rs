@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use certiscope::computation::Computation;
-use certiscope::diffusion::seed::FrameSeed;
-use certiscope::inspection::{Inspection, Latency, Parameters};
-use certiscope::smoothing::{Certificate, Prior, RuleSettings, Side};
-use certiscope::verdict::{Reason, Verdict};
+use certiscope::testing::computation::Computation;
+use certiscope::testing::diffusion::seed::FrameSeed;
+use certiscope::testing::inspection::{Inspection, Latency, Parameters};
+use certiscope::testing::smoothing::{Certificate, Prior, RuleSettings, Side};
+use certiscope::testing::verdict::{Reason, Verdict};
 
 pub(crate) fn parameters() -> Parameters {
     Parameters {

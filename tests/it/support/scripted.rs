@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use certiscope::agent::{self, Stop, Summary};
-use certiscope::capture::{
+use certiscope::testing::agent::{self, Stop, Summary};
+use certiscope::testing::capture::{
     CameraInfo, CaptureError, Channels, Drops, Frame, FrameSource, Picture, Samples, SourceEvent, Stamp,
     Trouble,
 };
-use certiscope::config::Config;
+use certiscope::testing::config::Config;
 
 use super::line::Line;
 

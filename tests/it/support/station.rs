@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certiscope::inspection::{Inspection, Parameters};
-use certiscope::publish::json_output::{JSON, encode};
-use certiscope::publish::{
+use certiscope::testing::inspection::{Inspection, Parameters};
+use certiscope::testing::publish::json_output::{JSON, encode};
+use certiscope::testing::publish::{
     BrokerFault, BrokerSettings, Connection, Credentials, DeliveryTimes, Protocol, PublishContext, Pump,
     Timing, Topics,
 };
-use certiscope::pulse::Pulse;
-use certiscope::status::testing::idle_station;
-use certiscope::status::{DeliveryTime, Status};
-use certiscope::store::{Backlog, Boot, Origin, Store, StoreError, StoreHandle, StoreThread};
+use certiscope::testing::pulse::Pulse;
+use certiscope::testing::status::testing::idle_station;
+use certiscope::testing::status::{DeliveryTime, Status};
+use certiscope::testing::store::{Backlog, Boot, Origin, Store, StoreError, StoreHandle, StoreThread};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
