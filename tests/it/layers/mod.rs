@@ -51,6 +51,35 @@ const LAYERS: &[(&[&str], &str)] = &[
     (&["testing"], "what integration tests need of the inside"),
 ];
 
+/// Modules that compute and do nothing else: what they give depends on what they are given.
+const PURE: &[&str] = &[
+    "certify",
+    "diffusion/noise",
+    "diffusion/reconstruct",
+    "diffusion/schedule",
+    "score",
+    "smoothing",
+    "verdict",
+];
+
+/// Paths that no pure module names: files, network, clocks, threads, generators that nobody seeded, the journal.
+const IMPURE: &[&str] = &[
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "getrandom",
+    "jiff",
+    "rand::random",
+    "rand::rng",
+    "tokio",
+    "tracing",
+];
+
 /// Outside libraries and the only places that may name them.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("ort", &["diffusion/onnx"]),
@@ -149,6 +178,15 @@ fn outside_libraries_are_known_to_one_module_each() {
 }
 
 #[test]
+fn pure_modules_stay_pure() {
+    assert_none(
+        &impure(&sources(), PURE, IMPURE),
+        "These modules must give the same for the same: a stored verdict is computed again from its seed. Hand in the time, \
+         the seed or the content as a value, and let the caller log.",
+    );
+}
+
+#[test]
 fn only_the_border_is_serialised() {
     assert_none(
         &serialised(&sources(), SERDE, ONLY_READ),
@@ -240,6 +278,22 @@ fn strangers(tree: &Tree, libraries: &[(&str, &[&str])]) -> Vec<String> {
     found
 }
 
+fn impure(tree: &Tree, pure: &[&str], impure: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, source) in tree.shipped().filter(|(path, _)| allowed(path, pure.iter().copied())) {
+        for named in source.uses.iter().map(|leaf| &leaf.named).chain(&source.paths) {
+            let full = named.path.join("::");
+            let starts = |forbidden: &&&str| {
+                full.strip_prefix(**forbidden).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+            };
+            if impure.iter().any(|forbidden| starts(&forbidden)) {
+                found.push(format!("    src/{path}:{} names {full}", named.line));
+            }
+        }
+    }
+    found
+}
+
 fn serialised(tree: &Tree, border: &[(&str, &str)], only_read: &[(&str, &str)]) -> Vec<String> {
     let outside = tree.shipped().filter(|(path, _)| !allowed(path, border.iter().map(|(place, _)| *place)));
     let derives = outside.flat_map(|(path, source)| source.serde.iter().map(move |derive| (path, derive)));
@@ -292,6 +346,20 @@ fn gone(
 /// The rules on a made-up source folder: each finds what it forbids, and only that.
 mod rules {
     use super::*;
+
+    #[test]
+    fn a_clock_in_a_pure_module_is_found_and_a_duration_is_not() {
+        let tree = Tree::of([
+            ("lib.rs", "mod score; mod agent;"),
+            ("score.rs", "use std::time::{Duration, Instant};\nfn f() { tracing::info!(\"x\"); }"),
+            ("agent.rs", "use std::time::Instant;"),
+        ]);
+        let found = impure(&tree, &["score"], IMPURE);
+        assert_eq!(
+            found,
+            ["    src/score.rs:1 names std::time::Instant", "    src/score.rs:2 names tracing::info"]
+        );
+    }
 
     const TWO_LAYERS: &[(&[&str], &str)] = &[(&["store", "pulse"], "low"), (&["publish"], "high")];
 
