@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
@@ -38,7 +38,9 @@ use crate::stop::Stop;
 use crate::store::{Store, StoreHandle, StoreThread};
 
 /// How long a stop waits for a write that does not return.
-const END_LIMIT: Duration = Duration::from_secs(20);
+const END_LIMIT: Duration = Duration::from_secs(15);
+/// How long the end waits for the log to be closed.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// One inspection that is on the disk.
 pub struct Recorded<'a> {
@@ -129,15 +131,29 @@ impl OpenedAgent {
             StoreThread::start(self.store).map_err(|error| AgentError::Refused(error.into()))?;
         let process =
             Process::start(config, self.stations, store, disk, stop).map_err(AgentError::Refused)?;
-        let (summary, fault, store_is_free) = process.run_to_the_end(observe);
-        if store_is_free {
-            store_thread.join().map_err(|error| AgentError::Stopped(error.into()))?;
-        }
+        let (summary, fault) = process.run_to_the_end(observe);
+        let closed = close(store_thread);
         match fault {
-            None => Ok(summary),
             Some(fault) => Err(fault),
+            None => closed.map(|()| summary),
         }
     }
+}
+
+/// Waits until the log is closed, at most [`CLOSE_LIMIT`].
+fn close(store: StoreThread) -> Result<(), AgentError> {
+    let deadline = Instant::now() + CLOSE_LIMIT;
+    while !store.has_ended() {
+        if Instant::now() >= deadline {
+            return Err(AgentError::Stopped(anyhow!(
+                "store: a call to the disk has not returned {} s after the stop, and the log is not closed in order: look at \
+                 the disk, or at the network it is on",
+                CLOSE_LIMIT.as_secs()
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    store.join().map_err(|error| AgentError::Stopped(error.into()))
 }
 
 /// What runs.
@@ -267,15 +283,15 @@ impl Process {
     }
 
     /// Shows `observe` every inspection until the last station has ended, then stops everything in order. Returns what was
-    /// done, the fault that ended it, and whether the store's thread can be waited for.
-    fn run_to_the_end(self, observe: impl FnMut(&Recorded<'_>)) -> (Summary, Option<AgentError>, bool) {
+    /// done, and the fault that ended it.
+    fn run_to_the_end(self, observe: impl FnMut(&Recorded<'_>)) -> (Summary, Option<AgentError>) {
         let verdicts = self.observe(observe);
         let Self { store, network, stations, threads, supervising, stop, fault, .. } = self;
         stop.request();
         stations.iter().for_each(RunningStation::close);
-        let (ended, all_ended): (Vec<_>, Vec<bool>) = stations.into_iter().map(RunningStation::join).unzip();
+        let ended: Vec<_> = stations.into_iter().map(RunningStation::join).collect();
         drop(supervising);
-        let threads_ended = threads.join(|_| false);
+        threads.join(|_| false);
         let mut summary = Summary {
             normal: verdicts.normal,
             anomalous: verdicts.anomalous,
@@ -287,7 +303,7 @@ impl Process {
         let uplinks = ended.into_iter().map(|station| (station.origin, station.uplink)).collect();
         summary.unsent = network.leave(uplinks, &store, &fault);
         summary.delivery = delivery.iter().find_map(DeliveryTimes::figures);
-        (summary, fault.take(), threads_ended && all_ended.into_iter().all(|ended| ended))
+        (summary, fault.take())
     }
 
     /// Returns when every record stage has ended, or hangs at the end.

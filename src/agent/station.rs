@@ -327,15 +327,15 @@ impl RunningStation {
         self.stop.requested() && self.record.still_for() > limit
     }
 
-    /// Waits for the threads, within a limit; whether all have ended.
-    pub(super) fn join(self) -> (EndedStation, bool) {
+    /// Waits for the threads, within a limit.
+    pub(super) fn join(self) -> EndedStation {
         let Self { origin, uplink, handover, delivery, threads, model, call_limit, .. } = self;
         let calls = model.pulse().clone();
         drop(model);
         let hangs =
             |name: &str| name == MODEL_THREAD && calls.working_for().is_some_and(|time| time > call_limit);
-        let all_ended = threads.join(hangs);
-        (EndedStation { origin, uplink, handover, delivery }, all_ended)
+        threads.join(hangs);
+        EndedStation { origin, uplink, handover, delivery }
     }
 }
 

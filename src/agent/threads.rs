@@ -56,17 +56,15 @@ impl Threads {
     }
 
     /// Waits for all of them, at most [`JOIN_LIMIT`]: one that hangs is left to the end of the process. `hangs` names those
-    /// that are known to hang and are not waited for. Whether all have ended.
-    pub(super) fn join(self, hangs: impl Fn(&str) -> bool) -> bool {
+    /// that are known to hang and are not waited for.
+    pub(super) fn join(self, hangs: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + JOIN_LIMIT;
-        let mut all_ended = true;
         for (name, thread) in self.started {
             while !thread.is_finished() && !hangs(&name) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }
             if !thread.is_finished() {
                 tracing::error!("thread {name}: does not return, and is left behind");
-                all_ended = false;
                 continue;
             }
             let ended = thread.join().unwrap_or_else(|_| Err(anyhow!("panicked; see the journal")));
@@ -74,6 +72,5 @@ impl Threads {
                 self.fault.report(AgentError::while_running(error.context(format!("thread {name}"))));
             }
         }
-        all_ended
     }
 }

@@ -57,6 +57,11 @@ impl StoreThread {
         Ok((Self(thread), StoreHandle { commands, newest, pulse }))
     }
 
+    /// Whether everything asked for is done, every handle is dropped and the file is closed.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// Waits until everything asked for is done and the file is closed.
     pub fn join(self) -> Result<(), StoreError> {
         self.0.join().map_err(|_| StoreError::Ended)

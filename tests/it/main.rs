@@ -49,6 +49,7 @@ mod service;
 mod simulator;
 mod source;
 mod status;
+mod stop_limits;
 mod store;
 mod storm;
 mod support;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use super::broker::Broker;
 use super::faulty::{Part, faulty};
 use super::station_config::StationConfig;
 use super::subscriber::{Key, Subscriber, key};
-use super::{say, wait_until};
+use super::{say, wait_until, wait_within};
 
 /// A station with the faulty bundle. It inspects one picture again and again; the test may exchange the picture.
 pub(crate) struct Line {
@@ -222,8 +223,13 @@ impl Agent {
     }
 
     /// Waits for its end; how, and what it said.
-    pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        wait_until("the agent ends", || self.has_ended());
+    pub(crate) fn end(self) -> (ExitStatus, String) {
+        self.end_within(Duration::from_secs(30))
+    }
+
+    /// The same, with another limit than the usual one.
+    pub(crate) fn end_within(mut self, limit: Duration) -> (ExitStatus, String) {
+        wait_within(limit, "the agent ends", || self.has_ended());
         self.reader.take().unwrap().join().unwrap();
         let status = self.child.lock().unwrap().wait().unwrap();
         (status, self.said())
