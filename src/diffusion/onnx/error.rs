@@ -1,11 +1,11 @@
-//! Why the U-Net cannot be run, and what to do about it.
+//! The reasons why the U-Net cannot be run, each with what to do about it.
 
 use std::path::PathBuf;
 
-/// The release that set-up fetches and that golden vectors were made with.
+/// The release that `make setup` fetches and that the golden vectors were made with.
 pub(crate) const ONNXRUNTIME_VERSION: &str = "1.31.1";
 
-/// Why the U-Net cannot be run at all.
+/// Why the U-Net cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
     #[error(
@@ -15,7 +15,7 @@ pub enum OnnxError {
     Library { library: PathBuf, why: String },
     #[error("model: {}: cannot be opened: {why}; a U-Net exported by `certiscope_models export` is needed", path.display())]
     Model { path: PathBuf, why: String },
-    #[error("model: {}: {what} is {got}; the bundle says {wanted}", path.display())]
+    #[error("model: {}: {what} is {got}; the bundle says {wanted}; export the bundle again", path.display())]
     Interface { path: PathBuf, what: &'static str, got: String, wanted: String },
     #[error(
         "model.provider = {provider}: cannot run here: {why}; fix that, or allow the CPU (on_unavailable = \"cpu\" in a configuration, --or-cpu on the command line)"
