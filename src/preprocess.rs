@@ -93,7 +93,9 @@ pub enum PreprocessError {
         region.width, region.height, region.x, region.y
     )]
     Region { region: Region, width: u32, height: u32 },
-    #[error("frame: {samples} samples: not those of a {width}x{height} picture; one for each pixel and channel is needed")]
+    #[error(
+        "frame: {samples} samples: not those of a {width}x{height} picture; one for each pixel and channel is needed"
+    )]
     Samples { samples: usize, width: u32, height: u32 },
     #[error("input: {value}: not a brightness; 0 to 1 is allowed")]
     Range { value: f32 },

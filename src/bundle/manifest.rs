@@ -223,7 +223,9 @@ impl Manifest {
         for &scale in &self.score.scales {
             unless(
                 scale > 0 && height % scale == 0 && width % scale == 0,
-                format!("score.scales: {scale} does not divide {width}x{height}; block sizes that divide both sides are needed"),
+                format!(
+                    "score.scales: {scale} does not divide {width}x{height}; block sizes that divide both sides are needed"
+                ),
             );
         }
         let (filter, top) = (self.score.filter_px, self.score.top_pixels);

@@ -50,9 +50,13 @@ pub(crate) enum CalibrationError {
     Sigma(f64),
     #[error("radius = {0}: not a radius; 0 or more is allowed")]
     Radius(f64),
-    #[error("draws = {draws}: too few to bound a score at radius {radius} with beta = {beta}; {needed} needed")]
+    #[error(
+        "draws = {draws}: too few to bound a score at radius {radius} with beta = {beta}; {needed} needed"
+    )]
     TooFewDraws { draws: u32, radius: f64, beta: f64, needed: String },
-    #[error("scores = {got}: every frame of a calibration gets the same number of draws; exactly {draws} are needed")]
+    #[error(
+        "scores = {got}: every frame of a calibration gets the same number of draws; exactly {draws} are needed"
+    )]
     Count { got: usize, draws: u32 },
     #[error(
         "normal frames = {got}: too few for a false alarm rate of {false_alarms}; at least {needed} are needed, one of each part"
@@ -185,7 +189,7 @@ mod tests {
     #[test]
     fn too_few_draws_are_refused_with_the_number() {
         let refused = ThresholdRule::new(ThresholdRequest { draws: 6, ..REQUEST }).unwrap_err().to_string();
-        assert!(refused.ends_with("at least 7"), "{refused}");
+        assert!(refused.ends_with("at least 7 are needed"), "{refused}");
         assert!(ThresholdRule::new(ThresholdRequest { draws: 7, ..REQUEST }).is_ok());
         let refused =
             ThresholdRule::new(ThresholdRequest { radius: 0.9, ..REQUEST }).unwrap_err().to_string();
@@ -222,7 +226,7 @@ mod tests {
         assert!(matches!(rule.threshold(&bounds), Err(CalibrationError::NotFinite(_))));
     }
 
-    /// Frames whose scores are N(mean, 1) with a mean of their own: Q = mean + radius_in_sigmas, in closed form.
+    /// Frames whose scores are N(mean, 1), each with another mean. Q = mean + radius_in_sigmas is known exactly.
     fn uncertifiable(request: ThresholdRequest, planted: bool) -> (u32, u32) {
         let rule = ThresholdRule::new(request).unwrap();
         let radius_in_sigmas = request.radius / request.sigma;
@@ -244,7 +248,7 @@ mod tests {
         (failed, runs)
     }
 
-    /// The rank, and not the one beside it: among exchangeable values the share above tau is exactly known.
+    /// Finds a rank that is off by one: among exchangeable values the share above tau is known exactly.
     #[test]
     fn a_fresh_bound_lies_above_the_threshold_exactly_as_often_as_asked() {
         // m = 19: 2 of 20 ranks lie above; m = 25: 2 of 26
@@ -272,7 +276,7 @@ mod tests {
         for radius in [0.0, 0.1] {
             let request = ThresholdRequest { false_alarms: 0.1, beta: 0.05, radius, ..REQUEST };
             let (failed, runs) = uncertifiable(request, false);
-            // at most a rate of .15, three deviations of 1,000 runs allowed
+            // a rate of at most .15, plus three standard deviations of 1,000 runs
             assert!(f64::from(failed) <= 0.15 * f64::from(runs) + 34.0, "{failed} of {runs} at {radius}");
         }
         // planted: the quantile of the wrong side

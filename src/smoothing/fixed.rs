@@ -31,7 +31,9 @@ pub(crate) enum FixedError {
     Alpha(f64),
     #[error("sigma = {0}: not a noise level; a number above 0 is needed")]
     Sigma(f64),
-    #[error("scores = {got}: the bound holds for the number of draws that was fixed; exactly {fixed} are needed")]
+    #[error(
+        "scores = {got}: the bound holds for the number of draws that was fixed; exactly {fixed} are needed"
+    )]
     Count { got: usize, fixed: u32 },
 }
 
@@ -174,7 +176,7 @@ mod tests {
         let design = FixedDesign::new(3, 0.1, 1.0).unwrap();
         for length in [0, 2, 4] {
             let refused = design.observe(&vec![CertifiedScore::stored(1.0); length]).unwrap_err();
-            assert!(refused.to_string().ends_with("exactly 3"), "{refused}");
+            assert!(refused.to_string().ends_with("exactly 3 are needed"), "{refused}");
         }
     }
 

@@ -24,7 +24,9 @@ pub enum PriorError {
     Empty,
     #[error("smoothing.prior weight = {0}: not a share; above 0 and up to 1 is allowed")]
     Weight(f64),
-    #[error("smoothing.prior shape = {0}: not a shape of a Beta distribution; above 0 and up to 1000000 is allowed")]
+    #[error(
+        "smoothing.prior shape = {0}: not a shape of a Beta distribution; above 0 and up to 1000000 is allowed"
+    )]
     Shape(f64),
     #[error("smoothing.prior weights sum to {0}: not a probability; they must sum to 1")]
     Sum(f64),

@@ -89,7 +89,9 @@ pub struct SettingProblem {
 pub enum RuleError {
     #[error(transparent)]
     Setting(#[from] SettingProblem),
-    #[error("calibration.threshold = {0}: not a finite number; run `certiscope calibrate` to make the threshold")]
+    #[error(
+        "calibration.threshold = {0}: not a finite number; run `certiscope calibrate` to make the threshold"
+    )]
     Threshold(f32),
     #[error("detector.sigma = {0}: not a noise level; a number above 0 is needed")]
     Sigma(f64),
