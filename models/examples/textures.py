@@ -138,7 +138,7 @@ def wet(good, rng):
 
 
 def seam(good, rng):
-    """A joint: on one side of it the texture is displaced along it."""
+    """A joint: a narrow strip in which the texture is displaced along the strip."""
     angle, shift = rng.uniform(0, np.pi), rng.choice([-1, 1]) * rng.uniform(8, 20)
     along, across = turned(from_centre(rng), angle)
     inside = np.minimum(rng.uniform(4, 8) - np.abs(across), rng.uniform(25, 50) - np.abs(along))
