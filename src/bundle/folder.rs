@@ -40,7 +40,7 @@ pub struct Calibrated {
     pub maps: TrainingMaps,
     /// Maps of the empirical error.
     pub empirical_maps: TrainingMaps,
-    /// Decision threshold on the certified score.
+    /// Threshold on the certified score.
     pub threshold: f32,
 }
 
@@ -101,7 +101,7 @@ impl Bundle {
         })
     }
 
-    /// The camera that took the pictures of the calibration; `None` if no camera did.
+    /// Format and size of the pictures of the threshold, if a camera took them.
     pub fn camera(&self) -> Option<&CameraFormat> {
         self.manifest.calibration.as_ref()?.camera.as_ref()
     }

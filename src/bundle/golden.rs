@@ -66,7 +66,7 @@ impl GoldenVectors {
         })
     }
 
-    /// The same vectors with the scores they have under new maps.
+    /// The same vectors, with these scores under new training maps.
     pub fn calibrated_with(&self, calibrated: GoldenScores) -> Self {
         Self { calibrated: Some(calibrated), ..self.clone() }
     }

@@ -111,17 +111,18 @@ pub struct GoldenSection {
     pub sha256: String,
     /// Standard deviation of the raw certified score over held-back normal frames.
     pub raw_spread: f64,
-    /// Allowed difference as a share of the spread (of the score, where larger), by precision of the computation.
+    /// The allowed difference for each precision of the computation, as a share of the spread, or of the score where that
+    /// is larger.
     pub tolerance: BTreeMap<String, f64>,
 }
 
-/// What `certiscope calibrate` found.
+/// The results of `certiscope calibrate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationSection {
     pub maps: String,
     pub maps_sha256: String,
-    /// Decision threshold on the certified score.
+    /// Threshold on the certified score.
     pub threshold: f32,
     /// Radius (model input, \[0,1\] units) at which a normal frame shall be certifiable as normal; 0 bounds
     /// false alarms only.
@@ -138,11 +139,11 @@ pub struct CalibrationSection {
     pub realised_rate: [f64; 2],
     /// Standard deviation of the smoothed scores of the threshold frames.
     pub score_spread: f64,
-    /// The same of the empirical score.
+    /// The same standard deviation for the empirical score.
     pub empirical_spread: f64,
     pub calibrated_at: String,
     pub onnxruntime: String,
-    /// The camera that took the threshold's pictures, if one did. A station with another camera is refused.
+    /// Format and size of the threshold's pictures, if a camera took them. A station whose camera gives others is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<CameraFormat>,
 }

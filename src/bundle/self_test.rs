@@ -108,7 +108,7 @@ pub(crate) fn self_test(
     let refusable = |difference: f64| difference.is_nan() || difference > tolerance;
     if let Some((what, worst)) = differences.iter().find(|(_, worst)| refusable(*worst)) {
         return Err(refused(format!(
-            "the {what} differs by {worst:.2e} of the spread of normal scores (of the score, where larger); {tolerance:.0e} is allowed"
+            "the {what} differs by {worst:.2e} of the spread of normal scores, or of the score where that is larger; {tolerance:.0e} is allowed"
         )));
     }
     Ok(SelfTest { worst: differences.iter().fold(0.0, |worst, (_, d)| worst.max(*d)), tolerance })

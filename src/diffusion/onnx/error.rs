@@ -9,11 +9,11 @@ pub(crate) const ONNXRUNTIME_VERSION: &str = "1.31.1";
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
     #[error(
-        "onnxruntime: {}: cannot be loaded: {why}; `make setup` fetches version {ONNXRUNTIME_VERSION}, or set ORT_DYLIB_PATH to a libonnxruntime.so of at least 1.31",
+        "onnxruntime: {}: cannot be loaded: {why}; `make setup` fetches version {ONNXRUNTIME_VERSION}, or set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.31 or newer",
         library.display()
     )]
     Library { library: PathBuf, why: String },
-    #[error("model: {}: cannot be opened: {why}; a U-Net exported by `certiscope_models export` is needed", path.display())]
+    #[error("model: {}: cannot be opened: {why}; a U-Net exported by `python -m certiscope_models export` is needed", path.display())]
     Model { path: PathBuf, why: String },
     #[error("model: {}: {what} is {got}; the bundle says {wanted}; export the bundle again", path.display())]
     Interface { path: PathBuf, what: &'static str, got: String, wanted: String },

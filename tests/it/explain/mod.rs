@@ -154,7 +154,7 @@ fn every_kept_verdict_comes_out_again_bit_for_bit() {
     let inspected = Inspected::parts();
     let state = inspected.copied();
     for kind in [ANOMALOUS, "reason = 'undecided'", "reason = 'bad_frame'"] {
-        assert!(!state.ids(kind).is_empty(), "the test's parts hold none that is {kind}");
+        assert!(!state.ids(kind).is_empty(), "no inspection of this test is {kind}");
     }
     for id in state.ids("evidence IS NOT NULL") {
         let ran = state.verify(&id, &["--json"]).succeeded();

@@ -227,7 +227,7 @@ fn the_log_is_read_while_it_is_written() {
                 n += 1;
                 store
                     .commit(&origin, &inspection(n, &parameters), &encode)
-                    .expect("a reader must not disturb");
+                    .expect("a reader must not disturb the agent");
             }
             store.newest_message("a", JSON).unwrap().map(|message| message.row)
         });

@@ -169,7 +169,7 @@ impl Line {
         let verdicts = self.reader.heard("verdict").into_iter().skip(before).map(|heard| heard.message);
         let normal: Vec<Key> =
             verdicts.filter(|verdict| verdict["verdict"] == "normal").map(|verdict| key(&verdict)).collect();
-        assert_eq!(normal, [], "a fault came out as normal");
+        assert_eq!(normal, [], "a fault became normal");
     }
 
     pub(crate) fn path(&self) -> &Path {
