@@ -77,7 +77,9 @@ def row_of(options, path):
     known = Row.__dataclass_fields__
     unknown = sorted(set(named) - set(known))
     if unknown:
-        raise Refused(f"ablation: {path}: row {options.get('name')!r}: {unknown[0]}: unknown; {', '.join(known)}")
+        raise Refused(
+            f"ablation: {path}: row {options.get('name')!r}: {unknown[0]}: unknown; allowed: {', '.join(known)}"
+        )
     if "k" in named:
         named.setdefault("sigma", float(schedule.sigma_k(named["k"])))
     lacking = [key for key in ("name", "run", "k") if key not in named]

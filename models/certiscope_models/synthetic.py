@@ -93,10 +93,10 @@ def soft(inside, width):
 
 
 def pixels(x):
-    """Return (size, scale, x, y) of the square pictures `x`.
+    """Return (size, px, across, down) of the square pictures `x`.
 
-    `size` is the side in px. Lengths are given in px of a 128 px picture; times `scale` they are px of this picture. x
-    and y are the distances of the pixel centres from the middle, in px.
+    `size` is the side in px. Shapes give lengths in px of a 128 px picture; times `px` they are px of these pictures.
+    `across` and `down` are the distances of the pixel centres from the middle, in px.
     """
     size = x.shape[-1]
     across, down = places(size, x.device)
@@ -183,7 +183,7 @@ def band(count, x, generator):
     """A stripe with straight or uneven edges that covers up to half of the picture: an unevenly machined surface."""
     size, px, across, down = pixels(x)
     angle = between(0.0, torch.pi, count, generator)
-    # every second stripe is parallel to a side of the picture, as machining marks often are
+    # about half of the stripes are parallel to a side of the picture, as machining marks often are
     angle = torch.where(between(0, 1, count, generator) < 0.5, (angle * 2 / torch.pi).round() * torch.pi / 2, angle)
     offset = between(-0.5, 0.5, count, generator) * size
     q = across * torch.cos(angle) + down * torch.sin(angle) - offset

@@ -22,10 +22,10 @@ use graph::{Import, Tree, listed};
 const LAYERS: &[(&[&str], &str)] = &[
     (
         &["hex", "machine", "percentiles", "plot", "state_folder", "sync", "tensors"],
-        "small things that know no other module of ours",
+        "helpers that import no other module of this crate",
     ),
-    (&["pulse", "stop"], "how threads watch and end each other"),
-    (&["capture", "near_duplicates"], "pictures as they come"),
+    (&["pulse", "stop"], "how threads are watched and stopped"),
+    (&["capture", "near_duplicates"], "where pictures come from; which show the same part"),
     (&["preprocess", "heat_map"], "a picture becomes an input; scores are drawn over a picture"),
     (&["diffusion"], "an input becomes noisy draws and their reconstructions"),
     (&["score"], "a reconstruction becomes a score"),
@@ -33,22 +33,22 @@ const LAYERS: &[(&[&str], &str)] = &[
     (&["verdict"], "a certificate becomes a verdict"),
     (&["bundle"], "a model with all that belongs to it"),
     (&["detector"], "bundle, model and score as one"),
-    (&["certify"], "draws until certified"),
+    (&["certify"], "makes draws until a side is certified"),
     (&["inspection"], "the record of one inspected part"),
     (&["inspector"], "a frame becomes an inspection"),
     (&["inference", "evidence"], "the thread that owns the model; the pictures kept of a part"),
     (&["calibration", "evaluation"], "statistics of many parts"),
-    (&["store"], "the inspection log: takes inspections, knows no network"),
+    (&["store"], "the inspection log; knows no network"),
     (
         &["retention", "status", "verification"],
-        "what is deleted; how a station is, as one value; a verdict computed again",
+        "what is deleted; the state of a station, as one value; a stored verdict computed again",
     ),
-    (&["publish"], "tells others over MQTT; only reads status and store"),
-    (&["metrics"], "tells others over HTTP; only reads status and store"),
+    (&["publish"], "MQTT; only reads status and store"),
+    (&["metrics"], "HTTP; only reads status and store"),
     (&["config"], "the settings of every module, read from one file"),
     (&["agent"], "the threads of a station; knows every module but the command line"),
     (&["cli"], "the commands"),
-    (&["testing"], "what integration tests need of the inside"),
+    (&["testing"], "what the integration tests use of the crate"),
 ];
 
 /// Outside libraries, each with the only modules that may name it.
