@@ -104,8 +104,8 @@ fn steps(normal: &[f32], anomalous: &[f32]) -> Option<Vec<ThresholdStep>> {
     Some(steps.collect())
 }
 
-/// Certified AUC(r) = P( L_r(anomalous) > U_r(normal) ), where ties do not count. It is a lower bound of the AUC of the
-/// smoothed score when every picture of both classes is attacked within r. A lower bound that does not exist counts as
+/// Certified AUC(r) = P( L_r(anomalous) > U_r(normal) ), where ties do not count. It is a lower bound of the worst AUC
+/// of the smoothed score when every picture of both classes is attacked within r. A lower bound that does not exist counts as
 /// minus infinity, an upper one as plus infinity. It holds at a fixed n; report n and alpha beside the figure.
 pub(crate) fn certified_auc(normal_upper: &[Option<f32>], anomalous_lower: &[Option<f32>]) -> Option<f64> {
     let normal = normal_upper.iter().map(|bound| bound.unwrap_or(f32::INFINITY));

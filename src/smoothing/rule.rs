@@ -210,8 +210,8 @@ impl SequentialRule {
         }
     }
 
-    /// How many of `draws` must agree for a claim at radius 0: a*(0) of the method. With more agreement a claim never
-    /// fails (M_n is convex in it and at most 1 where the claim begins), so bisection finds the least number.
+    /// How many of `draws` must agree for a claim at radius 0: a*(0) of the method. A claim that holds
+    /// also holds with more agreement (M_n is convex in it and at most 1 where the claim begins), so bisection is safe.
     pub(super) fn least_agreeing(&self, side: Side, draws: u32) -> Option<u32> {
         let claimed = |agreeing| self.evidence(side, agreeing, draws).holds(0.0);
         claimed(draws).then(|| least(draws / 2, draws, claimed))
