@@ -11,8 +11,8 @@
 //! deviations; the residual counts both ways, the defect map upwards only. The score map is the mean of the two,
 //! weighted by `head_weight`. The score is the mean of its largest values.
 //!
-//! Guarantees: the two scores are two types, made by two functions. [`certified`] takes one [`Reconstruction`] (a
-//! noisy draw, its x0_hat and its defect map) and nothing else, so it cannot see the clean input. [`empirical`]
+//! Guarantees: the two scores are two types, made by two functions. Of a frame [`certified`] sees one
+//! [`Reconstruction`] only (a noisy draw, its x0_hat and its defect map), so it cannot see the clean input. [`empirical`]
 //! compares with the clean input, carries no certificate, and cannot be converted into the other. Pure. Equal to the
 //! Python definition within 1e-4 of the spread of normal scores (golden vectors).
 
