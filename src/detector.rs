@@ -1,8 +1,11 @@
 //! The detector: a bundle whose model is open, self-tested, and ready to score draws.
 //!
-//! One place where noise, model and score come together, so that inspection, calibration, evaluation and verification
-//! cannot differ. Guarantees: [`Detector::open`] hands out only a model that reproduces its
-//! golden vectors; draws come back in issue order, whatever the batch size, none left out.
+//! Noise, model and score come together here only, so inspection, calibration, evaluation and verification compute
+//! the same.
+//!
+//! Guarantees: [`Detector::open`] gives only a model that reproduces its golden vectors. Draws come back in issue
+//! order and none is left out, whatever the batch size.
+//! Leaves out: when to stop drawing (`certify`).
 
 use crate::bundle::self_test::{self, SelfTest};
 use crate::bundle::{Bundle, BundleError, Calibrated};
@@ -18,8 +21,9 @@ use crate::score::{
     self, AnomalyMaps, CertifiedScore, EmpiricalScore, ScoreParameters, ScoredDraw, TrainingMaps,
 };
 
-/// Draws of the next model call: `batch` while that many are allowed, then the largest power of two that is.
-/// So few sizes occur, and a recomputation can repeat them: ONNX Runtime promises equal bits for equal shapes only.
+/// How many draws the next model call makes: `batch` while that many are allowed, then the largest power of two that
+/// is allowed. So there are few sizes, and a recomputation can repeat them: ONNX Runtime promises equal bits for equal
+/// shapes only.
 pub(crate) fn call_size(batch: u32, allowed: u32) -> u32 {
     if allowed >= batch { batch } else { 1 << allowed.ilog2() }
 }
@@ -44,7 +48,7 @@ pub struct Detector {
     batch: u32,
 }
 
-/// What opening a detector showed.
+/// What was found when a detector was opened.
 #[derive(Debug, Clone)]
 pub struct Opened {
     pub provider: ProviderReport,
@@ -117,7 +121,7 @@ impl Detector {
         Draws { detector: self, input, seed, made: 0 }
     }
 
-    /// Runs the golden draws of `bundle` (calibration stores their new scores).
+    /// Computes the golden draws of `bundle`, for calibration, which stores their new scores.
     pub fn golden_run(&mut self, bundle: &Bundle) -> Result<self_test::GoldenRun, DenoiserError> {
         self_test::run(bundle, self.denoiser.as_mut())
     }
@@ -168,7 +172,7 @@ impl Draws<'_> {
         Ok(reconstructions)
     }
 
-    /// What scores these draws.
+    /// The detector that makes these draws, to score them.
     pub fn detector(&self) -> &Detector {
         self.detector
     }

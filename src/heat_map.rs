@@ -1,11 +1,11 @@
-//! The heat map of one frame: where its draws look anomalous. For people and for pixel metrics; no verdict depends
-//! on it.
+//! The heat map of one frame: where its draws look anomalous. It is for people and for pixel metrics.
 //!
-//! Computed as the mean of the score maps of the draws ([`HeatMapSum`]), and drawn beside the frame
+//! It is the mean of the score maps of the draws ([`HeatMapSum`]), and is drawn beside the frame
 //! ([`heat_beside_frame`]).
-//! Costs: the score maps are there already, since each was pooled into a score, so a draw costs one addition a pixel,
-//! and a frame the memory of one map, however many draws it takes. Whether a map is wanted is only known with the
-//! verdict; keeping reconstructions until then, or drawing again from the seed, would cost a hundred times as much.
+//! Guarantees: no verdict depends on it.
+//! Costs: one addition per pixel for each draw, since the score maps exist already, and the memory of one map for each
+//! frame. It is summed for every frame, because only the verdict decides whether it is wanted. Keeping reconstructions
+//! until then, or making the draws again from the seed, would cost a hundred times as much.
 
 use image::{Rgb, RgbImage};
 use ndarray::Array2;
@@ -36,12 +36,12 @@ impl HeatMapSum {
     }
 }
 
-/// Side of the longer edge of each of the two pictures, pixels: small frames are enlarged for the eye.
+/// The longer side of each of the two pictures, in pixels: small frames are enlarged, so that people can see them.
 const SHOWN_PX: u32 = 384;
 const GAP_PX: u32 = 8;
 
-/// The frame, and beside it the frame under its heat map. `heat` is HW at the size of the model input, in
-/// training standard deviations; it begins to colour at a quarter of the threshold and is full red at it.
+/// The frame, and beside it the frame coloured by its heat map. `heat` is HW at the size of the model input, in training
+/// standard deviations. Colour begins at a quarter of the threshold and is full red at the threshold.
 pub(crate) fn heat_beside_frame(picture: &Picture, heat: &Array2<f32>, threshold: f32) -> RgbImage {
     let frame = to_image(picture).map(|image| image.to_rgb8()).unwrap_or_default();
     let scale = f64::from(SHOWN_PX) / f64::from(frame.width().max(frame.height()).max(1));
@@ -72,7 +72,7 @@ fn sample(map: &Array2<f32>, x: f64, y: f64) -> f32 {
     row(top) * (1.0 - down) + row(bottom) * down
 }
 
-/// A frame pixel under heat: untouched when cold, through yellow to red at the threshold and beyond.
+/// The colour of a frame pixel: unchanged without heat, then through yellow to red at the threshold and above.
 fn coloured(Rgb([r, g, b]): Rgb<u8>, heat: f32) -> Rgb<u8> {
     let warmth = ((heat - 0.25) / 0.75).clamp(0.0, 1.0);
     let opacity = 0.55 * warmth.sqrt();

@@ -1,10 +1,10 @@
-//! Bytes and hashes in hexadecimal, as they stand in manifests, logs and file names.
+//! Bytes and sha256 hashes in hexadecimal, for manifests, logs and file names.
 
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-/// Two lower-case digits a byte.
+/// The bytes as text, with two lower-case digits for each byte.
 pub(crate) fn of(bytes: &[u8]) -> String {
     let mut digits = String::with_capacity(2 * bytes.len());
     for byte in bytes {
@@ -13,7 +13,7 @@ pub(crate) fn of(bytes: &[u8]) -> String {
     digits
 }
 
-/// sha256 of bytes.
+/// The sha256 of the bytes, in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     of(&Sha256::digest(bytes))
 }

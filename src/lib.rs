@@ -1,15 +1,15 @@
 //! certiscope: streaming edge inspection whose verdicts carry a certified radius.
 //!
-//! This is a program and not a library: nothing here is promised to other crates. Outside it only [`main`] is seen, and
-//! [`testing`], which holds what the integration tests need of the inside.
+//! This is a program and not a library: no interface is promised to other crates. Only [`main`] is public, and
+//! [`testing`], which re-exports what the integration tests use.
 //!
 //! # Bird's eye
 //!
-//! A camera looks at parts. For each frame the agent makes noisy draws of it, lets a diffusion U-Net
-//! reconstruct each draw and mark what looks like a defect in one call, scores both, and asks a sequential
-//! test what the scores prove: `normal` or `anomalous` with a radius inside which no change of the frame can
-//! bring the opposite verdict (but for a probability alpha), or `abstain`. Verdicts are committed to SQLite,
-//! then published over MQTT.
+//! A camera looks at parts. For each frame the agent makes noisy draws. A diffusion U-Net reconstructs each draw
+//! and marks what looks like a defect, both in one call, and the result is scored. A sequential test decides what
+//! the scores prove: `normal` or `anomalous` with a radius, or `abstain`. No change of the frame smaller than the
+//! radius can bring the opposite verdict, but for a probability alpha. Verdicts are committed to SQLite, then
+//! published over MQTT.
 //!
 //! A frame travels through the modules in this order:
 //!
@@ -31,21 +31,22 @@
 //! retention     the oldest evidence and rows are deleted, a few at a time          thread `retention`
 //! ```
 //!
-//! Beside the way: [`bundle`] (a model with all that belongs to it), [`detector`] (bundle, model and score as one),
+//! Other modules: [`bundle`] (a model with all that belongs to it), [`detector`] (bundle, model and score as one),
 //! [`inspection`] (the record of one part), [`calibration`] and [`evaluation`] (statistics of many parts),
-//! [`verification`] (a stored verdict computed again), [`status`] (how a station is, as one value), [`config`],
+//! [`verification`] (a stored verdict computed again), [`status`] (the state of a station, as one value), [`config`],
 //! [`agent`] (process, stations and the supervisor that watches them), [`metrics`], [`cli`].
 //!
 //! # Invariants
 //!
-//! Each with what keeps it true. "Tests" without a path are in `tests/it`.
+//! Each is listed with what keeps it true. "Tests" without a path are in `tests/it`.
 //!
-//! 1. A frame has one owner at a time. Stages pass it on through bounded queues and share no state: what a stage reports
-//!    goes one way, to the supervisor, which publishes it as one value. *Kept by* ownership, and by `agent::reports`.
+//! 1. A frame has one owner at a time. Stages pass it on through bounded queues and share no state. A stage reports to the
+//!    supervisor only, which publishes the state of the station as one value. *Kept by* ownership, and by `agent::reports`.
 //! 2. Schedule, score, bounds and verdict do no IO, read no clock, use no global generator, do not log.
 //!    *Kept by* the test `layers::pure_modules_stay_pure`.
-//! 3. The score of a draw cannot see the clean frame: `score::certified` takes a `Reconstruction`, which is made from a
-//!    `NoisyDraw`, which hands out nothing of the `Input`. One sigma per certificate, used for the noise and for the radius.
+//! 3. The score of a draw cannot see the clean frame. `score::certified` takes a `Reconstruction`, which is made from a
+//!    `NoisyDraw`, and a `NoisyDraw` gives no access to the `Input`. A certificate has one sigma, for the noise and for
+//!    the radius.
 //!    *Kept by* the types, with doc tests that must not compile in `diffusion::noise` and `score`.
 //! 4. Only `diffusion::onnx` knows ort, only `publish` knows rumqttc, only `store` knows SQL, only `capture::camera` knows
 //!    nokhwa and v4l. Types are serialised at the border only. No module imports a higher one, no two files import each other.
@@ -54,16 +55,16 @@
 //!    and `storm`.
 //! 6. No fault becomes `normal`. It becomes `abstain`, or it stops the station. *Kept by* the tests `injected`, `bad_input`
 //!    and `faulty_model`.
-//! 7. Time is data: stamped once, at capture, on both clocks. *Kept by* the type `capture::Stamp`, and the test
+//! 7. Each frame gets its time once, at capture, on both clocks; later stages pass it on. *Kept by* the type `capture::Stamp`, and the test
 //!    `injected::clock`.
 //! 8. Every drop, retry and fallback is counted and visible; no provider is replaced silently. *Kept by* the tests `status`,
 //!    `source` and `faulty_model`.
-//! 9. What goes wrong is a state with a name. No thread or task ends unseen: a panic ends the process, a stage that ends
-//!    ends its station, and one that hangs ends the signs of life. *Kept by* the tests `injected`, `service` and `disk_probe`.
+//! 9. Every fault is a state with a name. No thread or task ends unnoticed: a panic ends the process, a stage that ends
+//!    ends its station, and while a stage hangs the watchdog gets no sign of life. *Kept by* the tests `injected`, `service` and `disk_probe`.
 //! 10. No lock is held over a system call or a line to the journal. *Kept by* the tests `disk_probe`, and by `agent::probe`.
 //!
-//! There are two seams, [`capture::FrameSource`] and [`diffusion::denoiser::Denoiser`], where hardware comes
-//! in. Nothing else is a trait: tests use a real database, a real broker and real pictures.
+//! There are two traits, [`capture::FrameSource`] and [`diffusion::denoiser::Denoiser`], where hardware is attached.
+//! Nothing else is a trait: tests use a real database, a real broker and real pictures.
 //!
 //! # Words
 //!

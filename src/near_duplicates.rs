@@ -1,22 +1,22 @@
 //! Which pictures show the same part: grouping by near-duplicates.
 //!
-//! One part photographed several times gives near-identical pictures, and counting them as several makes
-//! every guarantee that rests on independent parts worthless. Two pictures whose fine structure correlates
-//! above [`LIMIT`] belong to one group, and groups are closed under that relation.
-//! The same definition, to the letter, splits training data (`models/certiscope_models/grouping.py`).
+//! One part photographed several times gives near-identical pictures. If they counted as several parts, no guarantee
+//! that needs independent parts would hold. So two pictures whose fine structure correlates above [`LIMIT`] belong to
+//! one group, also through a third picture.
+//! Training data is split by exactly the same definition (`models/certiscope_models/grouping.py`).
 //!
-//! Guarantees: no pair above the limit is separated; the order of the pictures only decides the numbering;
-//! pictures without any structure (a closed lens, a lamp that is out) are one part together, however many.
+//! Guarantees: no pair above the limit is separated. The order of the pictures decides the numbering only. All pictures
+//! without any structure (a closed lens, a lamp that is out) are one part.
 //! Leaves out: decoding and shrinking to the thumbnail.
-//! Costs: every pair once, 4,096 products each: half a second for 600 pictures.
+//! Costs: 4,096 products for every pair of pictures: half a second for 600 pictures.
 
 /// Correlation of fine structure above which two pictures show one part.
 pub(crate) const LIMIT: f64 = 0.85;
 /// Side of the grey thumbnail, area averaged, that is compared.
 pub(crate) const THUMBNAIL_PX: usize = 64;
-/// Side of the box mean that is taken off: slow changes of brightness must not decide.
+/// Side of the box mean that is subtracted, so that slow changes of brightness do not decide.
 const BLUR_PX: usize = 9;
-/// Norm below which fine structure is rounding; one grey level in one pixel of a 512x512 picture makes 6e-5.
+/// Norm below which fine structure is only rounding. One grey level in one pixel of a 512x512 picture has 6e-5.
 const NO_STRUCTURE: f64 = 3e-5;
 
 /// The fine structure of one picture: thumbnail minus its local mean, mean 0, norm 1.
@@ -24,8 +24,8 @@ const NO_STRUCTURE: f64 = 3e-5;
 pub(crate) struct Fingerprint(Vec<f32>);
 
 impl Fingerprint {
-    /// Of a thumbnail, row by row. All pictures without structure share one fingerprint: constant, so at right
-    /// angles to every other.
+    /// The fingerprint of a thumbnail, given row by row. All pictures without structure get the same constant
+    /// fingerprint, whose correlation with every other is 0.
     pub(crate) fn of(thumbnail: &[f32; THUMBNAIL_PX * THUMBNAIL_PX]) -> Self {
         let rows: Vec<f64> = thumbnail.chunks_exact(THUMBNAIL_PX).flat_map(local_mean).collect();
         let mut mean = vec![0.0; rows.len()];
@@ -45,13 +45,13 @@ impl Fingerprint {
         Self(fine.iter().map(|value| ((value - centre) / norm) as f32).collect())
     }
 
-    /// Whether both show the same part, as far as two pictures alone can say.
+    /// Whether both pictures show the same part, judged by these two pictures alone.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.correlation(other) > LIMIT
     }
 
     fn correlation(&self, other: &Self) -> f64 {
-        // eight sums side by side: a single one waits for itself at every addition
+        // eight independent sums: with a single one, every addition would wait for the one before
         let mut lanes = [0.0_f32; 8];
         for (a, b) in self.0.chunks_exact(8).zip(other.0.chunks_exact(8)) {
             for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
@@ -71,16 +71,16 @@ fn local_mean<T: Copy + Into<f64>>(line: &[T]) -> impl Iterator<Item = f64> {
     })
 }
 
-/// Which pictures show the same part, while they come one by one.
+/// Groups pictures by part while they arrive one by one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parts {
-    /// Of each picture an earlier one of its part; the first of a part is its own.
+    /// For each picture an earlier picture of its part; for the first picture of a part its own number.
     parent: Vec<usize>,
     count: usize,
 }
 
 impl Parts {
-    /// Takes the next picture; `is_like` says whether it is like the earlier picture of that number.
+    /// Adds the next picture. `is_like(n)` says whether it shows the same part as picture `n`.
     pub(crate) fn add(&mut self, is_like: impl Fn(usize) -> bool) {
         let next = self.parent.len();
         self.parent.push(next);
@@ -88,7 +88,7 @@ impl Parts {
         for earlier in (0..next).filter(|&earlier| is_like(earlier)) {
             let (one, other) = (self.root(earlier), self.root(next));
             if one != other {
-                // the earlier picture leads, so that a root is the first of its part
+                // the earlier picture becomes the root, so that a root is the first of its part
                 self.parent[one.max(other)] = one.min(other);
                 self.count -= 1;
             }
@@ -125,7 +125,7 @@ impl Parts {
     }
 }
 
-/// The group of each of `count` pictures, numbered from 0 in order of first appearance.
+/// The group of each of `count` pictures, numbered from 0 in order of first appearance. `is_like` compares two of them.
 pub(crate) fn groups_by(count: usize, is_like: impl Fn(usize, usize) -> bool) -> Vec<usize> {
     let mut parts = Parts::default();
     for next in 0..count {

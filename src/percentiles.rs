@@ -1,10 +1,10 @@
 //! Median and 99th percentile of times.
 //!
-//! Guarantees: nearest rank, so each figure is a time that occurred.
+//! Guarantees: each figure is one of the times (nearest rank), not a value between two of them.
 
 use std::time::Duration;
 
-/// In milliseconds.
+/// Median and 99th percentile, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Percentiles {
     pub p50: f64,
@@ -12,7 +12,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Percentiles {
-    /// `None` of no times.
+    /// The percentiles of `times`; `None` if there are none.
     pub(crate) fn of<'a>(times: impl IntoIterator<Item = &'a Duration>) -> Option<Self> {
         let mut sorted: Vec<Duration> = times.into_iter().copied().collect();
         sorted.sort_unstable();

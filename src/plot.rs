@@ -1,8 +1,8 @@
 //! Charts as SVG text: histograms and curves, for reports.
 //!
-//! Guarantees: the same values give the same text; names and labels are escaped; values that are not finite are
-//! counted in the legend, never dropped unseen. Needs no font of the system: widths of words are estimated and the
-//! viewer picks its own sans-serif.
+//! Guarantees: the same values give the same text. Names and labels are escaped. Values that are not finite are counted
+//! in the legend, never dropped silently. No installed font is needed: the widths of words are estimated, and the
+//! viewer uses its own sans-serif font.
 //! Leaves out: titles (the page has headings), interaction.
 
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub(crate) struct Sample<'a> {
     pub values: &'a [f32],
 }
 
-/// A vertical line with a word, such as a threshold.
+/// A vertical line with a name, such as the threshold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Marker<'a> {
     pub at: f64,
@@ -38,7 +38,7 @@ pub(crate) struct Curve<'a> {
     pub band: &'a [(f64, f64, f64)],
 }
 
-/// What the axes of [`lines`] say and span.
+/// Labels and ranges of the axes of [`lines`].
 #[derive(Debug, Clone)]
 pub(crate) struct Axes<'a> {
     pub x: &'a str,
@@ -57,7 +57,7 @@ pub(crate) struct SecondAxis<'a> {
     pub per_x: f64,
 }
 
-/// Where the legend stands.
+/// The corner of the legend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Corner {
     UpperRight,
@@ -68,13 +68,13 @@ const SIZE_PX: (u32, u32) = (640, 400);
 const BARS: usize = 40;
 const SMALL: (&str, u32) = ("sans-serif", 15);
 const LARGE: (&str, u32) = ("sans-serif", 17);
-/// Blue, vermillion, green, purple: told apart by colour-blind eyes too (Okabe and Ito 2008).
+/// Blue, vermillion, green, purple: colour-blind people can distinguish them too (Okabe and Ito 2008).
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
-/// Drawing into memory has nothing that could fail.
+/// Drawing into a string cannot fail.
 const DRAWN: &str = "a string takes every shape";
 
-/// How many values of each sample lie where, with a line at `marker`. Far outliers stand in the last bar, and the
+/// A histogram of the values of each sample, with a line at `marker`. Far outliers are counted in the last bar, and the
 /// label says so.
 pub(crate) fn histogram(x: &str, y: &str, samples: &[Sample<'_>], marker: Option<Marker<'_>>) -> String {
     let range = shown(samples, marker);
@@ -125,7 +125,7 @@ pub(crate) fn histogram(x: &str, y: &str, samples: &[Sample<'_>], marker: Option
     })
 }
 
-/// Curves over one x axis, which may be labelled in two units.
+/// Curves over one x axis, which may have labels in two units.
 pub(crate) fn lines(axes: &Axes<'_>, curves: &[Curve<'_>], marker: Option<Marker<'_>>) -> String {
     drawn(|area| {
         let mut builder = ChartBuilder::on(area);
@@ -214,7 +214,7 @@ fn colours() -> impl Iterator<Item = RGBColor> {
     COLOURS.into_iter().cycle()
 }
 
-/// The name in the legend, with what the bars cannot show.
+/// The name in the legend, with the number of values that are not finite and so in no bar.
 fn named(sample: &Sample<'_>) -> String {
     match sample.values.iter().filter(|value| !value.is_finite()).count() {
         0 => sample.name.to_owned(),
@@ -222,8 +222,8 @@ fn named(sample: &Sample<'_>) -> String {
     }
 }
 
-/// From the lowest value to the highest, or to where the sample with the shorter tail and the marker still fill a
-/// third: a few far outliers must not squeeze everything else into one bar.
+/// The range of the bars: from the lowest value to the highest, but at most three times the range that holds the marker
+/// and 98 % of the sample with the shorter tail. So a few far outliers cannot squeeze all other values into one bar.
 fn shown(samples: &[Sample<'_>], marker: Option<Marker<'_>>) -> Range<f64> {
     let sorted = samples.iter().map(|sample| {
         let mut finite: Vec<f64> =
@@ -246,7 +246,7 @@ fn shown(samples: &[Sample<'_>], marker: Option<Marker<'_>>) -> Range<f64> {
     }
 }
 
-/// How many values fall into each bar; those above the range into the last one.
+/// How many values are in each bar; values above the range are in the last one.
 fn bars(values: &[f32], range: &Range<f64>) -> [usize; BARS] {
     let mut counts = [0; BARS];
     for value in values.iter().map(|&value| f64::from(value)).filter(|value| value.is_finite()) {

@@ -1,21 +1,22 @@
 //! From the decoded picture to the model input: crop, colour, resize, as one linear map M in f32.
 //!
-//! Guarantees: nothing rounds to 8 bits inside, so ‖f(x + d) − f(x)‖ ≤ ‖M‖ ‖d‖ for every change d of the
-//! decoded picture in \[0,1\] units, and a radius R at the model input is one of R / ‖M‖ at the frame.
-//! [`Prepared::norm`] is an upper bound of ‖M‖, computed in f64 from the very weights that were applied;
-//! the arithmetic's own rounding, about 1e-7 of full scale, is not part of it. The crop is where the
-//! settings say and nothing depends on what the picture shows: either would void the radius.
-//! Leaves out: the aspect ratio. The region is squashed to the input's shape; choose a region of the
-//! same proportions where that matters.
-//! Costs: about 1 ms for a grey 1280x720 frame to 64x64; the weights are kept for the last frame size.
+//! Guarantees: no step rounds to 8 bits, so ‖f(x + d) − f(x)‖ ≤ ‖M‖ ‖d‖ for every change d of the decoded picture in
+//! \[0,1\] units. A radius R at the model input is therefore a radius R / ‖M‖ at the frame.
+//! [`Prepared::norm`] is an upper bound of ‖M‖, computed in f64 from the weights that were applied; it does not
+//! include the rounding of f32, about 1e-7 of full scale. The crop is the region of the settings, and no step depends
+//! on what the picture shows: a crop or a step that did would make the radius invalid.
+//! Leaves out: the aspect ratio. The region is squashed to the shape of the input; choose a region of the same
+//! proportions where that matters.
+//! Costs: about 1 ms from a grey 1280x720 frame to 64x64. The weights of the last frame size are kept.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ndarray::{Array3, ArrayView3};
 
 use crate::capture::{Channels, Picture, Samples};
+use crate::sync;
 
 /// ITU-R BT.601 luma weights.
 const BT601: [f32; 3] = [0.299, 0.587, 0.114];
@@ -37,7 +38,7 @@ pub struct Region {
     pub height: u32,
 }
 
-/// `x,y,width,height`: how the store keeps it.
+/// `x,y,width,height`, as the store writes it.
 impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { x, y, width, height } = self;
@@ -75,7 +76,7 @@ impl Input {
     }
 }
 
-/// A model input, and how far a change of the frame can move it.
+/// A model input, with the norm of the map that made it from the frame.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     pub input: Input,
@@ -88,13 +89,15 @@ pub struct Prepared {
 pub enum PreprocessError {
     #[error(
         "region: {}x{} at ({}, {}): not inside the {width}x{height} frame; \
-         at least one pixel, and all of it within the frame",
+         at least one pixel is needed, and all of the region within the frame",
         region.width, region.height, region.x, region.y
     )]
     Region { region: Region, width: u32, height: u32 },
-    #[error("frame: {samples} samples: not those of a {width}x{height} picture; one a pixel and channel")]
+    #[error(
+        "frame: {samples} samples: not those of a {width}x{height} picture; one for each pixel and channel is needed"
+    )]
     Samples { samples: usize, width: u32, height: u32 },
-    #[error("input: {value}: no brightness; 0 to 1")]
+    #[error("input: {value}: not a brightness; 0 to 1 is allowed")]
     Range { value: f32 },
 }
 
@@ -102,7 +105,7 @@ pub enum PreprocessError {
 pub struct Preprocessor {
     shape: InputShape,
     region: Option<Region>,
-    /// Cameras do not change their size often: the weights of the last one are kept.
+    /// The weights for the last size of the region. Cameras seldom change their frame size.
     last: Mutex<Option<Arc<Resize>>>,
 }
 
@@ -120,8 +123,8 @@ impl Preprocessor {
         let depth = if picture.channels == Channels::Rgb && !to_grey { 3 } else { 1 };
         let resized = resize.apply(depth, |y, line| read_line(picture, region, y, to_grey, line));
         let values = Array3::from_shape_fn((channels, height, width), |(channel, y, x)| {
-            // A grey frame gives the same plane to every channel. Weights that do not quite sum to one
-            // leave white a little off; clamping cannot enlarge a change.
+            // A grey frame gives the same plane to every channel. Rounded weights may sum to a little more than
+            // one, so white can exceed 1; clamping cannot enlarge a change.
             resized[(y * width + x) * depth + channel.min(depth - 1)].clamp(0.0, 1.0)
         });
         Ok(Prepared { input: Input(values), norm: resize.norm * colour_norm(picture.channels, channels) })
@@ -151,7 +154,7 @@ impl Preprocessor {
 
     fn resize(&self, region: Region) -> Arc<Resize> {
         let (height, width) = (region.height as usize, region.width as usize);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = sync::lock(&self.last);
         match &*last {
             Some(resize) if (resize.rows.size_in, resize.columns.size_in) == (height, width) => {
                 resize.clone()
@@ -174,7 +177,7 @@ fn colour_norm(from: Channels, to: usize) -> f64 {
     }
 }
 
-/// Line `y` of the region in \[0,1\], made grey or not.
+/// Writes line `y` of the region to `line`, in \[0,1\], converted to grey if `to_grey`.
 fn read_line(picture: &Picture, region: Region, y: usize, to_grey: bool, line: &mut [f32]) {
     let depth = match picture.channels {
         Channels::Grey => 1,
@@ -201,7 +204,7 @@ fn to_unit_range<T: Copy + Into<f32>>(samples: &[T], full_scale: f32, to_grey: b
     }
 }
 
-/// Separable resizing, rows by rows and columns by columns.
+/// Separable resizing: along the rows and along the columns, each with its own weights.
 struct Resize {
     rows: Axis,
     columns: Axis,
@@ -216,7 +219,7 @@ impl Resize {
         Self { rows, columns, norm }
     }
 
-    /// Resizes lines of `depth` interleaved values a pixel, which `read(y, line)` gives.
+    /// Resizes lines with `depth` interleaved values for each pixel; `read(y, line)` fills `line` with line `y`.
     fn apply(&self, depth: usize, mut read: impl FnMut(usize, &mut [f32])) -> Vec<f32> {
         let mut line = vec![0.0; self.columns.size_in * depth];
         let mut sum = line.clone();
@@ -240,7 +243,7 @@ impl Resize {
     }
 }
 
-/// The weight matrix W of one axis, each row from its first weight to its last.
+/// The weight matrix W of one axis. Each row is kept from its first non-zero weight to its last.
 struct Axis {
     size_in: usize,
     outputs: Vec<Weights>,
@@ -276,11 +279,11 @@ impl Axis {
     /// An upper bound of the largest singular value of W, tight where power iteration has converged.
     ///
     /// A = W Wᵀ has no negative entry, so max_i (Av)_i / v_i is at least its largest eigenvalue for every
-    /// positive v (Collatz 1942, Wielandt 1950): stopping early costs tightness and never soundness. For
-    /// shrinking v = 1 is the eigenvector already.
+    /// positive v (Collatz 1942, Wielandt 1950). So stopping early makes the bound less tight but never wrong. For
+    /// shrinking, v = 1 is already the eigenvector.
     fn norm(&self) -> f64 {
         const STEPS: usize = 1000;
-        /// Far above the rounding of these sums in f64, far below what matters in a radius.
+        /// Far larger than the rounding of these sums in f64, and far too small to matter in a radius.
         const MARGIN: f64 = 1.0 + 1e-9;
         let mut v = vec![1.0; self.outputs.len()];
         let mut bound = f64::INFINITY;

@@ -1,24 +1,28 @@
 //! The anomaly score: how far a picture is from its reconstruction and how sure the model is of a defect, compared
 //! with what is normal.
 //!
-//! Guarantees: the two scores are two types made by two functions. [`certified`] sees one
-//! [`Reconstruction`] (a noisy draw, its x0_hat and its defect map) and nothing else, so it cannot see the clean
-//! input; [`empirical`] compares with the clean input, carries no certificate and converts into nothing.
-//! Pure. Equal to the Python definition within 1e-4 of the spread of normal scores (golden vectors).
+//! The score is made of two maps.
+//! * The residual map: the difference between picture and reconstruction is averaged over blocks, squared, averaged
+//!   over channels, and put back at full size. This is done for each block size in `scales`, and the results are
+//!   averaged (AdvRAD's multiscale error).
+//! * The defect map: the log odds of the defect head.
 //!
-//! The residual map: for block sizes f in `scales`, block means of the difference between picture and
-//! reconstruction, squared, averaged over channels, back to full size; averaged over f (AdvRAD's multiscale error).
-//! The defect map: the log odds of the defect head. Both: mean filter; then the distance from the training mean in
-//! training standard deviations, pixel by pixel (either way for the residual, upwards for the defect map). Their mean,
-//! weighted by `head_weight`, is the score map; its largest values are the score.
+//! Both pass a mean filter. Then each pixel becomes its distance from the training mean in training standard
+//! deviations; the residual counts both ways, the defect map upwards only. The score map is the mean of the two,
+//! weighted by `head_weight`. The score is the mean of its largest values.
+//!
+//! Guarantees: the two scores are two types, made by two functions. Of a frame [`certified`] sees one
+//! [`Reconstruction`] only (a noisy draw, its x0_hat and its defect map), so it cannot see the clean input. [`empirical`]
+//! compares with the clean input, carries no certificate, and cannot be converted into the other. Pure. Equal to the
+//! Python definition within 1e-4 of the spread of normal scores (golden vectors).
 
 use ndarray::{Array2, ArrayView3, Axis, Zip};
 
 use crate::diffusion::reconstruct::Reconstruction;
 use crate::preprocess::Input;
 
-/// The score of one noisy draw, the only one that a certificate is built from. Only [`score_draw`] makes one, from
-/// the reconstruction of a noisy draw, so nothing that saw the clean frame can become part of a certificate.
+/// The score of one noisy draw; certificates are built from this score only. Only [`score_draw`] makes one, from the
+/// reconstruction of a noisy draw, so nothing that saw the clean frame can become part of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct CertifiedScore(f32);
 
@@ -27,14 +31,14 @@ impl CertifiedScore {
         self.0
     }
 
-    /// What a draw scored before: for [`crate::verification`], which follows a verdict that was reached with these
-    /// scores, for `certiscope evaluate`, which reads its own again, and for tests. No verdict rests on it.
+    /// A score that was stored earlier. Used by [`crate::verification`], which computes a stored verdict again, by
+    /// `certiscope evaluate`, which reads back its own scores, and by tests. No verdict is made from it.
     pub(crate) fn stored(score: f32) -> Self {
         Self(score)
     }
 }
 
-/// The paper's score against the clean input. No certificate can be built from it.
+/// The paper's score, against the clean input. No certificate can be built from it.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct EmpiricalScore(f32);
 
@@ -44,7 +48,7 @@ impl EmpiricalScore {
     }
 }
 
-/// What the bundle fixes about the score.
+/// The settings of the score, which the bundle fixes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreParameters {
     /// Block sizes of the residual in pixels; each divides height and width.
@@ -57,7 +61,7 @@ pub struct ScoreParameters {
     pub head_weight: f32,
 }
 
-/// What is seen in one draw, or in one frame over its draws: two maps, HW, mean-filtered.
+/// The two maps of one draw, or of one frame over its draws; HW, mean-filtered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnomalyMaps {
     /// Multiscale squared difference between picture and reconstruction.
@@ -80,7 +84,7 @@ impl PixelStatistics {
     }
 }
 
-/// What both maps look like over normal inputs, under the same noise.
+/// Statistics of both maps over normal inputs, under the same noise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingMaps {
     pub residual: PixelStatistics,
@@ -104,7 +108,14 @@ pub(crate) fn certified_maps(pair: &Reconstruction, parameters: &ScoreParameters
     }
 }
 
-/// Score A(z) of one noisy draw. Nothing but the draw and what the model made of it can be passed:
+/// Score A(z) of one noisy draw. It takes only the draw and its reconstruction; passing the clean input does not compile.
+/// Of these two examples only the first compiles, so it is not for a wrong name that the second does not:
+/// ```
+/// use certiscope::testing::{diffusion::reconstruct::Reconstruction, score};
+/// fn score(x: &Reconstruction, p: &score::ScoreParameters, m: &score::TrainingMaps) -> score::CertifiedScore {
+///     score::certified(x, p, m)
+/// }
+/// ```
 /// ```compile_fail
 /// use certiscope::testing::{preprocess::Input, score};
 /// fn leak(x: &Input, p: &score::ScoreParameters, m: &score::TrainingMaps) -> score::CertifiedScore {
@@ -119,14 +130,14 @@ pub fn certified(
     score_draw(pair, parameters, training).score
 }
 
-/// What one noisy draw scored, and the map that was pooled into the score (HW, training standard deviations).
+/// The score of one noisy draw, and the map that it was pooled from (HW, in training standard deviations).
 #[derive(Debug, Clone)]
 pub struct ScoredDraw {
     pub score: CertifiedScore,
     pub map: Array2<f32>,
 }
 
-/// [`certified`] with its map.
+/// The score of [`certified`], with its map.
 pub(crate) fn score_draw(
     pair: &Reconstruction,
     parameters: &ScoreParameters,
@@ -156,7 +167,7 @@ pub(crate) fn empirical_maps(
     AnomalyMaps { residual: residual_map(input.view(), x0_hat.view(), parameters), defect }
 }
 
-/// The score of one clean input over its draws: the paper's, with the defect map as `head_weight` says.
+/// The score of one clean input over its draws: the paper's, mixed with the defect map by `head_weight`.
 pub fn empirical(
     input: &Input,
     pairs: &[Reconstruction],
@@ -167,8 +178,8 @@ pub fn empirical(
     EmpiricalScore(pool(&map, parameters.top_pixels))
 }
 
-/// Both maps in training standard deviations, mixed by `head_weight`, HW. A map of weight 0 has no part in it; one
-/// that is missing and has a weight makes every pixel NaN, since no score is better than a wrong one.
+/// Both maps in training standard deviations, mixed by `head_weight`, HW. A map of weight 0 is left out. A map that is
+/// missing but has a weight makes every pixel NaN: no score is better than a wrong one.
 pub(crate) fn score_map(
     maps: &AnomalyMaps,
     training: &TrainingMaps,
@@ -228,8 +239,8 @@ fn add_block_error(difference: ArrayView3<'_, f32>, block_px: usize, sum: &mut A
     }
 }
 
-/// Mean over the part of the `side` x `side` window that lies inside the map. That part is a rectangle, so a mean
-/// of means along its rows is its mean.
+/// Mean over the part of the `side` x `side` window that lies inside the map. That part is a rectangle, so the mean of
+/// the means of its rows is its mean.
 fn mean_filter(map: &Array2<f32>, side: usize) -> Array2<f32> {
     let half = side / 2;
     let along_rows = window_means(&transposed(map), half);
@@ -240,8 +251,8 @@ fn transposed(map: &Array2<f32>) -> Array2<f32> {
     map.t().as_standard_layout().into_owned()
 }
 
-/// Means down each column over `half` pixels to either side, fewer at the edges: whole rows are added, which a
-/// processor does many pixels at a time.
+/// Mean down each column over `half` pixels to either side, over fewer at the edges. Whole rows are added, because a
+/// processor adds many pixels of a row at once.
 fn window_means(map: &Array2<f32>, half: usize) -> Array2<f32> {
     let height = map.nrows();
     let mut out = Array2::zeros(map.raw_dim());
@@ -255,7 +266,7 @@ fn window_means(map: &Array2<f32>, half: usize) -> Array2<f32> {
     out
 }
 
-/// Mean of the `top` largest values; NaN as soon as one value is NaN or minus infinity, so that no fault scores low.
+/// Mean of the `top` largest values. NaN if any value is NaN or minus infinity, so that no fault gives a low score.
 fn pool(map: &Array2<f32>, top: usize) -> f32 {
     if map.iter().any(|&value| value.is_nan() || value == f32::NEG_INFINITY) {
         return f32::NAN;

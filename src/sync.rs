@@ -1,11 +1,11 @@
-//! Taking a lock.
+//! Locks a mutex, also one that is poisoned.
 //!
-//! Guarantees: a lock that another thread held while it panicked can still be taken; a panic ends the process, so
-//! nobody works on with what it left.
+//! Guarantees: it never panics. A mutex is poisoned when a thread panics while it holds the lock. Ignoring that is safe
+//! here, because a panic ends the process.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Takes the lock.
+/// Locks `mutex`; waits if another thread holds the lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

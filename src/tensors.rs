@@ -1,7 +1,7 @@
 //! Named f32 tensors in a safetensors file: golden vectors, training maps, kept model inputs, kept score maps.
 //!
-//! Guarantees: a tensor that is handed out has the shape asked for, is f32 and finite. Little-endian on
-//! disk whatever the machine. Errors name the file and the fault, and nothing that the file belongs to.
+//! Guarantees: a tensor that [`Tensors::get`] returns is f32, finite, and has the shape asked for. The file is
+//! little-endian on every machine. Errors name the file and the problem only; callers add what the file belongs to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub enum TensorError {
     Read { path: PathBuf, why: String },
     #[error("{}: cannot be written: {why}", path.display())]
     Write { path: PathBuf, why: String },
-    /// No safetensors file of f32 tensors at all.
+    /// The file is not a safetensors file of f32 tensors.
     #[error("{}: {what}", path.display())]
     Format { path: PathBuf, what: String },
     /// A tensor is missing, of another shape, or not finite.
@@ -51,7 +51,7 @@ impl Tensors {
         Ok(Self { path: path.to_path_buf(), by_name })
     }
 
-    /// The tensor `name`, if it is there with this shape and finite throughout.
+    /// The tensor `name`. An error if it is missing, has another shape, or has a value that is not finite.
     pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<ArrayD<f32>, TensorError> {
         let array = self.by_name.get(name).ok_or_else(|| self.refused(format!("no tensor `{name}`")))?;
         if array.shape() != shape {

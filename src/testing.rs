@@ -1,6 +1,8 @@
-//! What the integration tests (`tests/it`) need of the inside, and nobody else: the crate is a program.
+//! Re-exports of the private items that the integration tests (`tests/it`) use. Nothing else may use them: this crate is
+//! a program, not a library.
 //!
-//! An item that no test needs any more is deleted here; then the compiler sees whether the program still uses it.
+//! When no test uses an item any more, delete it here: then the compiler reports it if the program does not use it
+//! either.
 
 pub mod agent {
     pub use crate::agent::{AgentError, DiskProbe, Stop, Summary, run_on, run_with};
@@ -95,7 +97,7 @@ pub mod retention {
     pub use crate::retention::{Bounds, Moment, Retention, RetentionLimits};
 }
 pub mod score {
-    pub use crate::score::{ScoreParameters, TrainingMaps, certified, empirical};
+    pub use crate::score::{CertifiedScore, ScoreParameters, TrainingMaps, certified, empirical};
 }
 pub mod smoothing {
     pub use crate::smoothing::{Certificate, Prior, RuleSettings, SequentialRule, Side};

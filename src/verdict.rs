@@ -1,11 +1,11 @@
-//! The verdict on one part: what a certificate, or the lack of one, means for the line.
+//! The verdict on one part, which follows from its certificate or from the reason why there is none.
 //!
-//! Guarantees: a fault can only become [`Verdict::Abstain`]; there is no sentinel and no default.
-//! Leaves out: how the certificate came about (see `smoothing`).
+//! Guarantees: a fault can only become [`Verdict::Abstain`]. No special value and no default stands for a verdict.
+//! Leaves out: how the certificate is made (see `smoothing`).
 
 use crate::smoothing::Certificate;
 
-/// The three verdicts. `Abstain` is a verdict of its own, which the line treats as reject.
+/// The three verdicts. The line treats `Abstain` as reject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Normal,
@@ -13,10 +13,10 @@ pub enum Verdict {
     Abstain(Reason),
 }
 
-/// Why no verdict could be certified. The words are part of the MQTT contract.
+/// Why neither side could be certified. The words are part of the MQTT contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// All draws were spent and neither side was certified.
+    /// All draws were made, and neither side was certified.
     Undecided,
     /// The deadline came before either side was certified.
     Deadline,
@@ -40,7 +40,7 @@ impl Reason {
 }
 
 impl Verdict {
-    /// The verdict that a certificate supports; `otherwise` names why when it supports none.
+    /// The verdict that a certificate supports; without a certified side, `Abstain` with the reason `otherwise`.
     pub fn from_certificate(certificate: &Certificate, otherwise: Reason) -> Self {
         use crate::smoothing::Side;
         match certificate.side {

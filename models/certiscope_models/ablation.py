@@ -1,8 +1,8 @@
-"""A table of experiments: train each run, measure each row, write what a table of ABLATION.md says of it.
+"""A table of experiments: train each run, measure each row, and write the figures as in the tables of ABLATION.md.
 
-The table is a TOML file (models/ablation/): [train] holds the options that all runs share, [run.NAME] those of one run,
-[measure] what all rows share, and each [[row]] names a run and how it is scored. Options are called as those of
-`train` and `export`.
+The table is a TOML file (models/ablation/). [train] has the options that all runs share, [run.NAME] those of one run,
+[measure] those that all rows share. Each [[row]] names a run and how it is scored. The options have the names that they
+have in `train` and `export`.
 Guarantees: training and choice see normal pictures and synthetic defects only; the pictures of `test` are only scored.
 All rows of a table use the same seed. A finished run is used again, an interrupted one continues.
 Leaves out: near-duplicates in the intervals (pictures are drawn, not parts), and the empirical score; `certiscope
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The runs by name, each as the words of a `train` command and the run it begins with; the rows."""
+    """The runs by name, each with the run that it begins with and the words of its `train` command; and the rows."""
 
     runs: dict
     rows: tuple
@@ -77,7 +77,9 @@ def row_of(options, path):
     known = Row.__dataclass_fields__
     unknown = sorted(set(named) - set(known))
     if unknown:
-        raise Refused(f"ablation: {path}: row {options.get('name')!r}: {unknown[0]}: unknown; {', '.join(known)}")
+        raise Refused(
+            f"ablation: {path}: row {options.get('name')!r}: {unknown[0]}: unknown; allowed: {', '.join(known)}"
+        )
     if "k" in named:
         named.setdefault("sigma", float(schedule.sigma_k(named["k"])))
     lacking = [key for key in ("name", "run", "k") if key not in named]
@@ -94,7 +96,7 @@ def read(path):
         table = tomllib.loads(Path(path).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise Refused(
-            f"ablation: {path}: cannot be read: {error}; a TOML file such as models/ablation/levers.toml"
+            f"ablation: {path}: cannot be read: {error}; a TOML file such as models/ablation/levers.toml is needed"
         ) from None
     runs = {}
     for name, own in table.get("run", {}).items():
@@ -102,14 +104,14 @@ def read(path):
         runs[name] = options.pop("begin-with", None), words(options)
     rows = tuple(row_of({**table.get("measure", {}), **row}, path) for row in table.get("row", []))
     if not rows:
-        raise Refused(f"ablation: {path}: no [[row]] in it; at least one")
+        raise Refused(f"ablation: {path}: no [[row]] in it; at least one is needed")
     needed = {row.run for row in rows} | {begin for begin, _ in runs.values() if begin}
     for name in sorted(needed - set(runs)):
-        raise Refused(f"ablation: {path}: run {name!r}: not defined; a table [run.{name}]")
+        raise Refused(f"ablation: {path}: run {name!r}: not defined; a table [run.{name}] is needed")
     for row in rows:
         if row.head_weight > 0.0 and "--no-head" in runs[row.run][1]:
             raise Refused(
-                f"ablation: {path}: row {row.name!r}: head-weight = {row.head_weight}: its run has no head; 0"
+                f"ablation: {path}: row {row.name!r}: head-weight = {row.head_weight}: its run has no head; use 0"
             )
         row.detector()  # refuses a sigma or a pooling that no detector can have
     for _, options in runs.values():
@@ -118,14 +120,14 @@ def read(path):
 
 
 class Words(argparse.ArgumentParser):
-    """A parser of the words of a run, which refuses where argparse would end the program."""
+    """A parser for the words of a run. It raises Refused where argparse would end the program."""
 
     def error(self, message):
         raise Refused(f"ablation: {message}; the options of `train`, see `train --help`")
 
 
 def settings_of(words, steps=None):
-    """(architecture, recipe) of the words of a run. `steps` replaces the number in the table."""
+    """Return (architecture, recipe) of a run from its words. `steps`, if given, replaces the number in the table."""
     parser = Words(add_help=False, allow_abbrev=False)
     train_options.add(parser)
     architecture, recipe = train_options.settings(parser.parse_args(words))
@@ -133,7 +135,7 @@ def settings_of(words, steps=None):
 
 
 def trained(table, name, fit, held_back, out, steps=None, device="cpu"):
-    """The finished run `name`: used again, continued or begun."""
+    """Return the finished run `name`; train it first, or continue it, if needed."""
     begin, options = table.runs[name]
     architecture, recipe = settings_of(options, steps)
     folder = Path(out) / name
@@ -143,7 +145,7 @@ def trained(table, name, fit, held_back, out, steps=None, device="cpu"):
     if checkpoint.exists():
         found = Training.load(checkpoint, device)
         if found.recipe != recipe or (found.architecture != architecture and not begin):
-            raise Refused(f"ablation.out = {folder}: holds a run with other settings; a new folder")
+            raise Refused(f"ablation.out = {folder}: holds a run with other settings; give a new folder")
         if found.done == recipe.steps:
             return found
     return train(

@@ -1,4 +1,4 @@
-"""How pictures of good parts differ on one line: place, size, exposure, light.
+"""Change pictures of good parts as they differ on one line: in place, size, exposure and light.
 
 Guarantees: a picture stays in [0,1] and keeps its shape. Everything random comes from the one generator given, on the
 device of the pictures. Half of the pictures are moved by whole pixels only, so that the model also sees sharp ones.
@@ -19,7 +19,7 @@ class Line:
     shift: int = 0  # px of the model input
     turn: float = 0.0  # degrees
     zoom: float = 0.0  # share of the size
-    crop: float = 0.0  # share of the side by which a window may be smaller than the picture
+    crop: float = 0.0  # largest share of the side that a window leaves out
     exposure: float = 0.0  # share of the gain; half of it for the offset and for gamma
     light: float = 0.0  # share of the gain, from one side of the picture to the other
 
@@ -57,7 +57,7 @@ def as_seen(x, line, generator):
 
 
 def moved(x, line, generator):
-    """Shifted, and every second one rotated and zoomed; mirrored where the picture has no pixels."""
+    """Shift the pictures, and rotate and zoom every second one; places without pixels are mirrored."""
     count, _, size, _ = x.shape
     turned = between(0.0, 1.0, count, generator) < 0.5
     angle = torch.where(turned, between(-line.turn, line.turn, count, generator), 0.0) * (torch.pi / 180.0)
@@ -71,7 +71,7 @@ def moved(x, line, generator):
 
 
 def cropped(x, line, generator):
-    """Every second picture replaced by a window of it, enlarged to full size: no pixel beyond its border is made up."""
+    """Replace every second picture by a window of it, enlarged to full size. No pixel beyond the border is made up."""
     count = len(x)
     chosen = between(0.0, 1.0, count, generator) < 0.5
     lacking = torch.where(chosen, between(0.0, line.crop, count, generator), 0.0)
@@ -82,7 +82,7 @@ def cropped(x, line, generator):
 
 
 def lit(x, line, generator):
-    """With another exposure (gain, offset, gamma) and light from one side."""
+    """Change the exposure (gain, offset, gamma), and light the pictures from one side."""
     count, size = len(x), x.shape[-1]
     e, light = line.exposure, line.light
     gain = torch.exp(between(-e, e, count, generator))

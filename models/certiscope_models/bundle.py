@@ -114,7 +114,7 @@ def check_scores(model, denoise, inputs, detector, spread, seed=0):
         if not difference <= TOLERANCE["fp32"]:
             raise Refused(
                 f"onnx: a picture scores {got}, {wanted} in PyTorch: {difference:.1e} of the spread; "
-                f"at most {TOLERANCE['fp32']:.0e}"
+                f"at most {TOLERANCE['fp32']:.0e} is allowed"
             )
         worst = max(worst, float(difference))
     return worst
@@ -127,7 +127,7 @@ def check_golden(denoise, golden, detector, allowed):
             got = certified(denoise, draw(x, noise[n : n + 1], detector.sigma), inner[n : n + 1], detector)[0]
             if not abs(got - wanted[n]) <= allowed:
                 raise Refused(
-                    f"golden: score {got} alone, {wanted[n]} in a batch: they differ too much; at most {allowed:.1e}"
+                    f"golden: score {got} alone, {wanted[n]} in a batch: they differ too much; {allowed:.1e} is allowed"
                 )
 
 
@@ -137,7 +137,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     graph = to_onnx(subject.model, *subject.shape)
     content = graph.SerializeToString()
     if len(content) > max_mib * 2**20:
-        raise Refused(f"model.onnx: {len(content) / 2**20:.1f} MiB: too large; at most {max_mib} MiB")
+        raise Refused(f"model.onnx: {len(content) / 2**20:.1f} MiB: too large; up to {max_mib} MiB is allowed")
     difference = verify(content, subject.model, *subject.shape)
 
     denoise = denoiser(session(content))

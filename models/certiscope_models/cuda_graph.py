@@ -1,7 +1,8 @@
-"""One training step recorded as a CUDA graph: a small U-Net's thousand kernels cost more to launch than to run.
+"""One training step recorded as a CUDA graph and replayed.
 
+It saves time, because the thousand kernels of a small U-Net take longer to launch than to run.
 Guarantees: a replay computes what the step computes, on the inputs given to that replay.
-Leaves out: anything but fixed shapes; a step that reads a Python number would keep the number of the recording.
+Leaves out: inputs of other shapes, and steps that read a Python number: a replay uses the number of the recording.
 """
 
 import torch

@@ -60,7 +60,9 @@ def auroc(normal, anomalous):
 
 
 def bounds(scores, multiple, alpha=ALPHA):
-    """(lower, upper) bounds [N] of what every picture within the radius scores; None where n draws give no bound.
+    """Return (lower, upper) bounds [N] of the score of each picture under any change within the radius.
+
+    A bound that n draws cannot give is None.
 
     `multiple` is the radius in units of sigma.
     """

@@ -1,10 +1,11 @@
-"""Load denoisers trained elsewhere: a diffusers UNet2DModel folder, an OpenAI improved-diffusion checkpoint.
+"""Load denoisers that were trained elsewhere: a folder of a diffusers UNet2DModel, or an improved-diffusion checkpoint.
 
-Supported: unconditional U-Nets that predict the noise, trained on [-1,1] with the linear schedule of 1000 steps.
-Refused by name: other schedules, respaced or shorter ones, class-conditional models, models that predict x_start or v.
-Models with learned variance give 2C channels, of which the first C are the noise.
-The keys of an improved-diffusion state dict are renamed to those of diffusers' UNet2DModel, which computes the same
-function (tested against a restatement of the original). Every key must be used, or the file is refused.
+Supported are unconditional U-Nets that predict the noise, trained on [-1,1] with the linear schedule of 1000 steps.
+A model with learned variance gives 2C channels; the first C are the noise, and the others are dropped.
+The keys of a checkpoint of OpenAI's improved-diffusion are renamed to those of diffusers' UNet2DModel, which computes
+the same function (a test compares it with a second implementation of the original).
+Guarantees: everything else is refused by name: other schedules, respaced or shorter ones, class-conditional models,
+models that predict x_start or v. A checkpoint with a key that is not used, or without one that is needed, is refused.
 """
 
 import json
@@ -19,7 +20,7 @@ from . import Refused, schedule
 
 MULTIPLIERS = {256: (1, 1, 2, 2, 4, 4), 64: (1, 2, 3, 4), 32: (1, 2, 2, 2)}  # improved-diffusion, by image_size
 
-# improved-diffusion's own defaults (script_util.model_and_diffusion_defaults)
+# the defaults of improved-diffusion (script_util.model_and_diffusion_defaults)
 IMPROVED_DEFAULTS = {
     "image_size": 64,
     "in_channels": 3,
@@ -36,12 +37,12 @@ IMPROVED_DEFAULTS = {
     "predict_xstart": False,
     "use_scale_shift_norm": True,
 }
-# flags that change training only
+# flags that matter in training only
 IMPROVED_IGNORED = {"dropout", "sigma_small", "use_kl", "rescale_timesteps", "rescale_learned_sigmas", "use_checkpoint"}
 
 
 class NoiseOnly(nn.Module):
-    """A UNet2DModel as (eps_hat,) = model(x_k, k), its learned variance channels cut off."""
+    """A UNet2DModel as a model of this package: (eps_hat,) = model(x_k, k), without channels of learned variance."""
 
     def __init__(self, unet):
         super().__init__()
@@ -52,15 +53,16 @@ class NoiseOnly(nn.Module):
 
 
 def require(found, key, wanted, where):
-    """Refuse a setting that a bundle cannot have."""
+    """Refuse `found`, the value of the setting `key`, unless it is `wanted`, the only value that a bundle can have."""
     if found != wanted:
-        raise Refused(f"{where}.{key} = {found!r}: a bundle cannot have it; {wanted!r}")
+        raise Refused(f"{where}.{key} = {found!r}: a bundle cannot have it; {wanted!r} is needed")
 
 
 def from_diffusers(folder, schedule_is_linear=False):
-    """(model, channels, height, width) from a folder written by `save_pretrained`: a pipeline's or a U-Net's.
+    """Return (model, channels, height, width) of a folder that `save_pretrained` wrote, of a pipeline or of a U-Net.
 
-    The schedule is read from scheduler/scheduler_config.json; a bare U-Net folder has none, so its owner must say.
+    The schedule is read from scheduler/scheduler_config.json. The folder of a U-Net alone has no such file; then
+    `schedule_is_linear` must be given by someone who knows the schedule.
     """
     folder = Path(folder)
     unet_folder = folder / "unet" if (folder / "unet").is_dir() else folder
@@ -76,26 +78,32 @@ def from_diffusers(folder, schedule_is_linear=False):
         require(config.get("trained_betas"), "trained_betas", None, "scheduler")
     elif not schedule_is_linear:
         raise Refused(
-            f"scheduler: {folder}: no scheduler_config.json; add it, or give --schedule-is-linear if you know it was"
+            f"scheduler: {folder}: no scheduler_config.json; add it, or give --schedule-is-linear if you know it is"
         )
     try:
         unet = UNet2DModel.from_pretrained(unet_folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise Refused(f"diffusers: {unet_folder}: no UNet2DModel: {error}; a folder from save_pretrained") from None
+        raise Refused(
+            f"diffusers: {unet_folder}: no UNet2DModel: {error}; a folder written by save_pretrained is needed"
+        ) from None
     require(unet.config.num_class_embeds, "num_class_embeds", None, "unet")
     require(unet.config.class_embed_type, "class_embed_type", None, "unet")
     size = unet.config.sample_size
     if size is None:
-        raise Refused("unet.sample_size: not set: the input size is unknown; a config with sample_size")
+        raise Refused("unet.sample_size: not set: the input size is unknown; add sample_size to its config.json")
     height, width = (size, size) if isinstance(size, int) else size
     return NoiseOnly(unet).eval(), unet.config.in_channels, height, width
 
 
 def from_improved_diffusion(checkpoint, config):
-    """(model, channels, height, width) from a .pt state dict and a dict of improved-diffusion's command-line flags."""
+    """Return (model, channels, height, width) of an improved-diffusion checkpoint.
+
+    `checkpoint` is a .pt file with a state dict. `config` holds the command-line flags of its training; flags that are
+    missing have the defaults of improved-diffusion.
+    """
     unknown = set(config) - set(IMPROVED_DEFAULTS) - IMPROVED_IGNORED
     if unknown:
-        raise Refused(f"improved-diffusion: {sorted(unknown)}: unknown flags; {sorted(IMPROVED_DEFAULTS)}")
+        raise Refused(f"improved-diffusion: {sorted(unknown)}: unknown flags; allowed: {sorted(IMPROVED_DEFAULTS)}")
     flags = {**IMPROVED_DEFAULTS, **config}
     require(flags["noise_schedule"], "noise_schedule", "linear", "improved-diffusion")
     require(flags["diffusion_steps"], "diffusion_steps", schedule.STEPS, "improved-diffusion")
@@ -104,7 +112,7 @@ def from_improved_diffusion(checkpoint, config):
     require(flags["predict_xstart"], "predict_xstart", False, "improved-diffusion")
     size = flags["image_size"]
     if size not in MULTIPLIERS:
-        raise Refused(f"improved-diffusion.image_size = {size}: no such model; {sorted(MULTIPLIERS)}")
+        raise Refused(f"improved-diffusion.image_size = {size}: no such model; allowed: {sorted(MULTIPLIERS)}")
 
     unet = empty_unet(flags)
     try:
@@ -112,19 +120,19 @@ def from_improved_diffusion(checkpoint, config):
         unet.load_state_dict(renamed(theirs, unet, flags), strict=True)
     except (OSError, RuntimeError, KeyError, AttributeError) as error:
         raise Refused(
-            f"improved-diffusion: {checkpoint}: does not fit its flags: {error}; the flags it was trained with"
+            f"improved-diffusion: {checkpoint}: does not fit its flags: {error}; use the flags of its training"
         ) from None
     return NoiseOnly(unet).eval(), flags["in_channels"], size, size
 
 
 def heads_of(flags):
-    """Attention heads going down and going up."""
+    """The number of attention heads (in the down blocks, in the up blocks)."""
     up = flags["num_heads_upsample"]
     return flags["num_heads"], flags["num_heads"] if up == -1 else up
 
 
 def empty_unet(flags):
-    """The UNet2DModel with the shape of the improved-diffusion U-Net of these flags."""
+    """A UNet2DModel with the shape of the improved-diffusion U-Net that has these flags; its weights are random."""
     size, multipliers = flags["image_size"], MULTIPLIERS[flags["image_size"]]
     attended = {int(r) for r in str(flags["attention_resolutions"]).split(",")}
     attends = [size // 2**level in attended for level in range(len(multipliers))]
@@ -137,19 +145,22 @@ def empty_unet(flags):
         down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
         up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
         attention_head_dim=None,
-        attn_norm_num_groups=32,  # the middle attention is normalised whatever the resnets do
+        attn_norm_num_groups=32,  # the attention in the middle is always normalised in 32 groups
         resnet_time_scale_shift="scale_shift" if flags["use_scale_shift_norm"] else "default",
     )
     down, up = heads_of(flags)
     for name, module in unet.named_modules():
-        if isinstance(module, Attention):  # diffusers fixes a head's width, improved-diffusion the number of heads
+        if isinstance(module, Attention):  # diffusers sets the width of a head, improved-diffusion the number of heads
             module.heads = up if name.startswith("up_blocks") else down
             module.scale = (module.inner_dim // module.heads) ** -0.5
     return unet
 
 
 def renamed(theirs, unet, flags):
-    """The improved-diffusion state dict `theirs` under the names of `unet`; a KeyError names a missing key."""
+    """The improved-diffusion state dict `theirs` with the key names of `unet`.
+
+    Raises a KeyError that names a key that is missing or not used.
+    """
     left = dict(theirs)
     ours = {}
 

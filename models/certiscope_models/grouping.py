@@ -62,10 +62,10 @@ def split(source, out, held_back, seed):
     `held_back` is the wanted share of the pictures; whole groups are added as long as they fit in it.
     """
     if not 0.0 < held_back < 1.0:
-        raise Refused(f"split.held_back = {held_back}: not a share; more than 0 and less than 1")
+        raise Refused(f"split.held_back = {held_back}: not a share; above 0 and below 1 is allowed")
     out = Path(out)
     if (out / "split.json").exists():
-        raise Refused(f"split.out = {out}: holds a split already; a new folder")
+        raise Refused(f"split.out = {out}: holds a split already; give a new folder")
     files = picture_files(source)
     groups = groups_of(np.stack([fingerprint(f) for f in tqdm(files, desc="reading", unit="picture")]))
     order = np.random.default_rng(seed).permutation(max(groups) + 1)
@@ -75,7 +75,7 @@ def split(source, out, held_back, seed):
     for file, group in zip(files, groups):
         sides["held-back" if group in behind else "fit"].append({"file": str(file.relative_to(source)), "group": group})
     if not all(sides.values()):
-        raise Refused(f"split: {len(files)} pictures in {max(groups) + 1} groups: one side is empty; more pictures")
+        raise Refused(f"split: {len(files)} pictures in {max(groups) + 1} groups: one side is empty; add pictures")
     for side, rows in sides.items():
         for row in rows:
             link = out / side / row["file"]

@@ -1,6 +1,6 @@
 """The scores of many pictures, in batches, so that a GPU can be used.
 
-Guarantees: every score is that of `score`. No gradient is kept: this module is the caller without one.
+Guarantees: every score is computed by `score`. No gradient is kept.
 Costs: one model call for CHUNK draws.
 """
 

@@ -70,7 +70,7 @@ def round_to_fp16(model):
         if weight.is_floating_point():
             rounded = weight.half().to(weight.dtype)
             if not torch.isfinite(rounded).all():
-                raise Refused(f"weights: {name}: not finite as fp16; a model whose weights lie within +-65504")
+                raise Refused(f"weights: {name}: not finite as fp16; weights within +-65504 are needed")
             weight.copy_(rounded)
 
 
@@ -94,7 +94,7 @@ def to_onnx(model, channels, height, width):
         outputs = OUTPUTS[: len(model(x_k, k))]
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing warns of shapes that are constant; they are so on purpose
+        warnings.simplefilter("ignore")  # tracing warns of constant shapes; here they are meant to be constant
         torch.onnx.export(
             for_tracing(model),
             (x_k, k),
@@ -166,7 +166,7 @@ def verify(content, model, channels, height, width):
             difference = float(np.abs(got - right.numpy()).max()) / scale
             if not difference <= TOLERANCE:  # also true of NaN
                 raise Refused(
-                    f"onnx: batch {batch}: {name} differs from PyTorch by {difference:.2e}; at most {TOLERANCE:.0e}"
+                    f"onnx: batch {batch}: {name} differs from PyTorch by {difference:.2e}; {TOLERANCE:.0e} is allowed"
                 )
             worst = max(worst, difference)
     return worst

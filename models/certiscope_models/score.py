@@ -4,7 +4,7 @@
 
 Guarantees: a gradient passes from the score to the draw, and through it to the picture: nothing here is inside
 `no_grad`, and everything is differentiable almost everywhere. `certified` takes the draw and never the clean picture,
-so a certificate about it is sound. The Rust modules `diffusion::reconstruct` and `score` give the same numbers (the
+so that certificates are sound. The Rust modules `diffusion::reconstruct` and `score` give the same numbers (the
 golden vectors of every bundle compare them). Maps are float64, whatever the model computes in.
 Leaves out: thresholds and verdicts, which exist in Rust only; numpy arrays (`score_numpy`); many pictures (`measure`).
 Costs: one model call a draw; the maps cost a few per cent of it.
@@ -40,12 +40,12 @@ class Detector:
         if not 0.0 < self.sigma <= allowed:
             raise Refused(
                 f"detector.sigma = {self.sigma}: not a noise level that k = {self.k} covers; "
-                f"above 0, at most {allowed:.4f}"
+                f"above 0 and up to {allowed:.4f} is allowed"
             )
         if self.filter_px % 2 == 0:
-            raise Refused(f"score.filter_px = {self.filter_px}: has no middle pixel; an odd number")
+            raise Refused(f"score.filter_px = {self.filter_px}: has no middle pixel; an odd number is needed")
         if not 0.0 <= self.head_weight <= 1.0:
-            raise Refused(f"score.head_weight = {self.head_weight}: not a share; 0 to 1")
+            raise Refused(f"score.head_weight = {self.head_weight}: not a share; 0 to 1 is allowed")
 
 
 def draw(x, noise, sigma):

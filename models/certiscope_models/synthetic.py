@@ -1,13 +1,17 @@
-"""Synthetic defects: shapes x appearances, to teach the defect head what a change of the surface can look like.
+"""Put synthetic defects into normal pictures, so that the defect head learns how changes of a surface can look.
 
-The idea is that of DRAEM (Zavrtanik et al. 2021) and DiffusionAD (Zhang et al. 2023): training needs no real defect,
-only changes of normal pictures whose place is known. The catalogue is wide on purpose and imitates no product. Lines
-and spots mostly change the brightness, areas mostly the surface (CATALOGUE).
-Guarantees: away from the mask every pixel is the one given; only at a soft edge, just outside the mask, a faint change
-can remain. The mask holds only what really changed, by more than VISIBLE. Everything random comes from the one
-generator given. Picture i gets row i mod 8 of the catalogue and that row's appearance (i div 8) mod 8, counted from a
-random start: so a batch of 64 holds every combination, a small batch any of them, and the tensors keep one size.
-Costs: about 2 ms a picture of 128x128 on one core.
+The idea is that of DRAEM (Zavrtanik et al. 2021) and DiffusionAD (Zhang et al. 2023): training needs no real defects,
+only changes of normal pictures at known places. A defect has a shape (where the picture changes) and an appearance (how
+it changes). CATALOGUE lists the combinations; there are many on purpose, and they imitate no product. Lines and spots
+mostly change the brightness, areas mostly the surface.
+A function for a shape takes (count, x, generator) and returns the coverage [count, 1, S, S] in [0,1]. A function for an
+appearance takes (x, coverage, others, generator) and returns the pictures as they would look if the defect covered all
+of them.
+Guarantees: outside of the mask every pixel is the given one, except for a faint change at a soft edge, just outside the
+mask. The mask holds only pixels that changed by more than VISIBLE. Everything random comes from the given generator.
+Picture i gets row i mod 8 of the catalogue and appearance (i div 8) mod 8 of that row, counted from a random start. So
+a batch of 64 has every combination, a small batch can have any of them, and the tensors always have the same size.
+Costs: about 2 ms for a picture of 128x128 on one core.
 Pictures are float32 [B, C, S, S] in [0,1], masks [B, 1, S, S].
 """
 
@@ -22,7 +26,10 @@ LINE_POINTS = 12
 
 
 def with_defects(x, others, generator):
-    """(changed, mask): each of `x` with one synthetic defect; `others` are normal pictures to borrow surface from."""
+    """Return (changed, mask): each picture of `x` with one synthetic defect, and where it is.
+
+    `others` are normal pictures whose surface some appearances use.
+    """
     rows = len(CATALOGUE)
     first = int(torch.randint(rows * 8, (), generator=generator, device=generator.device))
     in_turn = [CATALOGUE[(n + first) % rows] for n in range(rows)]
@@ -41,7 +48,7 @@ def with_defects(x, others, generator):
 
 
 def interleave(parts, count):
-    """Row i of the result is row i // len(parts) of part i mod len(parts)."""
+    """Put the rows of several tensors together: row i of the result is row i // len(parts) of part i mod len(parts)."""
     out = parts[0].new_empty((count, *parts[0].shape[1:]))
     for n, part in enumerate(parts):
         out[n :: len(parts)] = part
@@ -52,9 +59,10 @@ def interleave(parts, count):
 
 
 def smooth_noise(count, size, cells, generator, stretch=1.0):
-    """Noise of mean 0 and deviation about 1, [count, 1, S, S], with `cells` features across the picture.
+    """Smooth noise [count, 1, S, S] with mean 0, deviation about 1, and `cells` features across the picture.
 
-    `cells` and `stretch` are numbers or [B, 1, 1, 1]; stretched noise is that much longer one way, at any angle.
+    `cells` and `stretch` are numbers or [B, 1, 1, 1]. Features are `stretch` times as long in one direction, which is
+    random.
     """
     device = generator.device
     table = torch.randn(count, 1, TEXTURE, TEXTURE, generator=generator, device=device)
@@ -68,7 +76,7 @@ def smooth_noise(count, size, cells, generator, stretch=1.0):
 
 
 def rough_edge(count, size, generator):
-    """Two octaves of noise for uneven edges, about [-1,1]."""
+    """Noise of two sizes [count, 1, S, S], about in [-1,1]. Shapes add it to their edges, so that these are uneven."""
     cells = log_between(4.0, 24.0, count, generator)
     return 0.6 * (smooth_noise(count, size, cells, generator) + 0.5 * smooth_noise(count, size, 2 * cells, generator))
 
@@ -77,23 +85,31 @@ def rough_edge(count, size, generator):
 
 
 def soft(inside, width):
-    """Coverage from the signed distance `inside` an edge that is `width` soft, all in px."""
+    """The coverage of a shape, from the distance of each pixel to its edge; all in px.
+
+    `inside` is positive inside the shape. The coverage rises from 0 to 1 over `width` px at the edge.
+    """
     return (inside / width + 0.5).clamp(0.0, 1.0)
 
 
 def pixels(x):
-    """(size, px of a 128 px picture in px of this one, x and y of the pixel centres from the middle)."""
+    """Return (size, px, across, down) of the square pictures `x`.
+
+    `size` is the side in px. Shapes give lengths in px of a 128 px picture; times `px` they are px of these pictures.
+    `across` and `down` are the distances of the pixel centres from the middle, in px.
+    """
     size = x.shape[-1]
     across, down = places(size, x.device)
     return size, size / 128.0, across * size / 2, down * size / 2
 
 
 def anywhere(count, size, generator):
+    """Random places (x, y) in the picture, in px from its middle, [count, 1, 1, 1] each."""
     return between(-0.48, 0.48, count, generator) * size, between(-0.48, 0.48, count, generator) * size
 
 
 def region(count, x, generator):
-    """Where smooth noise exceeds a level: islands of any form, near one place or all over."""
+    """Islands of any form, near one place or all over the picture: where smooth noise exceeds a level."""
     size, px, across, down = pixels(x)
     cells, stretch = log_between(2.0, 20.0, count, generator), log_between(1.0, 6.0, count, generator)
     field = smooth_noise(count, size, cells, generator, stretch)
@@ -109,7 +125,7 @@ def region(count, x, generator):
 
 
 def crack(count, x, generator):
-    """A thin line that changes its direction: cracks and scratches."""
+    """A thin line that changes its direction, such as a crack or a scratch."""
     size, px, across, down = pixels(x)
     at_x, at_y = anywhere(count, size, generator)
     heading = between(0.0, 2 * torch.pi, count, generator)
@@ -131,7 +147,7 @@ def crack(count, x, generator):
 
 
 def blobs(count, x, generator):
-    """One to four round spots with uneven edges: holes, dents, stains, dirt."""
+    """One to four round spots with uneven edges, such as holes, dents, stains and dirt."""
     size, px, across, down = pixels(x)
     uneven = rough_edge(count, size, generator) * between(0.0, 0.6, count, generator)
     edge = log_between(0.8, 6.0, count, generator)
@@ -152,7 +168,7 @@ def blobs(count, x, generator):
 
 
 def patch(count, x, generator):
-    """A rectangle at any angle: labels, cut-and-paste."""
+    """A rectangle at any angle, such as a label or a pasted piece."""
     size, px, across, down = pixels(x)
     centre_x, centre_y = anywhere(count, size, generator)
     angle = between(0.0, torch.pi, count, generator)
@@ -164,10 +180,10 @@ def patch(count, x, generator):
 
 
 def band(count, x, generator):
-    """A stripe across the picture, up to half of it, with straight or uneven edges: an unevenly machined surface."""
+    """A stripe with straight or uneven edges that covers up to half of the picture: an unevenly machined surface."""
     size, px, across, down = pixels(x)
     angle = between(0.0, torch.pi, count, generator)
-    # every second one lies along an axis, as machining marks do
+    # about half of the stripes are parallel to a side of the picture, as machining marks often are
     angle = torch.where(between(0, 1, count, generator) < 0.5, (angle * 2 / torch.pi).round() * torch.pi / 2, angle)
     offset = between(-0.5, 0.5, count, generator) * size
     q = across * torch.cos(angle) + down * torch.sin(angle) - offset
@@ -180,7 +196,7 @@ def band(count, x, generator):
 
 
 def edge_piece(count, x, generator):
-    """A piece at the picture's border: chipped and worn edges."""
+    """A piece at the border of the picture, such as a chipped or worn edge."""
     size, px, across, down = pixels(x)
     along = between(-0.5, 0.5, count, generator) * size
     side = between(0.0, 4.0, count, generator).floor()
@@ -200,18 +216,18 @@ def edge_piece(count, x, generator):
 
 
 def signed(low, high, count, generator, dark=0.6):
-    """A change of brightness, log-uniform in size, down in a share `dark` of the cases."""
+    """Random changes of brightness [count, 1, 1, 1]: log-uniform in size, negative in a share `dark` of the cases."""
     size = log_between(low, high, count, generator)
     return torch.where(between(0.0, 1.0, count, generator) < dark, -size, size)
 
 
 def step(x, coverage, others, generator):
-    """Evenly darker or brighter."""
+    """Change the brightness evenly."""
     return x + signed(0.03, 0.6, len(x), generator)
 
 
 def displaced(x, generator):
-    """Each picture moved by whole pixels, an eighth to a half of its side, its surroundings mirrored in."""
+    """Move each picture by whole pixels, an eighth to a half of its side; the missing part is mirrored."""
     count, size = len(x), x.shape[-1]
     ways = [torch.where(between(0.0, 1.0, count, generator) < 0.5, -1.0, 1.0) for _ in range(2)]
     moves = [way * (between(1 / 8, 1 / 2, count, generator) * size).round() * 2.0 / size for way in ways]
@@ -222,13 +238,13 @@ def displaced(x, generator):
 
 
 def other_surface(x, coverage, others, generator):
-    """The surface of another picture, shining through."""
+    """Mix the picture with the surface of another normal picture."""
     borrowed = displaced(others, generator)
     return x + between(0.3, 1.0, len(x), generator) * (borrowed - x) + signed(0.01, 0.2, len(x), generator)
 
 
 def foreign_texture(x, coverage, others, generator):
-    """A texture that has nothing to do with the product."""
+    """Replace the surface by a random texture, unlike that of the product."""
     count, size = len(x), x.shape[-1]
     cells = log_between(4.0, 60.0, count, generator)
     grain = smooth_noise(count, size, cells, generator, log_between(1.0, 8.0, count, generator))
@@ -238,25 +254,25 @@ def foreign_texture(x, coverage, others, generator):
 
 
 def shifted(x, coverage, others, generator):
-    """Another place of the same picture: cut and paste."""
+    """Replace the surface by that of another place of the same picture."""
     return displaced(x, generator) + signed(0.005, 0.15, len(x), generator)
 
 
 def blurred(x, coverage, others, generator):
-    """Smeared, or with its grain drawn out; a little darker or brighter."""
+    """Smear the grain or make it stronger, and change the brightness a little."""
     wide = F.avg_pool2d(F.pad(x, (3,) * 4, mode="reflect"), 7, 1)
     return wide + (x - wide) * between(-0.2, 3.0, len(x), generator) + signed(0.01, 0.2, len(x), generator)
 
 
 def shading(x, coverage, others, generator):
-    """Slow changes of brightness, as on a surface that is no longer flat."""
+    """Change the brightness slowly from place to place, as on a surface that is no longer flat."""
     count, size = len(x), x.shape[-1]
     slow = smooth_noise(count, size, log_between(1.0, 8.0, count, generator), generator)
     return x + log_between(0.04, 0.3, count, generator) * slow + signed(0.01, 0.15, count, generator, 0.5)
 
 
 def streaks(x, coverage, others, generator):
-    """Long marks in one direction, as a tool leaves them."""
+    """Add long marks in one direction, as a tool leaves them."""
     count, size = len(x), x.shape[-1]
     cells, stretch = log_between(8.0, 60.0, count, generator), log_between(6.0, 40.0, count, generator)
     marks = smooth_noise(count, size, cells, generator, stretch)
@@ -264,7 +280,7 @@ def streaks(x, coverage, others, generator):
 
 
 def relief(x, coverage, others, generator):
-    """Lit from one side like a dent, a hole or a burr: bright where the edge faces the lamp, dark on the other side."""
+    """Light the edges from one side, as of a dent, a hole or a burr: bright towards the lamp, dark away from it."""
     count = len(x)
     smooth = F.avg_pool2d(F.pad(coverage, (2,) * 4, mode="replicate"), 5, 1)
     slope_x = smooth.roll(-1, 3) - smooth.roll(1, 3)

@@ -34,7 +34,7 @@ def train(
         training = Training.load(checkpoint, device)
         training.recipe = replace(training.recipe, steps=recipe.steps)
     elif checkpoint.exists():
-        raise Refused(f"train.out = {run}: holds a checkpoint; --resume, or a new folder")
+        raise Refused(f"train.out = {run}: holds a checkpoint; give --resume or a new folder")
     elif begin:
         training = Training.begun_with(Path(begin) / "checkpoint.pt", recipe, device)
     else:

@@ -135,7 +135,7 @@ class Training:
     def load(cls, path, device="cpu"):
         """The run saved at `path`. One that began on another kind of device continues with fresh randomness."""
         if not Path(path).exists():
-            raise Refused(f"checkpoint: {path}: not there; the folder of a training run")
+            raise Refused(f"checkpoint: {path}: not there; give the folder of a training run")
         state = torch.load(path, weights_only=True, map_location="cpu")
         recipe = dict(state["recipe"])
         recipe |= {"line": Line(**recipe["line"]), "weights": Weights(**recipe["weights"])}

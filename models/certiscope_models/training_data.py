@@ -28,7 +28,7 @@ class Pictures:
         if self.cached:
             inputs = np.load(cache)
         elif not folder:
-            raise Refused(f"cache: {cache}: not there; the folder of a training run")
+            raise Refused(f"cache: {cache}: not there; give the folder of a training run")
         else:
             inputs = load_inputs(self.files, architecture.channels, architecture.size, architecture.size)
         if self.files and len(inputs) != len(self.files):
@@ -62,7 +62,7 @@ class Pictures:
         return normal, changed, mask
 
     def batches(self, recipe, generator):
-        """Batches without end. On a GPU many are made together, shuffled and dealt out."""
+        """Yield batches without end. On a GPU many are made at once, shuffled, and yielded one by one."""
         on_gpu = generator.device.type == "cuda"
         together = max(1, AT_ONCE // recipe.batch) if on_gpu else 1
         while True:

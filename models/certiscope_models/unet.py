@@ -31,7 +31,7 @@ class Architecture:
         if self.size % halvings or self.size % 8:
             raise Refused(f"architecture.size = {self.size}: not a multiple of {halvings} and of 8; choose one that is")
         if self.base % 8:
-            raise Refused(f"architecture.base = {self.base}: channels are normalised in 8 groups; a multiple of 8")
+            raise Refused(f"architecture.base = {self.base}: not a multiple of 8; choose one that is")
 
     def describe(self, model):
         """One line for a person; of `model` only the parameters are counted."""

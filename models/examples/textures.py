@@ -1,4 +1,4 @@
-"""Make a second product to try everything on: photographed textures with defects, in the folders of MVTec AD.
+"""Make a second product to try everything with: photographed textures with defects, in the folder layout of MVTec AD.
 
     pip install numpy==2.4.6 pillow==13.0.0 scikit-image==0.26.0    # scikit-image brings scipy
     python examples/textures.py --out textures                      # textures/brick, textures/grass, textures/gravel
@@ -7,13 +7,13 @@
 scikit-image ships the three 512x512 originals inside its wheel, so nothing is fetched. All are CC0: brick and gravel
 from CC0Textures (Bricks25, Gravel04), grass by linolafett on DeviantArt (Grass-01); see `skimage.data`.
 
-Every picture is a window of the original: shifted, rotated a little, flipped, exposed differently.
-Guarantees: training and test windows come from disjoint sides of the original with a guard band between them; a
-picture equals its defect-free twin wherever its mask is 0; it depends on the seed, its class and its number only, and
-with the pinned packages the same seed gives the same bytes; a folder that holds anything is refused.
-Leaves out: independence within a side. Its windows overlap, so hundreds of pictures say little more than a few; a
+Every picture is a window of the original: shifted, rotated a little, flipped, exposed differently. The defects are
+made in other ways than those that training uses (blends, cracks, ellipses, pasted cuts, steps).
+Guarantees: training and test windows come from disjoint sides of the original, with a guard band between them. A
+picture equals its defect-free twin wherever its mask is 0. It depends on the seed, its class and its number only, and
+with the pinned packages the same seed gives the same bytes. A folder that is not empty is refused.
+Leaves out: independence within a side. The windows overlap, so hundreds of pictures say little more than a few. A
 figure on them shows that the program works, not how well it will do on another product.
-The defects are made in other ways than those that training uses (blends, cracks, ellipses, pasted cuts, steps).
 Costs: about 12 s a category.
 """
 
@@ -30,7 +30,7 @@ TURN = np.radians(6)  # largest rotation of a window
 REACH = SIDE / 2 * (np.cos(TURN) + np.sin(TURN))  # how far from its centre a window can sample
 GUARD = 16  # columns between training and test
 TRAIN_COLUMNS = 272
-FAINTEST = 1.2  # least norm of what a defect changes, in [0,1] units: a rubbed plain brick looks the same
+FAINTEST = 1.2  # smallest norm of a change, in [0,1] units: some defects cannot be seen, such as smear on a plain brick
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE].astype(float)
 
 
@@ -40,7 +40,7 @@ def side_of(original, split):
 
 
 def window(side, rng):
-    """A good picture [SIDE, SIDE] in [0,1]: a window somewhere in `side`, as a camera might see it."""
+    """A good picture [SIDE, SIDE] in [0,1]: a random window of `side`, as a camera might see it."""
     y, x = (rng.uniform(REACH, extent - 1 - REACH) for extent in side.shape)
     sin, cos = np.sin(turn := rng.uniform(-TURN, TURN)), np.cos(turn)
     down, right = (rng.choice([-1, 1]) * (axis - (SIDE - 1) / 2) for axis in (ROWS, COLUMNS))
@@ -57,12 +57,12 @@ def resample(picture, rows, columns):
 
 
 def from_centre(rng):
-    """Rows and columns as seen from a place that is not near the border."""
+    """The rows and columns of all pixels, relative to a random place that is not near the border."""
     return ROWS - rng.uniform(0.25, 0.75) * SIDE, COLUMNS - rng.uniform(0.25, 0.75) * SIDE
 
 
 def turned(place, angle):
-    """A place's rows and columns as distances along a direction and across it."""
+    """Rows and columns as distances along the direction `angle` and across it."""
     y, x = place
     return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
@@ -76,7 +76,7 @@ def patch(rng, smallest, largest):
 
 
 def blend(good, changed, inside, edge):
-    """`changed` where it is `inside`, fading in over `edge` pixels; and the pixels it touches."""
+    """Return `good` with `changed` blended in over `edge` pixels where `inside` is positive, and the changed pixels."""
     share = (inside / edge).clip(0, 1)
     return good + share * (changed - good), share > 0
 
@@ -93,7 +93,7 @@ def smear(good, rng):
 
 
 def swirl(good, rng):
-    """A patch twisted about its centre, the rim at rest."""
+    """A patch twisted about its centre; its rim does not move."""
     y, x = from_centre(rng)
     inside = 1 - np.hypot(y, x) / rng.uniform(20, 32)
     turn = rng.choice([-1, 1]) * rng.uniform(2, 4) * inside.clip(0) ** 1.5
@@ -133,12 +133,12 @@ def leaf(along, across, rng):
 
 
 def wet(good, rng):
-    """A damp spot: the texture stays, darker, with a soft edge."""
+    """A damp spot: the same texture, darker, with a soft edge."""
     return blend(good, good ** rng.uniform(1.4, 2), patch(rng, 17, 28), 8)
 
 
 def seam(good, rng):
-    """A joint with the texture displaced along it."""
+    """A joint: a narrow strip in which the texture is displaced along the strip."""
     angle, shift = rng.uniform(0, np.pi), rng.choice([-1, 1]) * rng.uniform(8, 20)
     along, across = turned(from_centre(rng), angle)
     inside = np.minimum(rng.uniform(4, 8) - np.abs(across), rng.uniform(25, 50) - np.abs(along))
@@ -150,7 +150,7 @@ KINDS = {f.__name__: f for f in (bare, foreign_object, seam, smear, swirl, wet)}
 
 
 def render(original, seed, split, kind, number):
-    """The picture of a class, its defect-free twin and its mask, 8-bit grey; `kind` "good" for none."""
+    """Return (picture, defect-free twin, mask), 8-bit grey. `kind` is the kind of defect, or "good"."""
     classes = ["good", *KINDS]
     pose, defect = np.random.default_rng([seed, split == "train", classes.index(kind), number]).spawn(2)
     good = window(side_of(original, split), pose)
@@ -165,7 +165,7 @@ def render(original, seed, split, kind, number):
 
 
 def write(folder, original, seed, train, test_good, per_kind):
-    """A whole category below `folder`."""
+    """Write a whole category below `folder`."""
     plan = [("train", "good", train), ("test", "good", test_good), *(("test", kind, per_kind) for kind in KINDS)]
     for split, kind, count in plan:
         for number in range(count):
@@ -181,7 +181,7 @@ def save(grey, file):
 
 
 def load(category):
-    """One of scikit-image's originals as [512, 512] in [0,1]."""
+    """Load one of scikit-image's originals as [512, 512] in [0,1]."""
     from skimage import data  # here, so that the rest can be used on other pictures without it
 
     return getattr(data, category)() / 255.0
@@ -199,7 +199,7 @@ def main():
     for category in args.category:
         folder = args.out / category
         if folder.exists() and any(folder.iterdir()):
-            parser.error(f"--out: {folder}: not empty; a new or empty folder")
+            parser.error(f"--out: {folder}: not empty; a new or empty folder is needed")
         write(folder, load(category), args.seed, args.train, args.test_good, args.per_kind)
         print(f"written to {folder}")
 

@@ -21,7 +21,7 @@ FLAGS = {
 
 
 class OriginalUNet:
-    """OpenAI's improved-diffusion U-Net restated over a raw state dict, to judge the renamed one by.
+    """OpenAI's improved-diffusion U-Net, implemented again over a raw state dict, to compare the renamed one with.
 
     Written from the published architecture; it shares nothing with certiscope_models.foreign.
     """

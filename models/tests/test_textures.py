@@ -42,7 +42,7 @@ def test_a_defect_changes_its_picture_inside_the_mask_and_nowhere_else(category,
 
 
 def test_windows_do_not_reach_beyond_the_side_they_are_cut_from():
-    """A window of a ramp is the ramp again, turned and flipped: mirrored at a border it would have a fold."""
+    """A window of a ramp is a ramp again, rotated and flipped. Mirrored at a border, it would have a fold."""
     ramp = np.tile(np.linspace(0.2, 0.8, 224), (512, 1))
     for number in range(50):
         shown = window(ramp, np.random.default_rng(number))

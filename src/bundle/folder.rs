@@ -1,4 +1,8 @@
-//! The folder of a bundle: read and checked as a whole, and written with a new calibration.
+//! The folder of a bundle: reads and checks it as a whole, and writes it with a new calibration.
+//!
+//! Guarantees: a loaded [`Bundle`] has every file with the hash that `bundle.toml` names. A written bundle is complete
+//! and can be loaded, or the folder does not appear.
+//! Leaves out: opening the model, and whether it still computes the same scores (`self_test`).
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +17,14 @@ use crate::preprocess::InputShape;
 use crate::score::{PixelStatistics, ScoreParameters, TrainingMaps};
 use crate::tensors::{self, Tensors};
 
-/// The file in which a bundle says what it is.
+/// The file that describes a bundle.
 pub(crate) const MANIFEST: &str = "bundle.toml";
 
-/// A bundle that was read and found whole.
+/// A bundle that was read and found complete.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     pub folder: PathBuf,
-    /// Of `bundle.toml` as it was read; the hashes in it vouch for the other files.
+    /// sha256 of `bundle.toml` as it was read. The file holds the hashes of the other files, so this identifies all.
     pub sha256: String,
     pub manifest: Manifest,
     pub level: NoiseLevel,
@@ -36,7 +40,7 @@ pub struct Calibrated {
     pub maps: TrainingMaps,
     /// Maps of the empirical error.
     pub empirical_maps: TrainingMaps,
-    /// Decision threshold on the certified score.
+    /// Threshold on the certified score.
     pub threshold: f32,
 }
 
@@ -72,7 +76,7 @@ impl Bundle {
         Ok(Self { folder: folder.to_path_buf(), sha256, manifest, level, score, golden, calibrated })
     }
 
-    /// The calibrated part, or words that say how to get one.
+    /// The calibrated part, or an error that says how to calibrate.
     pub fn calibrated(&self) -> Result<&Calibrated, BundleError> {
         self.calibrated.as_ref().ok_or_else(|| BundleError::NotCalibrated {
             name: self.manifest.name.clone(),
@@ -80,7 +84,8 @@ impl Bundle {
         })
     }
 
-    /// Refuses a score that asks for a defect map the model (`has_head`) does not give, and maps made without one.
+    /// Refuses a score that needs a defect map where the model gives none (`has_head`), and training maps that do not
+    /// fit the model.
     pub fn check_head(&self, has_head: bool) -> Result<(), BundleError> {
         let asked = self.score.head_weight;
         let mapped = self.calibrated.as_ref().is_none_or(|c| c.maps.defect.is_some() == has_head);
@@ -92,11 +97,11 @@ impl Bundle {
             what: format!(
                 "score.head_weight = {asked}, model with a defect head: {has_head}, training maps that fit: {mapped}"
             ),
-            allowed: "a model with output `defect_logit` and maps made with it; export and calibrate again",
+            allowed: "a model with output `defect_logit` and maps made with it are needed; export and calibrate again",
         })
     }
 
-    /// The camera whose pictures it was calibrated with, if it was one.
+    /// Format and size of the pictures of the threshold, if a camera took them.
     pub fn camera(&self) -> Option<&CameraFormat> {
         self.manifest.calibration.as_ref()?.camera.as_ref()
     }
@@ -111,7 +116,7 @@ impl Bundle {
     }
 
     /// Writes this bundle with a new calibration, as `version`, to `folder`, which must not exist.
-    /// The folder appears whole, when it can be read again, or not at all.
+    /// The folder appears once it is complete and has been read back, or not at all.
     pub fn write_calibrated(
         &self,
         folder: &Path,
@@ -129,7 +134,7 @@ impl Bundle {
             .and_then(|()| Self::load(&unfinished))
             .and_then(|_| std::fs::rename(&unfinished, folder).map_err(failed(&unfinished)));
         if written.is_err() {
-            let _ = std::fs::remove_dir_all(&unfinished); // the disk that refused a file may refuse this too
+            let _ = std::fs::remove_dir_all(&unfinished); // a disk that refuses to write may refuse this too; the first error is returned
         }
         written
     }
@@ -169,7 +174,7 @@ impl Bundle {
     }
 }
 
-/// What cannot be written at `path`.
+/// Makes the error for something that cannot be written at `path`.
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> BundleError {
     |error| BundleError::Write { path: path.to_path_buf(), why: error.to_string() }
 }
@@ -182,7 +187,7 @@ fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {
         .map_err(refused)
 }
 
-/// How the names of the tensors begin that belong to the maps of each score.
+/// Prefixes of the names of tensors: of the maps of the certified score, and of those of the empirical score.
 const CERTIFIED: &str = "";
 const EMPIRICAL: &str = "empirical_";
 
@@ -208,7 +213,7 @@ fn read_maps(tensors: &Tensors, score: &str, shape: [usize; 2]) -> Result<Traini
     Ok(TrainingMaps { residual, defect })
 }
 
-/// The maps of one score by the names of their tensors.
+/// The maps of one score, each with the name of its tensor.
 fn named_maps<'a>(maps: &'a TrainingMaps, score: &str) -> Vec<(String, &'a Array2<f32>)> {
     let parts = [("", Some(&maps.residual)), ("defect_", maps.defect.as_ref())];
     let present = parts.into_iter().filter_map(|(part, statistics)| Some((part, statistics?)));

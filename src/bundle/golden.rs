@@ -1,8 +1,9 @@
 //! Golden vectors: stored draws of synthetic inputs, and the scores they had where the model was exported.
 //!
-//! They store the noise itself, so that no generator of either language is part of the comparison. Python writes the
-//! raw scores, `calibrate` the calibrated ones, and a Python test recomputes those: each language's one definition of
-//! the score is tied to the other's. The comparison is made in `self_test`.
+//! They store the noise itself, so the comparison does not depend on the random generator of either language. Python
+//! writes the raw scores and Rust compares them; `certiscope calibrate` writes the calibrated scores and a Python test
+//! compares them. So the definition of the score in each language is compared with the other one.
+//! Leaves out: the comparison (`self_test`).
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ pub struct GoldenVectors {
     pub(super) noise: Array5<f32>,
     pub(super) inner_noise: Array5<f32>,
     pub(super) raw: GoldenScores,
-    /// Present once calibrated.
+    /// `None` until the bundle is calibrated.
     pub(super) calibrated: Option<GoldenScores>,
 }
 
@@ -65,7 +66,7 @@ impl GoldenVectors {
         })
     }
 
-    /// The same vectors with the scores they have under new maps.
+    /// The same vectors, with these scores under new training maps.
     pub fn calibrated_with(&self, calibrated: GoldenScores) -> Self {
         Self { calibrated: Some(calibrated), ..self.clone() }
     }

@@ -1,7 +1,9 @@
-//! `bundle.toml`: what a bundle says of itself.
+//! `bundle.toml`: the description of a bundle.
 //!
-//! Guarantees: a [`Manifest`] that was read has only known keys and values in their ranges; all problems
-//! are reported at once. Written by the Python exporter; [`CalibrationSection`] by `certiscope calibrate` only.
+//! The Python exporter writes it; only `certiscope calibrate` writes [`CalibrationSection`].
+//! Guarantees: a [`Manifest`] that was read has only known keys, and values in their ranges. All problems are reported
+//! at once.
+//! Leaves out: the other files of the bundle (`folder`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,7 +57,7 @@ pub struct InputSection {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
-    /// Values the model input lies in; \[0, 1\] is the one this program knows.
+    /// The range of the model input. This program knows \[0, 1\] only.
     pub range: [f32; 2],
 }
 
@@ -80,7 +82,7 @@ pub struct DetectorSection {
     pub k: usize,
     /// Certification noise, standard deviation in \[0,1\] units.
     pub sigma: f64,
-    /// n of calibration and evaluation.
+    /// Draws per picture, n, in calibration and evaluation.
     pub draws: u32,
 }
 
@@ -109,43 +111,44 @@ pub struct GoldenSection {
     pub sha256: String,
     /// Standard deviation of the raw certified score over held-back normal frames.
     pub raw_spread: f64,
-    /// Allowed difference as a share of the spread (of the score, where larger), by precision of the computation.
+    /// The allowed difference for each precision of the computation, as a share of the spread, or of the score where that
+    /// is larger.
     pub tolerance: BTreeMap<String, f64>,
 }
 
-/// What `certiscope calibrate` found.
+/// The results of `certiscope calibrate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationSection {
     pub maps: String,
     pub maps_sha256: String,
-    /// Decision threshold on the certified score.
+    /// Threshold on the certified score.
     pub threshold: f32,
     /// Radius (model input, \[0,1\] units) at which a normal frame shall be certifiable as normal; 0 bounds
     /// false alarms only.
     pub radius: f64,
     pub false_alarm_rate: f64,
-    /// Failure probability of each frame's own order-statistic bound.
+    /// Failure probability of the order-statistic bound of one frame.
     pub beta: f64,
-    /// Draws per frame, fixed before.
+    /// Draws per frame, fixed beforehand.
     pub draws: u32,
-    /// Groups of near-duplicate frames behind the maps and behind the threshold.
+    /// How many parts (groups of near-duplicate frames) the maps and the threshold were made from.
     pub maps_groups: usize,
     pub threshold_groups: usize,
-    /// Central 90 % interval of the false-alarm rate that this one calibration really has.
+    /// Central 90 % interval of the false-alarm rate that a calibration with so many parts really has.
     pub realised_rate: [f64; 2],
     /// Standard deviation of the smoothed scores of the threshold frames.
     pub score_spread: f64,
-    /// The same of the empirical score.
+    /// The same standard deviation for the empirical score.
     pub empirical_spread: f64,
     pub calibrated_at: String,
     pub onnxruntime: String,
-    /// What gave the threshold's pictures, where that was a camera; no other is accepted in its place.
+    /// Format and size of the threshold's pictures, if a camera took them. A station whose camera gives others is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<CameraFormat>,
 }
 
-/// What a camera's pictures are.
+/// The size and format of a camera's pictures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraFormat {
@@ -182,7 +185,7 @@ impl Manifest {
         [self.input.channels, self.input.height, self.input.width]
     }
 
-    /// Every value that is out of its range, in words.
+    /// A message for each value that is out of its range.
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut unless = |holds: bool, problem: String| {
@@ -201,7 +204,7 @@ impl Manifest {
         {
             unless(
                 Path::new(file).components().count() == 1 && !file.is_empty() && file != "..",
-                format!("file = {file:?}: not a plain file name; files lie beside bundle.toml"),
+                format!("file = {file:?}: not a plain file name; a file beside bundle.toml is needed"),
             );
         }
         let InputSection { channels, height, width, range } = self.input;
@@ -213,7 +216,7 @@ impl Manifest {
             [height, width].iter().all(|side| (8..=2048).contains(side)),
             format!("input: {width}x{height} pixels: 8 to 2048 a side are allowed"),
         );
-        unless(range == [0.0, 1.0], format!("input.range = {range:?}: only [0.0, 1.0] is known"));
+        unless(range == [0.0, 1.0], format!("input.range = {range:?}: only [0.0, 1.0] is allowed"));
         let steps = self.schedule.steps;
         unless((1..=100_000).contains(&steps), format!("schedule.steps = {steps}: 1 to 100000 are allowed"));
         unless(self.detector.draws > 0, "detector.draws = 0: at least 1 is needed".to_owned());
@@ -221,7 +224,9 @@ impl Manifest {
         for &scale in &self.score.scales {
             unless(
                 scale > 0 && height % scale == 0 && width % scale == 0,
-                format!("score.scales: {scale} does not divide {width}x{height}"),
+                format!(
+                    "score.scales: {scale} does not divide {width}x{height}; block sizes that divide both sides are needed"
+                ),
             );
         }
         let (filter, top) = (self.score.filter_px, self.score.top_pixels);

@@ -1,11 +1,11 @@
-//! A model bundle: the U-Net with everything that must travel with it, checked as one.
+//! A bundle: the folder with the U-Net and everything that belongs to it, checked as one.
 //!
-//! `bundle.toml` ([`manifest`]), `model.onnx`, `golden.safetensors` (golden vectors, [`golden`]) and, once
-//! calibrated, `maps.safetensors`; other files are for people, and no program reads them.
+//! Its files are `bundle.toml` ([`manifest`]), `model.onnx`, `golden.safetensors` (golden vectors, [`golden`]) and, once
+//! calibrated, `maps.safetensors`. Other files are for people, and no program reads them.
 //!
-//! Guarantees: what [`Bundle::load`] returns is whole: every file present
-//! with its hash, shapes that fit, a noise level that exists, maps that are finite and above 0. Whether
-//! the model still scores as it did is [`self_test`]'s to say, since that needs a session.
+//! Guarantees: a bundle that [`Bundle::load`] returns is complete: every file is there with its hash, the shapes fit,
+//! the noise level exists, and the maps are finite and their deviations above 0. Whether the model still gives the
+//! scores that it gave at export is checked in [`self_test`], since that needs a session.
 //! Leaves out: making bundles (the Python package exports, [`crate::calibration`] calibrates).
 
 mod error;

@@ -1,7 +1,7 @@
-//! The self-test of a model: does it score the golden vectors here as it did where it was exported?
+//! The self-test of a model: does it give the golden vectors the scores that it gave when it was exported?
 //!
-//! Guarantees: every stored score is recomputed through the very functions that inspection uses; a NaN, a model with
-//! other weights, maps of another bundle, or a runtime that computes something else are refused.
+//! Guarantees: every stored score is recomputed by the functions that inspection uses. A NaN, a model with other
+//! weights, maps of another bundle, and a runtime that computes something else are refused.
 
 use ndarray::Array2;
 
@@ -14,7 +14,7 @@ use crate::diffusion::reconstruct::{Reconstruction, reconstruct};
 use crate::preprocess::Input;
 use crate::score::{self, ScoreParameters, TrainingMaps};
 
-/// The largest difference found, as a share of the spread of normal scores (of the score, where larger).
+/// The largest difference found, as a share of the spread of normal scores, or of the score where that is larger.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SelfTest {
     pub worst: f64,
@@ -45,7 +45,7 @@ pub(crate) fn run(bundle: &Bundle, denoiser: &mut dyn Denoiser) -> Result<Golden
 }
 
 impl GoldenRun {
-    /// The scores under given maps, by the code that inspects.
+    /// The scores with these maps, by the functions that inspection uses.
     pub fn scores(
         &self,
         parameters: &ScoreParameters,
@@ -68,9 +68,9 @@ impl GoldenRun {
     }
 }
 
-/// Recomputes the golden vectors and refuses a model that does not score as it did at export.
+/// Recomputes the golden vectors, and refuses a model that does not give the scores that it gave at export.
 ///
-/// `precision` is that of the computation (`fp32`, …) and names the tolerance in the manifest.
+/// `precision` is that of the computation (`fp32`, …); the manifest has a tolerance for each.
 pub(crate) fn self_test(
     bundle: &Bundle,
     denoiser: &mut dyn Denoiser,
@@ -82,7 +82,7 @@ pub(crate) fn self_test(
         .golden
         .tolerance
         .get(precision)
-        .ok_or_else(|| refused(format!("no tolerance for precision {precision}")))?;
+        .ok_or_else(|| refused(format!("bundle.toml has no tolerance for precision {precision}")))?;
     let [_, height, width] = bundle.manifest.input_shape();
     let identity = TrainingMaps::identity(height, width);
     let run = run(bundle, denoiser).map_err(|error| refused(error.to_string()))?;
@@ -108,13 +108,13 @@ pub(crate) fn self_test(
     let refusable = |difference: f64| difference.is_nan() || difference > tolerance;
     if let Some((what, worst)) = differences.iter().find(|(_, worst)| refusable(*worst)) {
         return Err(refused(format!(
-            "the {what} differs by {worst:.2e} of the spread of normal scores (of the score, where larger); {tolerance:.0e} is allowed"
+            "the {what} differs by {worst:.2e} of the spread of normal scores, or of the score where that is larger; {tolerance:.0e} is allowed"
         )));
     }
     Ok(SelfTest { worst: differences.iter().fold(0.0, |worst, (_, d)| worst.max(*d)), tolerance })
 }
 
-/// Largest difference; NaN as soon as one value is.
+/// The largest difference; NaN if any value is NaN.
 fn worst_difference<D: ndarray::Dimension>(
     scores: &ndarray::Array<f32, D>,
     stored: &ndarray::Array<f32, D>,
@@ -126,8 +126,8 @@ fn worst_difference<D: ndarray::Dimension>(
     })
 }
 
-/// Difference as a share of the spread, or of the stored score where that is larger: golden inputs and defects may
-/// be far from normal, and on a score of 200 spreads 24 bits of precision are 1e-5 spreads. NaN where a score is.
+/// Difference as a share of the spread, or of the stored score where that is larger. Golden inputs and defects may be
+/// far from normal, and for a score of 200 spreads 24 bits of precision are 1e-5 spreads. NaN if a score is NaN.
 pub(crate) fn difference(score: f32, stored: f32, spread: f64) -> f64 {
     f64::from((score - stored).abs()) / spread.max(f64::from(stored.abs()))
 }

@@ -1,10 +1,10 @@
-//! The decision threshold from normal frames (split conformal), with its guarantee. Statistics only.
+//! The threshold, computed from normal frames (split conformal), with its guarantee. Statistics only.
 //!
-//! From m normal frames, one per part, that nothing else was made from: take for each frame i the (1 - beta)
-//! upper order-statistic bound D_i of Q_i, the Phi(r_cal / sigma)-quantile of its score, at a number of draws
-//! that is the same for all; tau is the j-th smallest D_i with j = ceil((m+1)(1-f)).
+//! Given are m normal frames, one per part, from which nothing else was made. All get the same number of draws. For
+//! frame i let Q_i be the Phi(r_cal / sigma)-quantile of its score, and D_i its (1 - beta) upper order-statistic bound.
+//! tau is the j-th smallest D_i with j = ceil((m+1)(1-f)).
 //!
-//! What it guarantees (our own generalisation of the method's r_cal = 0, where Q is the median). A frame is
+//! The guarantee (our own generalisation of the method's r_cal = 0, where Q is the median): a frame is
 //! certifiable as normal at r_cal, given enough draws, iff Q <= tau. Let D be the bound that a fresh normal
 //! frame would get. D and D_1..D_m are exchangeable, so P(D > tau) <= f; and P(D < Q) <= beta. If neither
 //! happens, Q <= D <= tau. Hence
@@ -12,12 +12,12 @@
 //! P(a fresh normal frame is not certifiable as normal at r_cal, in the limit of draws) <= f + beta
 //! P(a fresh normal frame is called anomalous)                             <= f + beta + alpha
 //! ```
-//! the second because a call that is right needs a median above tau, which is not below the Q of r_cal = 0.
-//! So r_cal > 0 bounds abstaining at radii up to r_cal too, not just false alarms; it pays with a higher tau.
+//! The second holds because a certificate `anomalous` that is right needs a median above tau, and the median is at
+//! most Q. So r_cal > 0 bounds abstaining at radii up to r_cal too, not just false alarms; its price is a higher tau.
 //! Both are means over calibration sets; for one set the realised share is Beta(m+1-j, j) distributed.
 //!
-//! Guarantees: too few frames or too few draws are refused with the number needed; a frame that gave values
-//! that are not numbers counts as infinitely anomalous, and tau itself is always finite.
+//! Guarantees: too few frames or too few draws are refused with the number needed. A frame whose scores are not numbers
+//! counts as infinitely anomalous, and tau itself is always finite.
 //! Leaves out: training maps, files, which frames to take (see [`crate::near_duplicates`] for one per part).
 
 use statrs::distribution::{Beta, ContinuousCDF};
@@ -26,7 +26,7 @@ use crate::score::CertifiedScore;
 use crate::smoothing::Ranked;
 use crate::smoothing::fixed::{draws_for_rank, upper_rank};
 
-/// What the threshold is asked to do, before it was checked.
+/// What the threshold shall do; not checked yet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ThresholdRequest {
     /// f: share of normal frames that may end above the threshold.
@@ -43,39 +43,43 @@ pub(crate) struct ThresholdRequest {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum CalibrationError {
     #[error(
-        "{name} = {value}: not a probability that a guarantee can be made of; more than 0 and less than 0.5"
+        "{name} = {value}: no guarantee can be made with this probability; above 0 and below 0.5 is allowed"
     )]
     Probability { name: &'static str, value: f64 },
-    #[error("detector.sigma = {0}: not a noise level; more than 0")]
+    #[error("detector.sigma = {0}: not a noise level; a number above 0 is needed")]
     Sigma(f64),
-    #[error("radius = {0}: not a radius; 0 or more")]
+    #[error("radius = {0}: not a radius; 0 or more is allowed")]
     Radius(f64),
-    #[error("draws = {draws}: too few to bound a score at radius {radius} with beta = {beta}; {needed}")]
+    #[error(
+        "draws = {draws}: too few to bound a score at radius {radius} with beta = {beta}; {needed} needed"
+    )]
     TooFewDraws { draws: u32, radius: f64, beta: f64, needed: String },
-    #[error("scores = {got}: the frames of a calibration are drawn equally often; exactly {draws}")]
+    #[error(
+        "scores = {got}: every frame of a calibration gets the same number of draws; exactly {draws} are needed"
+    )]
     Count { got: usize, draws: u32 },
     #[error(
-        "normal frames = {got}: too few for a false alarm rate of {false_alarms}; at least {needed}, one of each part"
+        "normal frames = {got}: too few for a false alarm rate of {false_alarms}; at least {needed} are needed, one of each part"
     )]
     TooFewFrames { got: usize, false_alarms: f64, needed: usize },
     #[error(
-        "threshold = infinite: more than a share of {0} of the normal frames gave scores that are not finite; a model that scores them"
+        "threshold = infinite: a share of more than {0} of the normal frames gave scores that are not finite numbers; a model that gives finite scores is needed"
     )]
     NotFinite(f64),
 }
 
-/// A checked [`ThresholdRequest`]: the rank that bounds each frame exists.
+/// A checked [`ThresholdRequest`]: so many draws give a bound for each frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ThresholdRule {
     request: ThresholdRequest,
     rank: u32,
 }
 
-/// The threshold, and what it may turn out to do.
+/// The threshold, and the false-alarm rates that it may really have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Threshold {
     pub value: f32,
-    /// Normal frames it was made from, and the rank (from 1) of the one whose bound it is.
+    /// How many normal frames it was made from.
     pub frames: usize,
     pub rank: usize,
     /// The 5 % and 95 % points, over calibration sets, of the share of normal frames above the threshold.
@@ -103,19 +107,20 @@ impl ThresholdRule {
                 radius,
                 beta,
                 needed: match draws_for_rank(radius_in_sigmas, beta) {
-                    Some(draws) => format!("at least {draws}"),
-                    None => "a smaller radius".into(),
+                    Some(draws) => format!("at least {draws} are"),
+                    None => "a smaller radius is".into(),
                 },
             })?;
         Ok(Self { request, rank })
     }
 
-    /// Normal frames without which there is no threshold.
+    /// The least number of normal frames for a threshold.
     pub(crate) fn frames_needed(&self) -> usize {
         frames_needed(self.request.false_alarms)
     }
 
-    /// D_i: the upper bound of one frame's quantile, infinite where scores that are not numbers reach it.
+    /// D_i: the upper bound of one frame's quantile; infinite if so many scores are not numbers that the bound falls on
+    /// one of them.
     pub(crate) fn bound(&self, scores: &[CertifiedScore]) -> Result<f32, CalibrationError> {
         if scores.len() != self.request.draws as usize {
             return Err(CalibrationError::Count { got: scores.len(), draws: self.request.draws });
@@ -150,12 +155,13 @@ impl ThresholdRule {
     }
 }
 
-/// Normal frames, one of each part, without which no threshold keeps this share of false alarms.
+/// The least number of normal frames, one of each part, with which a threshold can keep this share of false alarms.
 pub(crate) fn frames_needed(false_alarms: f64) -> usize {
     (1.0 / false_alarms - ROUNDING).ceil() as usize - 1
 }
 
-/// Slack for whole numbers that binary fractions miss; it moves a probability by no more than itself.
+/// Tolerance for products that binary fractions make slightly less than a whole number. It changes a probability by
+/// at most this much.
 const ROUNDING: f64 = 1e-9;
 
 #[cfg(test)]
@@ -183,11 +189,11 @@ mod tests {
     #[test]
     fn too_few_draws_are_refused_with_the_number() {
         let refused = ThresholdRule::new(ThresholdRequest { draws: 6, ..REQUEST }).unwrap_err().to_string();
-        assert!(refused.ends_with("at least 7"), "{refused}");
+        assert!(refused.ends_with("at least 7 are needed"), "{refused}");
         assert!(ThresholdRule::new(ThresholdRequest { draws: 7, ..REQUEST }).is_ok());
         let refused =
             ThresholdRule::new(ThresholdRequest { radius: 0.9, ..REQUEST }).unwrap_err().to_string();
-        assert!(refused.ends_with("a smaller radius"), "{refused}");
+        assert!(refused.ends_with("a smaller radius is needed"), "{refused}");
         let rule = ThresholdRule::new(REQUEST).unwrap();
         assert!(matches!(
             rule.bound(&[CertifiedScore::stored(1.0); 63]),
@@ -220,7 +226,7 @@ mod tests {
         assert!(matches!(rule.threshold(&bounds), Err(CalibrationError::NotFinite(_))));
     }
 
-    /// Frames whose scores are N(mean, 1) with a mean of their own: Q = mean + radius_in_sigmas, in closed form.
+    /// Frames whose scores are N(mean, 1), each with another mean. Q = mean + radius_in_sigmas is known exactly.
     fn uncertifiable(request: ThresholdRequest, planted: bool) -> (u32, u32) {
         let rule = ThresholdRule::new(request).unwrap();
         let radius_in_sigmas = request.radius / request.sigma;
@@ -242,7 +248,7 @@ mod tests {
         (failed, runs)
     }
 
-    /// The rank, and not the one beside it: among exchangeable values the share above tau is exactly known.
+    /// Finds a rank that is off by one: among exchangeable values the share above tau is known exactly.
     #[test]
     fn a_fresh_bound_lies_above_the_threshold_exactly_as_often_as_asked() {
         // m = 19: 2 of 20 ranks lie above; m = 25: 2 of 26
@@ -270,7 +276,7 @@ mod tests {
         for radius in [0.0, 0.1] {
             let request = ThresholdRequest { false_alarms: 0.1, beta: 0.05, radius, ..REQUEST };
             let (failed, runs) = uncertifiable(request, false);
-            // at most a rate of .15, three deviations of 1,000 runs allowed
+            // a rate of at most .15, plus three standard deviations of 1,000 runs
             assert!(f64::from(failed) <= 0.15 * f64::from(runs) + 34.0, "{failed} of {runs} at {radius}");
         }
         // planted: the quantile of the wrong side

@@ -1,13 +1,14 @@
 //! Training maps: per pixel, mean and standard deviation of the anomaly maps over normal inputs.
 //!
-//! Guarantees: the standard deviation is above 0 everywhere (floored), so that no pixel that happened to
-//! be still can dominate the score. Welford's recurrence in f64: one pass, no cancellation. Pure.
+//! Guarantees: the standard deviation is above 0 everywhere, because it has a floor. So a pixel that happened to vary
+//! little cannot dominate the score. Computed by Welford's recurrence in f64: one pass, no cancellation. Pure.
+//! Leaves out: making the anomaly maps (`score`), the threshold (`conformal`).
 
 use ndarray::{Array2, Zip};
 
 use crate::score::{AnomalyMaps, PixelStatistics, TrainingMaps};
 
-/// Pixels are never trusted to vary less than this part of the average pixel.
+/// The floor: no pixel counts as varying less than this share of the average pixel.
 const FLOOR: f64 = 0.2;
 
 /// Collects the anomaly maps of normal draws or frames, all HW of one size.
@@ -25,7 +26,7 @@ impl MapAccumulator {
         }
     }
 
-    /// The maps; `None` with fewer than two inputs or where none varies.
+    /// The training maps; `None` with fewer than two inputs or if no pixel varies.
     pub(crate) fn maps(&self) -> Option<TrainingMaps> {
         let defect = match &self.defect {
             Some(moments) => Some(moments.statistics()?),
@@ -45,7 +46,7 @@ struct Moments {
 }
 
 impl Moments {
-    /// None seen yet, of the size of `map`.
+    /// No maps counted yet; the size is that of `map`.
     fn new(map: &Array2<f32>) -> Self {
         Self { count: 0, mean: Array2::zeros(map.raw_dim()), squares: Array2::zeros(map.raw_dim()) }
     }

@@ -1,12 +1,12 @@
-//! The interface to the U-Net: whatever predicts the noise in x_k and, with a defect head, where a defect is.
+//! The interface to the U-Net: it predicts the noise in x_k and, with a defect head, where a defect is.
 //!
-//! `onnx` implements it for real models. Tests measure the whole method against an analytic one, see `testing`.
+//! `onnx` implements it for real models, `testing` with formulas, so that tests know the right answers.
 
 use ndarray::{Array3, Array4, ArrayView4};
 
 use super::schedule::Timestep;
 
-/// What one forward pass says of B draws.
+/// The result of one model call for B draws.
 #[derive(Debug, Clone)]
 pub struct Prediction {
     /// Predicted noise, \[B,C,H,W\].
@@ -17,7 +17,7 @@ pub struct Prediction {
 
 /// A U-Net call: x_k \[B,C,H,W\] in the network's units and the timestep give a [`Prediction`].
 ///
-/// A sample's result must not depend on the other samples of the batch (draws are independent).
+/// The result of one draw must not depend on the other draws of the batch: draws are independent.
 pub trait Denoiser: Send {
     fn predict(&mut self, x_k: ArrayView4<'_, f32>, k: Timestep) -> Result<Prediction, DenoiserError>;
 }

@@ -1,11 +1,11 @@
-//! Noisy draws: the wall between the clean input and everything that is certified.
+//! Noisy draws of the clean input. Everything that is certified sees the draws and never the clean input.
 //!
-//! Guarantees: a [`NoisyDraw`] holds z = x + N(0, sigma^2 I) and noise of its own, and no way back to x.
-//! The noise of a draw depends only on (frame seed, draw index): ChaCha20 keyed by the seed, one stream
-//! per draw, so draws are independent of each other and of how they are batched, and a stored seed
-//! replays them on any machine. The generator and the normal sampler are pinned in Cargo.toml, since
-//! a value-breaking release would void every stored seed; a test holds their first values.
-//! Costs: two normals per input value, about 10 ns each.
+//! Guarantees: a [`NoisyDraw`] holds z = x + N(0, sigma^2 I) and the rest of the noise, and gives no access to x.
+//! The noise of a draw depends only on the frame's seed and the index of the draw: ChaCha20 keyed by the seed, one
+//! stream per draw. So draws are independent of each other and of how they are batched, and a stored seed gives the
+//! same draws again on any machine. The generator and the normal sampler are pinned in Cargo.toml, since a release
+//! that changes their values would make every stored seed useless; a test compares their first values.
+//! Costs: two normal numbers per input value, about 10 ns each.
 
 use ndarray::{Array3, Zip};
 use rand_chacha::ChaCha20Rng;
@@ -18,9 +18,17 @@ use crate::preprocess::Input;
 
 /// One noisy draw of one input, CHW.
 ///
-/// The clean input went into it and cannot be had from it:
+/// The clean input cannot be read from it. Of these two examples only the first compiles, so it is not for a wrong name
+/// that the second does not:
+/// ```
+/// use certiscope::testing::{diffusion::noise::NoisyDraw, preprocess::Input};
+/// fn peek<'a>(draw: &NoisyDraw, input: &'a Input) -> &'a Input {
+///     input
+/// }
+/// ```
 /// ```compile_fail
-/// fn peek(draw: &certiscope::testing::diffusion::noise::NoisyDraw) -> &certiscope::testing::preprocess::Input {
+/// use certiscope::testing::{diffusion::noise::NoisyDraw, preprocess::Input};
+/// fn peek<'a>(draw: &'a NoisyDraw, input: &Input) -> &'a Input {
 ///     draw.input()
 /// }
 /// ```
@@ -102,7 +110,7 @@ mod tests {
         assert_ne!(z(one, 3), z(other, 3));
     }
 
-    /// Stored seeds must replay for ever: these values may change in no release.
+    /// A stored seed must give the same draws in every release, so these values must never change.
     #[test]
     fn generator_and_normal_sampler_are_those_that_stored_seeds_were_made_with() {
         let draw = NoisyDraw::of(&grey(0.0), level(), FrameSeed([42; 32]), 5);

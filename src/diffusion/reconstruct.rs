@@ -1,8 +1,8 @@
-//! One-shot reconstruction: one U-Net call takes a noisy draw back to what the model thinks is normal.
+//! One-shot reconstruction: one U-Net call turns a noisy draw into the picture that the model expects of a normal part.
 //!
-//! Guarantees: a [`Reconstruction`] holds x0_hat and the defect map with the draw they came from, so the
-//! certified score can be computed from it alone. Draws keep their order; a failed call loses no draw silently, it is an
-//! error of the whole batch.
+//! Guarantees: a [`Reconstruction`] holds x0_hat and the defect map with the draw they were made from, so the certified
+//! score can be computed from it alone. Draws keep their order. A failed call is an error of the whole batch, so no
+//! draw is lost silently.
 
 use ndarray::{Array2, Array3, Array4, ArrayView2, ArrayView3, Axis, Zip};
 
@@ -56,7 +56,7 @@ pub fn reconstruct(
     let noise = (1.0 - level.alpha_bar()).sqrt() as f32;
     Zip::from(&mut x0_hat).and(&x_k).for_each(|value, &x_k| {
         let network_units = (x_k - noise * *value) / signal;
-        // `clamp` keeps NaN, so a model gone wrong stays visible in the score.
+        // `clamp` keeps NaN, so a fault of the model stays visible in the score.
         *value = ((network_units + 1.0) / 2.0).clamp(0.0, 1.0);
     });
     let parts = draws.into_iter().zip(x0_hat.axis_iter(Axis(0))).enumerate();

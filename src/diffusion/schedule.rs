@@ -1,10 +1,10 @@
-//! The noise schedule of the DDPM and the one place where a noise level becomes a timestep.
+//! The noise schedule of the DDPM: which noise each timestep has, and which timestep covers a given sigma.
 //!
-//! Guarantees: a [`NoiseLevel`] exists only with `0 < sigma <= sigma_k`, so the split of the noise into
-//! a certified part and a rest is always possible (no square root of a negative number downstream).
-//! Pure: no IO, no clock, no global state.
+//! Guarantees: every [`NoiseLevel`] has `0 < sigma <= sigma_k`, so the noise of the timestep can always be split into a
+//! certified part and a rest (no square root of a negative number). Pure: no IO, no clock, no global state.
+//! Leaves out: schedules that are not linear.
 
-/// A 0-based diffusion timestep. Never a bare number named `t`.
+/// A diffusion timestep, counted from 0. It is a type, so that no plain number is taken for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestep(pub usize);
 
@@ -14,7 +14,7 @@ pub struct Schedule {
     alpha_bar: Vec<f64>,
 }
 
-/// What a schedule, timestep or sigma can be refused for.
+/// Why a schedule, a timestep or a sigma is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScheduleError {
     #[error(
@@ -79,8 +79,8 @@ fn sigma_of(alpha_bar: f64) -> f64 {
     ((1.0 - alpha_bar) / alpha_bar).sqrt() / 2.0
 }
 
-/// One timestep with one certification noise: the single place from which the noise of a draw, the
-/// rest of the noise added inside, and the sigma of the radius are read (invariant 3).
+/// One timestep with one certification noise. The noise of a draw, the rest of the noise that is added inside, and the
+/// sigma of the radius are all read from here (invariant 3).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NoiseLevel {
     k: Timestep,

@@ -1,11 +1,11 @@
 //! The seed of one frame's noise.
 //!
-//! Guarantees: fresh entropy of the operating system for every frame that is inspected, never derived from anything
-//! that can be guessed; kept with the verdict, so that the draws can be made again.
+//! Guarantees: every inspected frame gets fresh entropy from the operating system, which cannot be guessed. The seed is
+//! stored with the verdict, so that the draws can be made again.
 
 use crate::hex;
 
-/// The entropy of one frame's noise: fresh from the operating system, kept with the verdict.
+/// The seed of one frame's noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameSeed(pub [u8; 32]);
 
@@ -15,7 +15,7 @@ impl FrameSeed {
     }
 }
 
-/// A seed for one frame from the operating system: who could guess the noise could aim an attack at it.
+/// A new seed from the operating system. Someone who could guess the noise could build an attack on it.
 pub(crate) fn fresh_seed() -> Result<FrameSeed, getrandom::Error> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;

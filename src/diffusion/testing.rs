@@ -1,4 +1,4 @@
-//! For tests only: a denoiser with which scores and radii are known in closed form.
+//! For tests only: a denoiser with formulas for the scores and radii that it leads to.
 
 use ndarray::ArrayView4;
 

@@ -1,10 +1,12 @@
-//! How well maps show where a defect is: pixel AUROC and AU-PRO.
+//! How well score maps show where a defect is: pixel AUROC and AU-PRO.
 //!
-//! AU-PRO as MVTec defined it and anomalib 2.7 computes it: the overlap averaged over all connected regions of all
-//! masks (8-connected, as OpenCV's default) against the false-positive rate over all other pixels, its area up to
-//! the limit, divided by the limit.
-//! Guarantees: ties are one step; a value that is not a number counts against the detector.
-//! Costs: 4 bytes for each pixel outside of a defect (450 MB for 1,725 maps of 256x256), 8 for each inside; a sort.
+//! AU-PRO is computed as MVTec defined it and anomalib 2.7 computes it. The overlap, averaged over all connected regions
+//! of all masks (8-connected, as OpenCV's default), is a curve over the false-positive rate of all other pixels. AU-PRO
+//! is the area below the curve up to the limit, divided by the limit.
+//!
+//! Guarantees: pixels of equal value are one step. A value that is not a number counts against the detector.
+//! Leaves out: making the maps and reading the masks.
+//! Costs: 4 bytes for each pixel outside of defects (450 MB for 1,725 maps of 256x256), 8 for each inside; a sort.
 
 use ndarray::Array2;
 
@@ -15,12 +17,12 @@ pub(crate) const FPR_LIMIT: f64 = 0.3;
 #[derive(Debug, Default)]
 pub(crate) struct Pixels {
     background: Vec<f32>,
-    /// Each with its weight: one over the size of its region.
+    /// Value and weight of each pixel; the weight is one over the size of the pixel's region.
     defective: Vec<(f32, f32)>,
     regions: usize,
 }
 
-/// What the pixels show together.
+/// The figures over all pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct PixelFigures {
     pub auroc: f64,
@@ -43,7 +45,7 @@ impl Pixels {
         }
     }
 
-    /// `None` without pixels of both sorts.
+    /// The figures; `None` unless there are pixels inside and outside of defects.
     pub(crate) fn figures(mut self) -> Option<PixelFigures> {
         if self.background.is_empty() || self.defective.is_empty() {
             return None;
@@ -54,7 +56,7 @@ impl Pixels {
         let (mut passed, mut caught, mut overlap) = (0_usize, 0_usize, 0.0_f64);
         let (mut auroc, mut pro) = (0.0, Clipped::default());
         loop {
-            // The next threshold, and everything that reaches it.
+            // The next threshold, and all pixels that reach it.
             let highest = self.background.get(passed).copied().into_iter();
             let highest = highest.chain(self.defective.get(caught).map(|(value, _)| *value));
             let Some(threshold) = highest.reduce(f32::max) else { break };
@@ -76,7 +78,7 @@ impl Pixels {
     }
 }
 
-/// The area below a curve of straight lines, up to [`FPR_LIMIT`].
+/// The area below a piecewise linear curve, up to [`FPR_LIMIT`].
 #[derive(Default)]
 struct Clipped {
     area: f64,

@@ -1,13 +1,15 @@
 //! Finds the labelled pictures of a data set. The layout is detected from the folder structure; there is no option.
 //!
-//! Known: MVTec AD, MVTec AD 2, VisA (raw with `split_csv/1cls.csv`, and prepared), BTAD, plain class folders, and
-//! a root folder of any of these, one category each. Split folders are `test` and `test_public`; `train` and
-//! `validation` are for training and thresholds and are not evaluated. A normal class is called `good` or `ok`;
-//! any other folder but `ground_truth` is a kind of defect. A mask has the picture's stem, or stem_mask.
+//! Known layouts: MVTec AD, MVTec AD 2, VisA (raw with `split_csv/1cls.csv`, and prepared), BTAD, plain class folders,
+//! and a root folder with one of these for each category. The folders `test` and `test_public` are evaluated; `train`
+//! and `validation` are for training and thresholds and are not. The class of normal parts is called `good` or `ok`;
+//! every other folder but `ground_truth` is a kind of defect. A mask is called like its picture, or with `_mask` after
+//! the stem.
 //!
-//! Guarantees: sorted by name, so the same tree gives the same list; what a reader would miss (an empty class, a
-//! file of the list that is not there, a folder that holds no class, a mask that is missing) is named.
-//! Leaves out: opening pictures. Costs: one look into each folder.
+//! Guarantees: the lists are sorted by name, so the same folders give the same lists. Everything that is missing or left
+//! out is named: an empty class, a listed file that does not exist, a folder without a class, a missing mask.
+//! Leaves out: opening pictures.
+//! Costs: each folder is listed once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ const UNLABELLED: [&str; 2] = ["test_private", "test_private_mixed"];
 const GROUND_TRUTH: &str = "ground_truth";
 const VISA_LIST: &str = "split_csv/1cls.csv";
 
-/// A data set: its categories, and what belongs to none.
+/// A data set: its categories, and the folders that belong to none.
 #[derive(Debug, PartialEq)]
 pub(crate) struct DataSet {
     pub categories: Vec<Category>,
@@ -52,7 +54,7 @@ pub(crate) struct LabelledPicture {
 /// Where a picture's defects are marked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Mask {
-    /// A normal part: marked nowhere.
+    /// A normal part: it has no defect to mark.
     Empty,
     File(PathBuf),
     /// The data set has masks, but none for this defect.
@@ -61,7 +63,7 @@ pub(crate) enum Mask {
     Unknown,
 }
 
-/// Something that does not take part, and why.
+/// A file or folder that is not evaluated, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeftOut {
     pub name: String,
@@ -79,7 +81,7 @@ pub(crate) enum LayoutError {
     #[error("data: {}: {why}", path.display())]
     Folder { path: PathBuf, why: String },
     #[error(
-        "data: {}: no labelled pictures found; class folders such as good/ and scratch/ are needed, in it, in its test/ or test_public/, or in those of its sub-folders, or split_csv/1cls.csv",
+        "data: {}: no labelled pictures found; class folders such as good/ and scratch/ are needed, in this folder, in its test/ or test_public/, or in the test/ or test_public/ of its sub-folders; or the list split_csv/1cls.csv",
         .0.display()
     )]
     Unknown(PathBuf),
@@ -188,7 +190,7 @@ struct VisaRow {
     mask: Option<String>,
 }
 
-/// VisA as it is downloaded: one list of all objects.
+/// The categories of VisA as it is downloaded, with one list for all objects.
 fn visa(root: &Path, list: &Path) -> Result<DataSet, LayoutError> {
     let refused = |what: String, why: String, allowed| LayoutError::List {
         path: list.to_path_buf(),
@@ -208,7 +210,7 @@ fn visa(root: &Path, list: &Path) -> Result<DataSet, LayoutError> {
             "anomaly" => "anomaly",
             other => {
                 let what = format!("{line}: label = {other}");
-                return Err(refused(what, "unknown".into(), "normal or anomaly"));
+                return Err(refused(what, "unknown".into(), "normal or anomaly is allowed"));
             }
         };
         match row.split.as_str() {
@@ -216,7 +218,7 @@ fn visa(root: &Path, list: &Path) -> Result<DataSet, LayoutError> {
             "train" => continue,
             other => {
                 let what = format!("{line}: split = {other}");
-                return Err(refused(what, "unknown".into(), "train or test"));
+                return Err(refused(what, "unknown".into(), "train or test is allowed"));
             }
         }
         let at = categories.iter().position(|category| category.name == row.object).unwrap_or_else(|| {
@@ -252,7 +254,7 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, LayoutError> {
     Ok(entries(folder)?.into_iter().filter(visible).collect())
 }
 
-/// What lies in a folder, sorted.
+/// The entries of a folder, sorted.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, LayoutError> {
     let failed =
         |error: std::io::Error| LayoutError::Folder { path: folder.to_path_buf(), why: error.to_string() };
@@ -365,8 +367,8 @@ mod tests {
         assert_eq!(found.categories[0].left_out, [gone]);
 
         for (from, to, words) in [
-            ("test,anomaly", "test,odd", "line 3: label = odd: unknown; normal or anomaly"),
-            ("pcb1,train", "pcb1,trian", "line 4: split = trian: unknown; train or test"),
+            ("test,anomaly", "test,odd", "line 3: label = odd: unknown; normal or anomaly is allowed"),
+            ("pcb1,train", "pcb1,trian", "line 4: split = trian: unknown; train or test is allowed"),
             ("label,", "labels,", "object,split,label,image,mask"),
         ] {
             fs::write(root.path().join(VISA_LIST), list.replacen(from, to, 1)).unwrap();

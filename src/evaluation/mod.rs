@@ -1,10 +1,10 @@
 //! How well scores tell anomalous parts from normal ones. Statistics only.
 //!
-//! Guarantees: ties count half; a score that is not a number counts against the detector, as the lowest of
-//! the anomalous or the highest of the normal; bootstrap intervals draw whole parts, within each class, and
-//! repeat with the seed.
-//! Leaves out: running the detector, tables. Pixel metrics are in [`au_pro`], finding the pictures in [`layout`].
-//! Costs: a sort each; a bootstrap as many sorts as it has replicates.
+//! Guarantees: ties count half. A score that is not a number counts against the detector: as the lowest score of an
+//! anomalous part, as the highest of a normal one. Bootstrap intervals draw whole parts within each class, and the same
+//! seed gives the same interval.
+//! Leaves out: running the detector, tables. Pixel metrics are in [`au_pro`]; [`layout`] finds the pictures.
+//! Costs: one sort for each figure; for a bootstrap one sort for each replicate.
 
 pub(crate) mod au_pro;
 pub(crate) mod layout;
@@ -29,7 +29,7 @@ pub(crate) struct Bootstrap {
     pub seed: u64,
 }
 
-/// Area under the ROC curve: P(an anomalous score exceeds a normal one), ties half. `None` without both.
+/// Area under the ROC curve: P(an anomalous score exceeds a normal one), ties half. `None` without both classes.
 pub fn auroc(normal: &[f32], anomalous: &[f32]) -> Option<f64> {
     let normal = normal.iter().map(|&score| if score.is_nan() { f32::INFINITY } else { score });
     let anomalous = anomalous.iter().map(|&score| if score.is_nan() { f32::NEG_INFINITY } else { score });
@@ -55,8 +55,8 @@ pub(crate) fn average_precision(normal: &[f32], anomalous: &[f32]) -> Option<f64
     )
 }
 
-/// The best F1 over all thresholds, a part at the threshold or above it being called anomalous, and the lowest
-/// threshold that reaches it. Chosen after the scores were seen: a bound of what a threshold could do.
+/// The best F1 over all thresholds, and the lowest threshold that reaches it. Parts at or above the threshold count as
+/// anomalous. It is chosen after the scores were seen, so it is an upper bound of what a fixed threshold can do.
 pub(crate) fn f1_max(normal: &[f32], anomalous: &[f32]) -> Option<(f64, f32)> {
     let steps = steps(normal, anomalous)?;
     let f1 = |step: &ThresholdStep| {
@@ -104,9 +104,9 @@ fn steps(normal: &[f32], anomalous: &[f32]) -> Option<Vec<ThresholdStep>> {
     Some(steps.collect())
 }
 
-/// Certified AUC(r) = P( L_r(anomalous) > U_r(normal) ), ties lost: a lower bound of the worst AUC of the
-/// smoothed score when every picture of both classes is attacked within r. A bound that does not exist is
-/// infinite on its own side. At fixed n; n and alpha belong beside the figure.
+/// Certified AUC(r) = P( L_r(anomalous) > U_r(normal) ), where ties do not count. It is a lower bound of the worst AUC
+/// of the smoothed score when every picture of both classes is attacked within r. A lower bound that does not exist counts as
+/// minus infinity, an upper one as plus infinity. It holds at a fixed n; report n and alpha beside the figure.
 pub(crate) fn certified_auc(normal_upper: &[Option<f32>], anomalous_lower: &[Option<f32>]) -> Option<f64> {
     let normal = normal_upper.iter().map(|bound| bound.unwrap_or(f32::INFINITY));
     let anomalous = anomalous_lower.iter().map(|bound| bound.unwrap_or(f32::NEG_INFINITY));
@@ -134,8 +134,8 @@ fn wins(normal: impl Iterator<Item = f32>, anomalous: impl Iterator<Item = f32>)
 }
 
 impl Bootstrap {
-    /// `statistic(normal, anomalous)` over all pictures, and its interval over parts drawn with replacement
-    /// within each class; an inner list holds the pictures of one part. `None` where the statistic has no value.
+    /// `statistic(normal, anomalous)` over all pictures, and its interval. For the interval, parts are drawn with
+    /// replacement within each class; an inner list holds the pictures of one part. `None` if the statistic has no value.
     pub(crate) fn estimate<T: Copy>(
         &self,
         normal: &[Vec<T>],
@@ -161,7 +161,7 @@ impl Bootstrap {
     }
 }
 
-/// As many parts as there are, drawn with replacement, with all their pictures.
+/// Draws parts with replacement, as many as there are, each with all its pictures.
 fn resample<T: Copy>(parts: &[Vec<T>], rng: &mut ChaCha8Rng) -> Vec<T> {
     (0..parts.len()).flat_map(|_| parts[rng.random_range(0..parts.len())].iter().copied()).collect()
 }

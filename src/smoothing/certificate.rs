@@ -1,4 +1,6 @@
-//! The certificate of one frame: which side of the threshold is certified, and for which radius.
+//! The certificate of one frame: which side of the threshold is certified, and at which radius.
+//!
+//! Leaves out: how the side and the radius are computed (`fixed`, `stopping`, `radius`).
 
 /// The side of the threshold that is certified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +13,7 @@ impl Side {
     pub(crate) const BOTH: [Self; 2] = [Self::Normal, Self::Anomalous];
 }
 
-/// What may be claimed about one frame after the draws that were made.
+/// What the draws made so far prove about one frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Certificate {
     /// The certified side; `None` if neither is (then `radius` is 0).
@@ -20,27 +22,28 @@ pub struct Certificate {
     pub radius: f64,
     /// Draws that were counted, in issue order.
     pub draws: u32,
-    /// How many of them scored above the threshold (a NaN counts against both sides).
+    /// How many of them scored above the threshold. A NaN is not among them: it is counted in `not_a_number`.
     pub above: u32,
+    /// How many of them scored NaN; each counts against both sides.
     pub not_a_number: u32,
-    /// Median of the scores of the draws made (NaN ones left out); `None` without any.
+    /// Median of the scores that are numbers; `None` if there are none.
     pub score: Option<f32>,
-    /// Bounds of the median score at level alpha, as valid as the certificate itself (at a fixed number of
-    /// draws, or at any time). They are a second statement: their errors add to those of the side.
-    /// `None` where no rank exists.
+    /// Bounds of the median score, which fail with probability alpha at most. Like the certificate, they hold at a
+    /// fixed number of draws or at any time. They are a second statement: the probability that they are wrong adds to
+    /// that of the side. `None` where so few draws give no bound.
     pub score_lower: Option<f32>,
     pub score_upper: Option<f32>,
 }
 
 impl Certificate {
-    /// Takes the claim back and keeps the counts: nothing is certified any more.
+    /// Removes the certified side and radius, and keeps the counts.
     pub fn withdraw(&mut self) {
         self.side = None;
         self.radius = 0.0;
     }
 
-    /// The certified l2 radius on the decoded camera frame, \[0,1\] units, where a linear map of this `norm` made the
-    /// model input from it; `None` without a certified side.
+    /// The certified l2 radius at the decoded frame, \[0,1\] units. `norm` is that of the linear map from the frame to
+    /// the model input. `None` without a certified side.
     pub fn frame_radius(&self, norm: f64) -> Option<f64> {
         self.side.map(|_| self.radius / norm)
     }

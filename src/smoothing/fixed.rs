@@ -1,10 +1,11 @@
 //! Bounds at a number of draws that was fixed before the frame was seen (Clopper-Pearson, order statistics).
 //!
-//! Guarantees: each side errs with probability at most alpha / 2. A [`FixedRun`] exists only for exactly the
-//! number of draws that its [`FixedDesign`] named: a run cut short has no certificate, and nothing of a
-//! sequential run, whose length depends on its scores, can become one (read at every draw, a nominal .05
-//! fails in .14 to .19 of the runs).
-//! Costs: a certificate about 60 binomial tails of O(sqrt n) terms, a bound a dozen.
+//! Guarantees: each side is wrong with probability at most alpha / 2. A [`FixedRun`] exists only with exactly the
+//! number of draws that its [`FixedDesign`] names. So a run that was cut short has no certificate, and neither has a
+//! sequential run, whose length depends on its scores. (Read after every draw, these bounds at a nominal .05 fail in
+//! .14 to .19 of the runs.)
+//! Leaves out: certificates that may be read after every draw (`stopping`).
+//! Costs: about 60 binomial tails of O(sqrt n) terms for a certificate, a dozen for a bound.
 
 use statrs::function::gamma::ln_gamma;
 
@@ -14,7 +15,7 @@ use super::radius::{MAX_RADIUS_IN_SIGMAS, largest_radius_in_sigmas};
 use super::ranked::Ranked;
 use crate::score::CertifiedScore;
 
-/// Everything that must be settled before the first draw.
+/// What is fixed before the first draw: number of draws, failure probability, sigma.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct FixedDesign {
     draws: u32,
@@ -24,13 +25,15 @@ pub(crate) struct FixedDesign {
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum FixedError {
-    #[error("draws = {0}: not a number of draws; 1 to 100000")]
+    #[error("draws = {0}: not a number of draws; 1 to 100000 is allowed")]
     Draws(u32),
-    #[error("alpha = {0}: not a failure probability; more than 0 and less than 0.5")]
+    #[error("alpha = {0}: not a failure probability; above 0 and below 0.5 is allowed")]
     Alpha(f64),
-    #[error("sigma = {0}: not a noise level; more than 0")]
+    #[error("sigma = {0}: not a noise level; a number above 0 is needed")]
     Sigma(f64),
-    #[error("scores = {got}: a bound at a fixed number of draws holds for that number only; exactly {fixed}")]
+    #[error(
+        "scores = {got}: the bound holds for the number of draws that was fixed; exactly {fixed} are needed"
+    )]
     Count { got: usize, fixed: u32 },
 }
 
@@ -53,7 +56,7 @@ impl FixedDesign {
         self.draws
     }
 
-    /// Takes the scores of the draws, all of them and no others.
+    /// The run with these scores: one score for each of the draws that the design names.
     pub(crate) fn observe(self, scores: &[CertifiedScore]) -> Result<FixedRun, FixedError> {
         if scores.len() != self.draws as usize {
             return Err(FixedError::Count { got: scores.len(), fixed: self.draws });
@@ -61,9 +64,9 @@ impl FixedDesign {
         Ok(FixedRun { design: self, ranked: Ranked::new(scores.iter().map(|score| score.value())) })
     }
 
-    /// Largest radius that `agreeing` draws certify (0 if they only certify the side), rounded down; `None`
-    /// if they do not certify the side. The inverse of Clopper and Pearson's lower bound of p through the
-    /// binomial tail: p_lower > q iff P(Bin(n, q) >= agreeing) <= side error.
+    /// The largest radius that `agreeing` draws certify, rounded down; 0 if they certify the side only, `None` if not
+    /// even that. It inverts Clopper and Pearson's lower bound of p by the binomial tail:
+    /// p_lower > q iff P(Bin(n, q) >= agreeing) <= side error.
     pub(crate) fn radius(&self, agreeing: u32) -> Option<f64> {
         let holds = |radius_in_sigmas| tail(self.draws, agreeing, radius_in_sigmas) <= self.side_error;
         holds(0.0).then(|| self.sigma * largest_radius_in_sigmas(0.0, holds))
@@ -136,8 +139,8 @@ pub(crate) fn draws_for_rank(radius_in_sigmas: f64, error: f64) -> Option<u32> {
     (draws <= f64::from(u32::MAX)).then_some(draws as u32)
 }
 
-/// P(Bin(draws, Phi(r/sigma)) >= count), as a sum of positive terms that shrink geometrically: exact to about
-/// 1e-12 of itself at any size, where the usual continued fraction stops after a fixed number of steps.
+/// P(Bin(draws, Phi(r/sigma)) >= count), as a sum of positive terms that shrink geometrically. Its relative error is
+/// about 1e-12 at any size; the usual continued fraction stops after a fixed number of steps.
 fn tail(draws: u32, count: u32, radius_in_sigmas: f64) -> f64 {
     let (n, k) = (f64::from(draws), f64::from(count));
     if count == 0 {
@@ -173,7 +176,7 @@ mod tests {
         let design = FixedDesign::new(3, 0.1, 1.0).unwrap();
         for length in [0, 2, 4] {
             let refused = design.observe(&vec![CertifiedScore::stored(1.0); length]).unwrap_err();
-            assert!(refused.to_string().ends_with("exactly 3"), "{refused}");
+            assert!(refused.to_string().ends_with("exactly 3 are needed"), "{refused}");
         }
     }
 

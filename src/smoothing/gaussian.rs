@@ -1,7 +1,7 @@
 //! The standard normal distribution, in the two forms a certificate needs: a probability and its logarithm.
 //!
-//! Guarantees: 1 - Phi(u) is written Phi(-u), never as a difference, and the two add up to 1, so a claim about a
-//! probability is exact; only the radius that belongs to it carries the error of erfc (see `radius`).
+//! Guarantees: callers write 1 - Phi(u) as Phi(-u), never as a difference, and the two add up to 1. So a claim about a
+//! probability is exact. Only the radius that belongs to it has the error of erfc (see `radius`).
 
 use statrs::function::erf::erfc;
 

@@ -6,13 +6,13 @@
 //! anomalous, certified at r   iff   p   >  Phi(r/sigma)
 //! normal,    certified at r   iff   1-p >= Phi(r/sigma)
 //! ```
-//! (Cohen et al. 2019, Theorem 1; Chiang et al. 2020 for the quantile form). Since p is only known through
-//! draws, a certificate is a confidence statement: [`fixed`] makes it after a number of draws that was set
-//! beforehand, [`stopping`] at any time, so that drawing may end as soon as enough is certified.
+//! (Cohen et al. 2019, Theorem 1; Chiang et al. 2020 for the quantile form). Since p is known through
+//! draws only, a certificate is a confidence statement. [`fixed`] makes it after a number of draws that was fixed
+//! beforehand. [`stopping`] makes it at any time, so that drawing may end as soon as enough is certified.
 //!
-//! Guarantees: both sides and all radii share one failure probability alpha for a frame; radii are rounded
-//! down; a score that is not a number counts against both sides and stays counted.
-//! Leaves out: where scores come from (`score`), deadlines (the inspector's), several frames of one part.
+//! Guarantees: alpha is the failure probability of a whole frame, over both sides and all radii. Radii are rounded
+//! down. A score that is not a number counts against both sides and is never dropped.
+//! Leaves out: where scores come from (`score`), deadlines (the inspector has them), several frames of one part.
 
 mod certificate;
 pub(crate) mod fixed;

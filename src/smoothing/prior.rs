@@ -1,13 +1,13 @@
 //! The mixture prior over p: the alternative that the sequential test is tuned for, a weighted sum of Beta distributions.
 //!
-//! Guarantees: weights are positive and sum to one, shapes are positive and bounded, so the prior is a
-//! probability and its marginals are finite. A prior is a value fixed before the frame's first draw; nothing
-//! here can change it. It decides how many draws a claim needs, never whether a claim is sound.
-//! Costs: a marginal is six ln-gammas a component, under a microsecond for the default.
+//! Guarantees: weights are positive and sum to one, and shapes are positive and bounded. So the prior is a
+//! probability, and its marginals are finite. A prior is fixed before the frame's first draw, and nothing here can
+//! change it. It decides how many draws a claim needs, never whether a claim is sound.
+//! Costs: six ln-gammas for each component of a marginal, under a microsecond for the default.
 
 use statrs::function::beta::ln_beta;
 
-/// The largest shape of a component: beyond it a Beta is a point, which no claim needs.
+/// The largest shape of a component. A Beta with a larger one is nearly a single point, which no claim needs.
 const MAX_SHAPE: f64 = 1e6;
 
 /// A sum of Betas over p, the probability that a draw scores above the threshold.
@@ -20,13 +20,15 @@ pub struct Prior {
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PriorError {
-    #[error("smoothing.prior = []: no component; at least one [weight, u, v]")]
+    #[error("smoothing.prior = []: no component; at least one [weight, u, v] is needed")]
     Empty,
-    #[error("smoothing.prior weight = {0}: not a share; more than 0 and at most 1")]
+    #[error("smoothing.prior weight = {0}: not a share; above 0 and up to 1 is allowed")]
     Weight(f64),
-    #[error("smoothing.prior shape = {0}: not a shape of a Beta; more than 0 and at most 1000000")]
+    #[error(
+        "smoothing.prior shape = {0}: not a shape of a Beta distribution; above 0 and up to 1000000 is allowed"
+    )]
     Shape(f64),
-    #[error("smoothing.prior weights sum to {0}: not a probability; exactly 1")]
+    #[error("smoothing.prior weights sum to {0}: not a probability; they must sum to 1")]
     Sum(f64),
 }
 
@@ -52,7 +54,7 @@ impl Prior {
         Ok(Self { components: components.to_vec(), ln_scales })
     }
 
-    /// `[weight, u, v]` of each component, as it is stored with every inspection.
+    /// `[weight, u, v]` of each component: the form in which every inspection stores the prior.
     pub fn components(&self) -> &[[f64; 3]] {
         &self.components
     }
@@ -68,9 +70,9 @@ impl Prior {
 }
 
 impl Default for Prior {
-    /// The fixed prior (method 5b), split evenly over both sides: most frames of a line are clear, so most
-    /// of the weight lies on p within about 1/500 of 0 or 1; where a frame is not so clear, Beta(1/2, 1/2) keeps the
-    /// extra cost at ln 5 nats, a few draws.
+    /// The usual prior (method 5b), split evenly over both sides. Most frames of a line are clear, so most of the
+    /// weight lies on p within about 1/500 of 0 or 1. For a frame that is less clear, Beta(1/2, 1/2) limits the extra
+    /// cost to ln 5 nats, a few draws.
     fn default() -> Self {
         const COMPONENTS: [[f64; 3]; 5] =
             [[0.3, 500.0, 1.0], [0.3, 1.0, 500.0], [0.1, 50.0, 1.0], [0.1, 1.0, 50.0], [0.2, 0.5, 0.5]];

@@ -1,27 +1,28 @@
 //! The certified radius: the largest one that the draws support.
 //!
 //! Inside this folder a radius is measured in units of sigma (`radius_in_sigmas`), because Phi(r/sigma) is the share
-//! of draws that must agree for a claim at radius r (Cohen et al. 2019, Theorem 1). What leaves the folder is
+//! of draws that must agree for a claim at radius r (Cohen et al. 2019, Theorem 1). Callers outside the folder get it
 //! multiplied by sigma.
+//!
 //! Guarantees: radii are rounded down, by more than the error of Phi.
-//! Costs: a radius is some fifty evaluations of the claim, a microsecond each.
+//! Costs: some fifty evaluations of the claim for a radius, a microsecond each.
 
 use super::gaussian::{cdf, ln_cdf};
 
-/// No number of draws that is allowed certifies this much: 1 - Phi(8) is 6e-16.
+/// More than any allowed number of draws can certify: 1 - Phi(8) is 6e-16.
 pub(super) const MAX_RADIUS_IN_SIGMAS: f64 = 8.0;
 
-/// What a radius may be off by, since statrs' erfc is exact to 1e-10 of itself only.
+/// The possible error of a radius in units of sigma, with a margin: the relative error of statrs' erfc is 1e-10.
 const ERFC_ERROR: f64 = 1e-9;
 
-/// What the draws say for one side of the threshold. On the side `normal`, q = Phi(-r/sigma) counts the draws above
-/// the threshold, so on both sides Phi(r/sigma) belongs to the draws that agree.
+/// What the draws show for one side of the threshold. On both sides Phi(r/sigma) is compared with the share of draws
+/// that agree: for `normal` these are the draws that are not above, and q = Phi(-r/sigma) is for those above.
 pub(super) struct DrawEvidence {
-    /// ln of the integral in M_n: see `stopping`.
+    /// ln of the integral in M_n (see `stopping`).
     pub(super) ln_marginal: f64,
     pub(super) agreeing: f64,
     pub(super) disagreeing: f64,
-    /// What ln M_n must reach for a claim.
+    /// The value that ln M_n must reach for a claim.
     pub(super) bar: f64,
 }
 
@@ -40,8 +41,8 @@ impl DrawEvidence {
     }
 }
 
-/// The largest radius at which `holds`, but at least `from`, rounded down so that the error of Phi is covered.
-/// `holds(from)` must be true, and `holds` must turn false once and for all on the way to the maximum.
+/// The largest radius at which `holds` is true, rounded down so that the error of Phi is covered, but at least `from`.
+/// `holds(from)` must be true. Between `from` and the maximum, `holds` must become false once and stay false.
 pub(super) fn largest_radius_in_sigmas(from: f64, holds: impl Fn(f64) -> bool) -> f64 {
     let (mut held, mut failed) = (from, MAX_RADIUS_IN_SIGMAS);
     loop {

@@ -1,8 +1,8 @@
-//! The scores of one frame in order, with the one rule for scores that are not a number.
+//! The sorted scores of one frame, with the one rule for scores that are not a number.
 //!
-//! Guarantees: a NaN counts against both sides: it lies above everything when an upper bound is read and
-//! below everything when a lower bound is read, and it stays counted. Ranks are 1-based, as in the papers;
-//! a rank that does not exist or falls on a NaN is `None`, never the nearest score.
+//! Guarantees: a NaN counts against both sides. For an upper bound it is above every score, for a lower bound below
+//! every score, and it is never dropped. Ranks are 1-based, as in the papers. A rank that does not exist or belongs to
+//! a NaN gives `None`, never the nearest score.
 //! Costs: one sort.
 
 use super::certificate::Side;
@@ -34,17 +34,17 @@ impl Ranked {
         self.not_a_number
     }
 
-    /// The smallest value that at least `count` of the draws do not exceed: X_(count).
+    /// The smallest value that at least `count` draws do not exceed: X_(count).
     pub(crate) fn upper(&self, count: usize) -> Option<f32> {
         self.ascending.get(count.checked_sub(1)?).copied()
     }
 
-    /// The largest value that at least `count` of the draws are not below: X_(n - count + 1).
+    /// The largest value that at least `count` draws reach: X_(n - count + 1).
     pub(super) fn lower(&self, count: usize) -> Option<f32> {
         self.ascending.iter().rev().nth(count.checked_sub(1)?).copied()
     }
 
-    /// The middle score, or the middle of the two middle ones.
+    /// The middle score, or the mean of the two middle ones; NaN scores are left out.
     pub(crate) fn median(&self) -> Option<f32> {
         let half = self.ascending.len().div_ceil(2);
         Some(0.5 * self.upper(half)? + 0.5 * self.lower(half)?)

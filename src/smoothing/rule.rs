@@ -1,31 +1,31 @@
 //! The rule of a sequential certificate: the settings that the user chooses, and their check before the first frame.
 //!
-//! Guarantees: a [`SequentialRule`] can be met: its target is certified within its draws if all of them agree, or
-//! it is refused with the number that would do. A claim needs a millionth of alpha more than `stopping` asks for, to
-//! cover rounding.
+//! Guarantees: every [`SequentialRule`] can be met: if all draws agree, the target is certified within `max_draws`.
+//! Other settings are refused with the number that would be enough. To cover rounding, a claim must be stronger than
+//! `stopping` needs it to be, which costs a millionth of alpha.
 //! Leaves out: when to stop and what is claimed (`stopping`), the largest radius (`radius`).
-//! Costs: a checked rule some fifty microseconds.
+//! Costs: some fifty microseconds to make a rule.
 
 use super::certificate::Side;
 use super::prior::Prior;
 use super::radius::DrawEvidence;
 
-/// Numbers of draws up to which the logarithms below are exact to `ROUNDING`.
+/// The largest number of draws at which the logarithms below are still exact to `ROUNDING`.
 const MAX_DRAWS: u32 = 100_000;
 
-/// Nats that a claim must have to spare, so that rounding never widens a radius: it covers the error of
-/// sums of ln-gammas at `MAX_DRAWS`, and costs a millionth of alpha.
+/// The nats by which ln M_n must exceed ln(1/alpha), so that rounding never enlarges a radius. They cover the error of
+/// sums of ln-gammas at `MAX_DRAWS`, and cost a millionth of alpha.
 const ROUNDING: f64 = 1e-6;
 
-/// What the user chooses of the sequential rule; sigma and the threshold are the bundle's. Held once, and embedded
-/// where it is needed: in the configuration, the inspector's settings and the parameters of each inspection.
+/// What the user chooses of the sequential rule; sigma and the threshold come from the bundle. The configuration, the
+/// inspector's settings and the parameters of each inspection embed this one type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleSettings {
     /// Failure probability of one frame's certificate.
     pub alpha: f64,
     /// l2 radius (model input, \[0,1\] units) at which drawing stops; 0 asks for the side alone.
     pub target_radius: f64,
-    /// Draws after which what is certified so far counts.
+    /// The most draws of one frame. After them the verdict is what is certified by then.
     pub max_draws: u32,
     pub prior: Prior,
 }
@@ -34,7 +34,7 @@ impl RuleSettings {
     pub const USUAL_ALPHA: f64 = 0.001;
     pub const USUAL_MAX_DRAWS: u32 = 200;
 
-    /// Everything but the target radius as usual.
+    /// These settings with this target radius and the usual values for all others.
     pub fn new(target_radius: f64) -> Self {
         Self {
             alpha: Self::USUAL_ALPHA,
@@ -44,7 +44,7 @@ impl RuleSettings {
         }
     }
 
-    /// The one check of these settings: every value that cannot be used, whatever bundle they meet.
+    /// Every value that cannot be used with any bundle. No other code checks these settings.
     pub fn problems(&self) -> Vec<SettingProblem> {
         let &Self { alpha, target_radius, max_draws, .. } = self;
         let mut problems = Vec::new();
@@ -73,7 +73,7 @@ impl RuleSettings {
     }
 }
 
-/// Why a value is no radius.
+/// The reason given for a value that is not a radius.
 pub(crate) const NOT_A_RADIUS: &str = "not a radius; 0 or more is allowed";
 
 /// A setting that cannot be used.
@@ -89,22 +89,24 @@ pub struct SettingProblem {
 pub enum RuleError {
     #[error(transparent)]
     Setting(#[from] SettingProblem),
-    #[error("calibration.threshold = {0}: not a number; a finite one, made by `certiscope calibrate`")]
+    #[error(
+        "calibration.threshold = {0}: not a finite number; run `certiscope calibrate` to make the threshold"
+    )]
     Threshold(f32),
-    #[error("detector.sigma = {0}: not a noise level; more than 0")]
+    #[error("detector.sigma = {0}: not a noise level; a number above 0 is needed")]
     Sigma(f64),
     #[error(
-        "smoothing.max_draws = {max_draws}: too few for alpha = {alpha} and target_radius = {target_radius} with this prior; at least {needed}"
+        "smoothing.max_draws = {max_draws}: too few for alpha = {alpha} and target_radius = {target_radius} with this prior; at least {needed} are needed"
     )]
     TooFewDraws { max_draws: u32, alpha: f64, target_radius: f64, needed: u32 },
     #[error(
-        "smoothing.target_radius = {target_radius}: out of reach for alpha = {alpha} at sigma = {sigma}; at most {possible} with {MAX_DRAWS} draws"
+        "smoothing.target_radius = {target_radius}: out of reach for alpha = {alpha} at sigma = {sigma}; at most {possible} is possible, with {MAX_DRAWS} draws"
     )]
     OutOfReach { target_radius: f64, alpha: f64, sigma: f64, possible: f64 },
 }
 
-/// A stopping and claiming rule that can be met. It is fixed before the frame is seen, and holds the one sigma
-/// that both the noise and the radius are made with.
+/// A checked rule: when to stop drawing and what is then claimed. It is fixed before the frame is seen. Its sigma is
+/// that of the noise and that of the radius.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SequentialRule {
     settings: RuleSettings,
@@ -154,12 +156,12 @@ impl SequentialRule {
         self.settings.max_draws
     }
 
-    /// Draws that the target radius takes when all of them agree, on the costlier side.
+    /// How many draws the target radius takes when all of them agree, on the side that takes more.
     pub fn draws_needed(&self) -> u32 {
         self.draws_needed
     }
 
-    /// What the target costs at the least, for people.
+    /// The fewest draws that the target takes, as a sentence for people.
     pub fn cost_in_words(&self) -> String {
         let RuleSettings { alpha, target_radius, .. } = &self.settings;
         let Self { sigma, draws_needed, .. } = self;
@@ -177,13 +179,14 @@ impl SequentialRule {
         self.settings.target_radius / self.sigma
     }
 
-    /// The radius that the most draws allowed certify when all of them agree, on the costlier side.
+    /// The radius that `MAX_DRAWS` draws certify when all of them agree, on the side that needs more draws.
     fn largest_radius(&self) -> f64 {
         let radius = |side| self.evidence(side, MAX_DRAWS, MAX_DRAWS).radius_in_sigmas(0.0).unwrap_or(0.0);
         self.sigma * radius(Side::Normal).min(radius(Side::Anomalous))
     }
 
-    /// With all draws in agreement M_n is convex in n and starts at 1, so once a claim holds it keeps holding.
+    /// The fewest draws that certify the target when all agree. M_n is then convex in n and starts at 1, so a claim
+    /// that holds once holds for every larger number.
     fn draws_when_all_agree(&self) -> Option<u32> {
         let certified = |draws| {
             Side::BOTH
@@ -207,15 +210,15 @@ impl SequentialRule {
         }
     }
 
-    /// Draws that must agree, of `draws`, for a claim at radius 0: a*(0) of the method. More agreement never
-    /// hurts a claim (M_n is convex in it and at most 1 where the claim begins), so bisection is safe.
+    /// How many of `draws` must agree for a claim at radius 0: a*(0) of the method. A claim that holds
+    /// also holds with more agreement (M_n is convex in it and at most 1 where the claim begins), so bisection is safe.
     pub(super) fn least_agreeing(&self, side: Side, draws: u32) -> Option<u32> {
         let claimed = |agreeing| self.evidence(side, agreeing, draws).holds(0.0);
         claimed(draws).then(|| least(draws / 2, draws, claimed))
     }
 }
 
-/// The least number in (fails, holds] at which `at` is true: false at first, then true for good.
+/// The least number in (fails, holds] at which `at` is true. `at` must be false up to some number and true from it on.
 fn least(mut fails: u32, mut holds: u32, at: impl Fn(u32) -> bool) -> u32 {
     while holds - fails > 1 {
         let middle = fails + (holds - fails) / 2;
@@ -245,7 +248,7 @@ mod tests {
         let too_few = words(&RuleSettings { max_draws: 21, ..usual() });
         assert_eq!(
             too_few,
-            "smoothing.max_draws = 21: too few for alpha = 0.001 and target_radius = 0.05 with this prior; at least 22"
+            "smoothing.max_draws = 21: too few for alpha = 0.001 and target_radius = 0.05 with this prior; at least 22 are needed"
         );
         let out_of_reach = words(&RuleSettings::new(0.6));
         let possible: f64 =

@@ -1,6 +1,6 @@
 //! When to stop drawing, and what is certified then: an e-process that may be read after every draw.
 //!
-//! Here the threshold is applied ([`SequentialRun::count_against_threshold`]) and the stop decided
+//! The threshold is applied here ([`SequentialRun::count_against_threshold`]), and the stop is decided here
 //! ([`SequentialRun::state`]).
 //!
 //! With a ones in n draws and a prior pi over p that was fixed before the first draw,
@@ -18,14 +18,14 @@
 //! Scores that are not a number count as "not above" for `anomalous` and as "above" for `normal`, and one
 //! threshold is still enough (our own proof). Let p+ = P(above) and p- = P(above or NaN). Put p* = 1/2 if it
 //! lies between them, else the one nearer to 1/2, and replace each NaN by an independent Bernoulli draw
-//! such that ones have probability p*. `anomalous` at q >= 1/2 is wrong only if q >= p+, hence q >= p*; then the coins
-//! only add ones, and since M_n(q; .) is convex in the ones and at most 1 at a = nq, the claim still stands
+//! such that ones have probability p*. `anomalous` at q >= 1/2 is wrong only if q >= p+, hence q >= p*; then the replacements
+//! only add ones, and since M_n(q; .) is convex in the ones and at most 1 at a = nq, the claim still holds
 //! with them: M_n(q; a*) >= 1/alpha with a*/n > q >= p*, so M_n(p*; a*) >= 1/alpha. `normal` likewise. Both
 //! errors lie in one event of the single martingale M_n(p*), which has probability at most alpha.
 //!
-//! Leaves out: the deadline, which is the caller's; the prior's choice; where the draws come from. They must
-//! be independent given the frame, counted in issue order, none dropped or repeated.
-//! Costs: microseconds a draw.
+//! Leaves out: the deadline, which the caller keeps; the choice of the prior; where the draws come from. The draws must
+//! be independent given the frame, counted in issue order, and none may be dropped or repeated.
+//! Costs: microseconds for each draw.
 
 use super::certificate::{Certificate, Side};
 use super::ranked::Ranked;
@@ -38,9 +38,9 @@ pub(crate) enum StoppingState {
     Continue,
     /// A side is certified at the target radius.
     Settled,
-    /// The target cannot be reached any more, even if all the remaining draws agree.
+    /// The target cannot be certified any more, even if all remaining draws agree.
     Hopeless,
-    /// All draws are spent, without the target.
+    /// All draws are made, and the target is not certified.
     Exhausted,
 }
 
@@ -51,12 +51,12 @@ enum Claim {
         side: Side,
         radius_in_sigmas: f64,
     },
-    /// Both sides were claimed, each at its time: the draws have proven that this run is one of the alpha
-    /// in which a claim is wrong, without saying which. The sound answer is none, for good.
+    /// Both sides were claimed, each after some draw. So this run is one of the share alpha in which a claim is wrong,
+    /// and nothing says which one. From then on no side is certified.
     Contradicted,
 }
 
-/// One frame under way: draws in, claims out, readable after every draw.
+/// The run of one frame: takes draws one by one, and can be asked after each what is certified.
 #[derive(Debug, Clone)]
 pub(crate) struct SequentialRun<'a> {
     rule: &'a SequentialRule,
@@ -71,8 +71,8 @@ impl<'a> SequentialRun<'a> {
         Self { rule, scores: Vec::new(), above: 0, below: 0, claim: Claim::None }
     }
 
-    /// Counts the next draw, in issue order, by the side of the threshold on which its score lies. Draws beyond the
-    /// stop, as at the end of a batch, may be counted too: they only add evidence.
+    /// Counts the next draw, in issue order, on the side of the threshold on which its score lies. Draws after the
+    /// stop, such as the rest of a batch, may be counted too: they only add evidence.
     pub(crate) fn count_against_threshold(&mut self, score: CertifiedScore) {
         let score = score.value();
         self.scores.push(score);
@@ -143,8 +143,8 @@ impl<'a> SequentialRun<'a> {
         }
     }
 
-    /// Whether `side` gets to the target if all the remaining draws agree. M_n is convex along them, so it is
-    /// enough to look at their end.
+    /// Whether `side` is certified at the target if all remaining draws agree. M_n is convex along them, so checking
+    /// the last one is enough.
     fn may_meet_target(&self, side: Side) -> bool {
         let max_draws = self.rule.max_draws();
         let agreeing = self.agreeing(side) + max_draws - self.draws();
@@ -152,10 +152,10 @@ impl<'a> SequentialRun<'a> {
             && self.rule.evidence(side, agreeing, max_draws).holds(self.rule.target_in_sigmas())
     }
 
-    /// What holds now, at any time: after the stop, or at a deadline.
+    /// What is certified now; it may be read at any time, after the stop or at a deadline.
     ///
-    /// The bounds of the median m are the claims at radius 0 with m for the threshold: a draw is a one if it
-    /// is above m, a tie with m or a NaN is settled by a coin, and both bounds hold together at level alpha.
+    /// The bounds of the median m are the claims at radius 0 with m as the threshold. A draw above m is a one; a tie
+    /// with m or a NaN is replaced by an independent Bernoulli draw. Both bounds hold together at level alpha.
     pub(crate) fn certificate(&self) -> Certificate {
         let ranked = Ranked::new(self.scores.iter().copied());
         let least_agreeing = |side| self.rule.least_agreeing(side, self.draws()).map(|count| count as usize);

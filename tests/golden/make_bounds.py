@@ -1,5 +1,6 @@
-"""Golden values of the bounds in src/smoothing, derived without a line of it: scipy's distributions, numerical
-integration and root finding instead of log-gammas, tail sums and bisection.
+"""Golden values of the bounds in src/smoothing, computed independently of that code.
+
+scipy's distributions, numerical integration and root finding are used instead of log-gammas, tail sums and bisection.
 
     python tests/golden/make_bounds.py     # writes bounds.json beside this file; needs scipy
 """
@@ -46,7 +47,7 @@ def ln_marginal_by_integral(prior, ones, zeros):
 
 
 def sequential_reach(prior, agreeing, draws, alpha):
-    """Root of ln M_n - ln(1/alpha) on the side that the draws lean to."""
+    """The root of ln M_n - ln(1/alpha) on the side where most draws are."""
     marginal = ln_marginal_by_integral(prior, agreeing, draws - agreeing)
 
     def spare(u):

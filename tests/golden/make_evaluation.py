@@ -1,6 +1,8 @@
-"""Golden values of src/evaluation/: scikit-learn's AUROC, average precision and F1 over its thresholds, numpy's
-stratified bootstrap over parts, and AU-PRO by the definition of anomalib 2.7 (anomalib/metrics/aupro.py, compute_pro
-and compute), written out in numpy and float64; regions by scipy with the 8-connectivity of OpenCV's default.
+"""Golden values of src/evaluation/.
+
+AUROC, average precision and F1 over its thresholds come from scikit-learn, the stratified bootstrap over parts from
+numpy. AU-PRO follows the definition of anomalib 2.7 (anomalib/metrics/aupro.py, compute_pro and compute), written out
+in numpy and float64; scipy finds the regions, with the 8-connectivity of OpenCV's default.
 
     python tests/golden/make_evaluation.py     # writes evaluation.json beside this file; needs numpy, scipy, scikit-learn
 """
@@ -61,7 +63,7 @@ def au_pro(maps, masks, limit=0.3):
 
 
 def pixel_case(rng, side, pictures, levels):
-    """Maps that rise inside of blobs and touching corners; `levels` makes ties."""
+    """Maps that are higher inside of blobs and of touching corners, and their masks. `levels` makes ties."""
     maps, masks = [], []
     for picture in range(pictures):
         mask = np.zeros((side, side), bool)

@@ -1,5 +1,5 @@
-//! `certiscope bench`: the figures are there, possible, and agree with each other. How fast a machine is, is no
-//! test's business.
+//! `certiscope bench`: the figures are there, are possible, and agree with each other. No test depends on how fast the
+//! machine is.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::program::{certiscope, run};
 use crate::support::wait_until;
 
-/// Least, median and most of a figure: in this order, and above 0.
+/// Least, median and largest value of a figure; checks that they are in this order and above 0.
 fn spread(figure: &Value) -> [f64; 3] {
     let values = ["least", "median", "most"].map(|which| figure[which].as_f64().expect(which));
     assert!(0.0 < values[0] && values.is_sorted(), "{figure}");
@@ -86,7 +86,7 @@ fn a_bench_that_is_interrupted_ends_and_leaves_nothing_behind() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until("the agent is at work", || {
+    wait_until("the agent inspects", || {
         let made = std::fs::read_dir(scratch.path()).unwrap().next();
         made.is_some_and(|folder| folder.unwrap().path().join("state/certiscope.db").exists())
     });

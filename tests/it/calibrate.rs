@@ -1,4 +1,4 @@
-//! `certiscope calibrate`: which parts count, what is written where, what is said of the scores.
+//! `certiscope calibrate`: which parts count, which files it writes, what it reports about the scores.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::support::faulty::faulty;
 use crate::support::noise::{again, black, part};
 use crate::support::program::{Ran, certiscope, run};
 
-/// A bundle called `line` among folders of pictures, all of which end with the test.
+/// A temporary folder with a bundle called `line` and folders of pictures.
 struct Site {
     folder: TempDir,
 }
@@ -32,7 +32,7 @@ impl Site {
         self.folder.path().join(name)
     }
 
-    /// Adds pictures to a folder by their kind and numbers.
+    /// Writes pictures `kind-NUMBER.png` to a folder; `of` makes each from its number.
     fn show(&self, folder: &str, kind: &str, of: fn(u64) -> GrayImage, numbers: std::ops::Range<u64>) {
         std::fs::create_dir_all(self.at(folder)).unwrap();
         for number in numbers {
@@ -85,7 +85,7 @@ fn each_run_writes_the_next_version_and_the_bundle_stays_as_it_was() {
         assert_eq!(bundle.label(), format!("faulty@{version}"));
     }
 
-    // The same pictures and seed make the same bundle again, but for its number; another seed another one.
+    // The same pictures and seed give the same bundle again, except for its version; another seed gives another one.
     let (same, other) = (site.calibration("line-v4"), site.calibration("line-v5"));
     assert_eq!(site.calibration("line-v3"), same);
     assert_ne!((other.threshold, other.maps_sha256), (same.threshold, same.maps_sha256));
@@ -95,10 +95,10 @@ fn each_run_writes_the_next_version_and_the_bundle_stays_as_it_was() {
 fn the_scores_are_written_and_the_highest_parts_are_named() {
     let site = Site::new();
     site.show("normal", "part", part, 0..79);
-    // Half of it is brighter: the part that a technician must find.
+    // A part with a brighter half: the command must name it, so that a technician finds it.
     let mut odd = part(1000);
     odd.enumerate_pixels_mut().filter(|(x, ..)| *x < 24).for_each(|(.., pixel)| pixel.0[0] += 60);
-    // Every other part makes the maps; this one must not.
+    // Every second part makes the maps; by its name this one does not.
     odd.save(site.at("normal/part-000x.png")).unwrap();
     std::fs::write(site.at("normal/broken.png"), b"\x89PNG\r\n\x1a\n").unwrap();
     let said = site.calibrate("line", &[]).succeeded().stdout;
@@ -113,7 +113,7 @@ fn the_scores_are_written_and_the_highest_parts_are_named() {
     assert_eq!(parts[0]["picture"], "part-000x.png", "{}", parts[0]);
     let bounds: Vec<f64> = parts.iter().map(|part| part["bound"].as_f64().unwrap()).collect();
     assert!(bounds.is_sorted_by(|one, next| one >= next), "{bounds:?}");
-    // 41 * 0.05 is 2.05: of 41 ranks two lie above, and the second highest of 40 parts decides.
+    // 41 * 0.05 is 2.05: two of 41 ranks are above, so the second highest of 40 parts is the threshold.
     assert_eq!(scores["threshold"].as_f64().unwrap(), bounds[1]);
     assert_eq!(scores["threshold_is_bound_of"], parts[1]["picture"]);
     assert_eq!(site.calibration("line-v3").threshold as f64, bounds[1]);
@@ -152,7 +152,7 @@ fn a_part_that_both_folders_show_is_left_out_of_the_threshold() {
     let calibration = site.calibration("line-v3");
     assert_eq!((calibration.maps_groups, calibration.threshold_groups), (20, 19));
 
-    // Where look-alikes are said to be different parts, the very same picture still is one part.
+    // With --distinct-parts pictures that look alike are different parts, but the same picture twice is one part.
     std::fs::copy(site.at("maps/part-007.png"), site.at("normal/copy.png")).unwrap();
     let ran = site.calibrate("line", &["--maps", "maps", "--distinct-parts"]).succeeded();
     assert!(
@@ -183,7 +183,7 @@ fn parts_without_numbers_are_named_and_never_lower_the_threshold() {
     site.show("maps", "part", part, 0..20);
     site.show("normal", "part", part, 100..138);
     site.calibrate("line", &["--maps", "maps"]).succeeded();
-    // Last by name, so that the noise of the others stays the same.
+    // Its name comes last, so that the others keep their noise.
     site.show("normal", "z-black", black, 0..1);
     let ran = site.calibrate("line", &["--maps", "maps"]).succeeded();
     assert!(ran.stderr.contains("z-black-000.png: 32 draws gave no number"), "{}", ran.stderr);

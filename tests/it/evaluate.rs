@@ -1,4 +1,5 @@
-//! `certiscope evaluate` on simulated parts: its figures computed again, what it names, and going on after a stop.
+//! `certiscope evaluate` on simulated parts: its figures are computed again here, it names what it leaves out, and it
+//! continues after an interruption.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use crate::support::program::{Ran, certiscope, run};
 
 const DRAWS: usize = 16;
 
-/// Simulated parts, and places for reports.
+/// A temporary folder with simulated parts and the reports of the runs.
 struct Site {
     folder: TempDir,
 }
@@ -43,7 +44,7 @@ impl Site {
         serde_json::from_slice(&std::fs::read(self.out(out).join("report.json")).unwrap()).unwrap()
     }
 
-    /// What was left out and why, as far as the category goes.
+    /// Name and reason of everything that the report says was left out.
     fn left_out(&self, out: &str) -> Vec<(String, String)> {
         let report = self.report(out);
         let words = |left: &Value, key: &str| left[key].as_str().unwrap().to_owned();
@@ -138,7 +139,7 @@ fn draws_of(out: &Path, sha256: &str) -> Vec<f64> {
     draws
 }
 
-/// Pair by pair: how often a defect scores above a normal part.
+/// The AUROC, computed pair by pair: how often a defect scores above a normal part.
 fn auroc(pictures: &[Value], score: &str, kind: &str) -> f64 {
     let of = |wanted: &dyn Fn(&str) -> bool| -> Vec<f64> {
         let wanted = pictures.iter().filter(|picture| wanted(picture["kind"].as_str().unwrap()));
@@ -210,7 +211,7 @@ fn killed_half_way_it_goes_on_and_ends_with_the_same_figures() {
     child.wait().unwrap();
     let before = lines();
     assert!(before.lines().count() < 21, "it was done before it was killed");
-    // A power cut in the middle of a line.
+    // As after a power cut: the last line is incomplete.
     std::fs::write(site.out("stopped").join("scores.jsonl"), &before[..before.trim_end().len() - 5]).unwrap();
 
     let resumed = site.evaluate("stopped").succeeded();
@@ -285,7 +286,7 @@ fn what_has_no_labels_or_one_class_is_refused() {
         .refused("no readable normal parts", &["of what can be read, 0 normal and 6", "test/good/0.png"]);
 }
 
-/// A model that gives what is no number: counted against it on both sides, and said in the report.
+/// Scores that are not numbers count against the model on both sides, and the report says so.
 #[test]
 fn scores_that_are_no_numbers_count_against_the_detector() {
     let folder = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! A model that goes wrong: what becomes of the picture it went wrong on, and of the next.
+//! A faulty model: the result of the picture that it fails on, and of the next picture.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::faulty::{Part, faulty};
 use crate::support::program::{certiscope, run};
 
-/// One `inspect` of these parts in one call of the model each, with its results.
+/// Runs `inspect` on these parts, with one model call for each, and returns its results.
 fn inspect(parts: &[Part]) -> Vec<Value> {
     let folder = TempDir::new().unwrap();
     let pictures = parts.iter().enumerate().map(|(at, part)| part.write(folder.path(), &format!("{at}.png")));
@@ -46,7 +46,7 @@ fn a_slow_model_gives_right_results_late() {
     assert!(ms(&slow) > 300.0 && ms(&slow) > 10.0 * ms(&normal), "{} and {} ms", ms(&slow), ms(&normal));
 }
 
-/// What the fixture is for; `inspect` itself knows no limit.
+/// Shows that the model of the fixture really hangs; `inspect` itself has no limit for a call.
 #[test]
 fn a_call_that_hangs_gives_no_result() {
     let folder = TempDir::new().unwrap();

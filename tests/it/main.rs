@@ -1,8 +1,9 @@
-//! The one integration test crate, so that the libraries link once.
+//! All integration tests, in one crate, so that the libraries are linked once.
 //!
-//! A name here says what is tested; a test's name is a sentence that holds. Where does a new test go?
+//! The name of a file says what is tested; the name of a test is a sentence that the test shows to be true. Where a new
+//! test belongs:
 //!
-//! | what it shows | where |
+//! | what the test shows | where it belongs |
 //! |---|---|
 //! | how one function computes | not here: `mod tests` in its source file |
 //! | the statistics of the certificate | not here: `src/smoothing/soundness/`; the whole method: `method.rs` |
@@ -13,18 +14,18 @@
 //! | what reaches the broker, with a real one | `delivery/` |
 //! | the whole agent as its users run it | `agent.rs` |
 //! | what the agent reports: `status`, metrics | `status.rs` |
-//! | what systemd hears, and the watchdog | `service.rs` |
+//! | what the agent reports to systemd, and the watchdog | `service.rs` |
 //! | a fault while the agent runs: disk, model, clock, process | `injected/` |
-//! | many faults at random, compared by witnesses | `storm/` |
+//! | many random faults; independent records are compared | `storm/` |
 //! | bad pictures, bundles, libraries and settings | `bad_input/` |
 //! | a command: what it prints, writes and exits with | `commands/`; the long ones: `collect.rs`, `calibrate.rs`, `evaluate.rs`, `bench.rs` |
 //! | a stored verdict is found, read and computed again | `explain/` |
 //! | what a package brings: units, man pages | `packaging.rs` |
 //! | how source files may import each other | `layers/` |
-//! | cameras, systemd and power cuts on a kernel of their own | not here: `tests/vm/` |
+//! | cameras, systemd and power cuts in a virtual machine | not here: `tests/vm/` |
 //!
-//! Shared by tests: `support/`. A test waits for a state (`support::wait_until`), not for a time. A test that cannot run
-//! on a machine ends with `support::skip`, which `CERTISCOPE_REQUIRE_ALL=1` turns into a failure.
+//! What tests share is in `support/`. A test waits for a state (`support::wait_until`), not for a time. A test that
+//! cannot run on a machine ends with `support::skip`; `CERTISCOPE_REQUIRE_ALL=1` turns that into a failure.
 
 mod agent;
 mod bad_input;

@@ -1,5 +1,5 @@
-//! The method as a whole, against worlds whose answers are known: an analytic denoiser with p and the
-//! true radius in closed form, and the real model of the demo line.
+//! The method as a whole, where the right answers are known: with a denoiser for which p and the true radius have
+//! formulas, and with the real model of the demo bundle.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -28,8 +28,8 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 const SIDE: usize = 64;
 
-/// A world in which everything is Gaussian: inputs are mean + N(0, spread^2), the denoiser is the best there
-/// is, and the score is the square of the mean of z - x0_hat over the whole picture.
+/// A made-up product in which everything is Gaussian: inputs are mean + N(0, spread^2), the denoiser is the best possible
+/// one, and the score is the square of the mean of z - x0_hat over the whole picture.
 struct World {
     level: NoiseLevel,
     denoiser: GaussianDenoiser,
@@ -45,12 +45,12 @@ impl World {
         Self { level, denoiser: GaussianDenoiser::new(Self::MEAN, Self::SPREAD, level), threshold }
     }
 
-    /// What is left of z - mean in z - x0_hat: 1 - g sqrt(a).
+    /// The share of z - mean that remains in z - x0_hat: 1 - g sqrt(a).
     fn rest(&self) -> f64 {
         1.0 - self.denoiser.gain() * self.level.alpha_bar().sqrt()
     }
 
-    /// Standard deviation of the picture's mean of z - x0_hat over both noises.
+    /// Standard deviation, over both noises, of the mean of z - x0_hat over the picture.
     fn deviation(&self) -> f64 {
         let outer = self.rest() * self.level.sigma();
         let inner = self.denoiser.gain() * self.level.inner_sigma() / 2.0;
@@ -66,7 +66,8 @@ impl World {
         above((edge - centre) / self.deviation()) + normal.cdf((-edge - centre) / self.deviation())
     }
 
-    /// How far (l2) a picture `grey` everywhere must be moved until its median score crosses the threshold.
+    /// The l2 size of the smallest change that moves the median score of an even picture of this grey across the
+    /// threshold.
     fn true_radius(&self, grey: f64) -> f64 {
         let distance = (self.rest() * (grey - Self::MEAN)).abs() - self.threshold.sqrt();
         (distance / self.rest()).abs() * SIDE as f64
@@ -131,7 +132,7 @@ impl World {
     }
 }
 
-/// A grey value of a 16-bit picture, in [0,1]: an 8-bit step would move p by a third.
+/// A grey value of a 16-bit picture. 8 bits are too coarse here: one step would change p by a third.
 #[derive(Clone, Copy)]
 struct Grey(u16);
 
@@ -140,7 +141,7 @@ impl Grey {
         f64::from(self.0) / 65535.0
     }
 
-    /// The bright grey whose p comes nearest from below.
+    /// The bright grey with the largest p below `wanted`.
     fn with_p(world: &World, wanted: f64) -> Self {
         let middle = (World::MEAN * 65535.0) as u16;
         let brighter: Vec<u16> = (middle..=u16::MAX).collect();
@@ -167,7 +168,7 @@ impl Grey {
     }
 }
 
-/// An inspector with the detector that it works on.
+/// An inspector together with the detector that it uses.
 struct TestInspector {
     inspector: Inspector,
     detector: Detector,
@@ -184,8 +185,8 @@ fn inspect(inspector: &mut TestInspector, grey: Grey, seed: u8) -> Inspection {
     inspector.inspect(grey, seed).inspection
 }
 
-/// The share of draws above the threshold is the p of the closed form. A score that saw the clean frame would
-/// lose the certification noise, and with it this share.
+/// The share of draws above the threshold is the p of the formula. A score that saw the clean frame would not contain the
+/// certification noise, and this share would differ.
 #[test]
 fn draws_score_above_the_threshold_as_often_as_the_closed_form_says() {
     const DRAWS: u32 = 2000;
@@ -203,8 +204,8 @@ fn draws_score_above_the_threshold_as_often_as_the_closed_form_says() {
     }
 }
 
-/// With all noise outside (sigma = sigma_k) the bound of Cohen et al. is an equality in a linear world: the
-/// certified radius comes up to the true one from below.
+/// If all noise is certification noise (sigma = sigma_k) and the score is linear, the bound of Cohen et al. is an
+/// equality: the certified radius comes near the true one from below.
 #[test]
 fn the_certified_radius_approaches_the_true_radius_from_below() {
     let sigma_k = Schedule::linear(1000, 1e-4, 0.02).unwrap().sigma_k(Timestep(150)).unwrap();
@@ -212,7 +213,7 @@ fn the_certified_radius_approaches_the_true_radius_from_below() {
     let grey = Grey::with_p(&world, 0.9);
     let truth = world.true_radius(grey.value());
     for seed in 0..5 {
-        // A target so near the truth keeps the run drawing.
+        // A target so near the true radius makes the run use many draws.
         let mut inspector = world.inspector(0.001, 0.97 * truth, 2000, 64);
         let radius = inspect(&mut inspector, grey, seed).certificate.unwrap().radius;
         assert!(radius < truth, "certified {radius}, true {truth}");
@@ -220,7 +221,7 @@ fn the_certified_radius_approaches_the_true_radius_from_below() {
     }
 }
 
-/// With part of the noise inside the radius must not grow beyond sigma of the outer noise.
+/// If part of the noise is added inside the model, the radius must depend on the sigma of the outer noise only.
 #[test]
 fn noise_added_inside_buys_no_radius() {
     let world = World::new(150, 0.05, 2.5e-5);
@@ -236,7 +237,7 @@ fn noise_added_inside_buys_no_radius() {
     assert!(certificate.radius < limit, "{} against {limit}", certificate.radius);
 }
 
-/// Draws are the same however they are batched, and none is lost where the batch does not divide them.
+/// Draws are the same however they are batched, and none is lost if the batch size does not divide their number.
 #[test]
 fn batches_change_nothing_and_lose_nothing() {
     let world = World::new(150, 0.2, 2.5e-5);
@@ -257,8 +258,8 @@ fn batches_change_nothing_and_lose_nothing() {
     }
 }
 
-/// The draws of a detector and their scores are those of the functions that make them one by one: noise of the frame's
-/// seed, one model call, the score of the draw.
+/// The draws of a detector and their scores equal those that the single functions give one by one: noise from the
+/// frame's seed, one model call, the score of the draw.
 #[test]
 fn the_detector_s_draws_are_made_of_noise_model_and_score_bit_for_bit() {
     let world = World::new(150, 0.2, 2.5e-5);
@@ -275,7 +276,7 @@ fn the_detector_s_draws_are_made_of_noise_model_and_score_bit_for_bit() {
     let mut detector = world.detector(Box::new(world.denoiser.clone()), 8);
     let mut draws = detector.draws(&input, seed);
     let mut made = Vec::new();
-    // Calls of one, fewer and more than a batch: none is repeated or left out where one ends.
+    // One draw, fewer and more than a batch: no draw is repeated or left out between the calls.
     for count in [1, 5, 14] {
         let call = draws.next(count).unwrap();
         assert_eq!(call.len(), count as usize);
@@ -302,7 +303,7 @@ fn an_input_is_certified_as_its_frame_is() {
         assert_eq!(Some(&draws.certificate), inspection.certificate.as_ref());
         assert_eq!((&draws.scores, &draws.batches), (&inspection.scores, &inspection.batches));
         assert_eq!(seen, draws.scores.len());
-        // Before the first model call a reason to stop leaves a certificate without a side.
+        // If drawing stops before the first model call, the certificate has no side.
         let stopped = certify(
             &mut detector,
             &rule,
@@ -315,7 +316,7 @@ fn an_input_is_certified_as_its_frame_is() {
     }
 }
 
-/// A heat map is made of the frames for which one is wanted, and of no other; it is the mean of their score maps.
+/// A heat map is made only for frames for which one is wanted; it is the mean of the score maps of the draws.
 #[test]
 fn heat_maps_are_made_only_of_the_frames_that_want_one() {
     let world = World::new(150, 0.2, 1e-3);
@@ -339,7 +340,7 @@ fn heat_maps_are_made_only_of_the_frames_that_want_one() {
             let mut detector = world.detector(Box::new(world.denoiser.clone()), 8);
             let draws = inspected.inspection.scores.len() as u32;
             let pairs = detector.draws(input, FrameSeed([seed; 32])).next(draws).unwrap();
-            // As it was always defined: the maps of all draws, added in order, divided by their number.
+            // The definition: the maps of all draws, added in order, divided by their number.
             let mut of_draws = pairs.iter().map(|pair| detector.score(pair).map);
             let first = of_draws.next().unwrap();
             let mean = of_draws.fold(first, |sum, map| sum + map) / draws as f32;
@@ -357,7 +358,7 @@ fn heat_maps_are_made_only_of_the_frames_that_want_one() {
     assert_eq!(asked.lock().unwrap().len(), 4, "each frame is asked for once, when its verdict is known");
 }
 
-/// A denoiser that breaks after a number of draws.
+/// A denoiser that fails after a number of draws.
 struct Breaking {
     inner: GaussianDenoiser,
     draws_left: usize,
@@ -387,8 +388,8 @@ impl Denoiser for Breaking {
     }
 }
 
-/// Whatever the model does, and whenever, a fault abstains: on a frame that would be normal, and on one that
-/// would be anomalous.
+/// Any fault of the model, at any draw, gives `abstain`: on a frame that would be normal, and on one that would be
+/// anomalous.
 #[test]
 fn a_model_that_fails_abstains_and_says_so() {
     // A threshold far from both frames, so that all draws before the fault agree.
@@ -408,8 +409,9 @@ fn a_model_that_fails_abstains_and_says_so() {
     }
 }
 
-/// The trap that voids everything. Two clean frames and two noises with the same sum give the same draw, bit for
-/// bit; so the certified score must be the same, bit for bit. A score that looks at the frame tells them apart.
+/// If the score saw the clean frame, every certificate would be invalid. Two clean frames and two noises with the same
+/// sum give the same draw, bit for bit, so the certified score must be the same, bit for bit. A score that sees the
+/// frame differs.
 #[test]
 fn the_score_of_a_draw_cannot_see_the_clean_frame() {
     let bundle = Bundle::load(std::path::Path::new("models/bundles/demo-line")).unwrap();
@@ -440,12 +442,12 @@ fn the_score_of_a_draw_cannot_see_the_clean_frame() {
         let z = draw.z().to_owned();
         (z, reconstruct(&mut unet, vec![draw]).unwrap().remove(0))
     });
-    assert_eq!(first.0, second.0, "the test is about one and the same draw");
+    assert_eq!(first.0, second.0, "the two frames must give the same draw");
 
     let parameters = &bundle.score;
     let maps = &bundle.calibrated().unwrap().maps;
     let certified = |_: &Input, pair: &Reconstruction| score::certified(pair, parameters, maps).value();
-    // What a leak looks like: the same pair, but compared with the frame instead of the draw.
+    // A score with the fault: the same pair, but compared with the frame instead of the draw.
     let leaking = |input: &Input, pair: &Reconstruction| {
         score::empirical(input, std::slice::from_ref(pair), parameters, maps).value()
     };

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 const MODEL: InputShape = InputShape { channels: 1, height: 64, width: 64 };
 
-/// Sums in f32 round by this much of full scale over a whole input.
+/// The error of f32 sums over a whole input, as a share of full scale.
 const ROUNDING: f64 = 2e-5;
 
 fn depth(channels: Channels) -> usize {
@@ -31,7 +31,8 @@ fn distance(a: &Prepared, b: &Prepared) -> f64 {
     pairs.map(|(&a, &b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
 }
 
-/// ‖f(x + d) − f(x)‖ / ‖d‖ and the bound of it, for a change `d` of about `amplitude` 16-bit steps.
+/// How far a change `d` of the picture (in 16-bit steps) moves the input, the size of the change itself, and the norm
+/// that bounds their ratio.
 fn gain(shape: InputShape, from: (u32, u32, Channels), mut d: impl FnMut(usize) -> i32) -> (f64, f64, f64) {
     let (width, height, channels) = from;
     let mut rng = ChaCha8Rng::seed_from_u64(5);

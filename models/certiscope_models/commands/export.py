@@ -22,19 +22,19 @@ def add_arguments(parser):
     add(
         "--schedule-is-linear",
         action="store_true",
-        help="the schedule of a U-Net without a scheduler file is the linear one",
+        help="state that a U-Net without a scheduler file was trained with the linear schedule",
     )
     add("--trained-on", required=True, help="the pictures in words, with their licence or source")
-    add("--name", required=True)
+    add("--name", required=True, help="name of the bundle")
     add("--k", type=int, required=True, help="0-based timestep of the reconstruction")
     add("--sigma", type=float, required=True, help="certification noise in [0,1] units")
-    add("--draws", type=int, default=64, help="draws a frame in calibration and evaluation")
-    add("--filter-px", type=int, default=5)
-    add("--top-pixels", type=int, default=1)
+    add("--draws", type=int, default=64, help="draws of each frame in calibration and evaluation")
+    add("--filter-px", type=int, default=5, help="side of the mean filter in px, odd")
+    add("--top-pixels", type=int, default=1, help="how many of the largest pixels are averaged into the score")
     add("--head-weight", type=float, default=0.0, help="share of the defect map in the score, 0 to 1")
     add("--held-back", required=True, help="folder of normal pictures the model was not trained on")
-    add("--max-mib", type=float, default=6.0)
-    add("--version", type=int, default=1, help="of the bundle; `calibrate` writes the next one")
+    add("--max-mib", type=float, default=6.0, help="largest allowed size of model.onnx, in MiB")
+    add("--version", type=int, default=1, help="version of the bundle; `calibrate` writes the next one")
     add("--out", required=True, help="bundle folder")
 
 

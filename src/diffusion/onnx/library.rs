@@ -1,27 +1,28 @@
-//! Finds ONNX Runtime's library and loads it, once in the life of the process.
+//! Finds the library of ONNX Runtime and loads it, once per process.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use ort::environment::Environment;
 
 use super::error::{ONNXRUNTIME_VERSION, OnnxError};
+use crate::sync::lock;
 
-/// ONNX Runtime, loaded into this process. Loading a second time returns the first.
+/// ONNX Runtime, loaded into this process. Loading it again returns the one that was loaded first.
 #[derive(Clone)]
 pub struct Runtime {
     environment: Environment,
     library: PathBuf,
 }
 
-/// The one that was loaded: the library allows a single environment in the life of a process.
+/// The runtime that was loaded: the library allows one environment per process.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 impl Runtime {
-    /// Loads the library from, in this order: `configured`, `ORT_DYLIB_PATH`, where a package puts it, the cache
-    /// that set-up fills, the system's own search path.
+    /// Loads the library. It is searched in this order: `configured`, `ORT_DYLIB_PATH`, the folder of an installed
+    /// package, the cache that `make setup` fills, the system's search path.
     pub fn load(configured: Option<&Path>) -> Result<Self, OnnxError> {
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = lock(&LOADED);
         if let Some(runtime) = &*loaded {
             return Ok(runtime.clone());
         }
@@ -36,7 +37,7 @@ impl Runtime {
         let environment = ort::init_from(&library)
             .map_err(|e| refused(e.to_string()))?
             .with_name("certiscope")
-            // What a plant inspects is nobody else's business; the library reports its use otherwise.
+            // By default the library reports its use to its maker; what a plant inspects must stay in the plant.
             .with_telemetry(false)
             .build()
             .map_err(|e| refused(e.to_string()))?;
@@ -51,13 +52,13 @@ impl Runtime {
         &self.environment
     }
 
-    /// ONNX Runtime's own words about its build.
+    /// The description of the build that ONNX Runtime gives.
     pub fn build_info(&self) -> &'static str {
         ort::info()
     }
 }
 
-/// Where a package puts the library: the program is bin/certiscope, this lib/certiscope/ beside it.
+/// Where a package puts the library: in lib/certiscope/, beside the folder bin/ of the program.
 fn packaged_library() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let prefix = program.parent()?.parent()?;

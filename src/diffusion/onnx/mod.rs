@@ -2,10 +2,11 @@
 //!
 //! [`library`] loads ONNX Runtime, [`provider`] says where the U-Net is computed, [`session`] opens a model there and
 //! runs it.
-//! Guarantees: a missing, broken or too old library is an error with the way out, never a panic; a provider that was
-//! asked for and cannot run is refused or replaced by the CPU as configured, and [`ProviderReport`] says which ran and
-//! why; with an accelerator, a node left to the CPU is an error.
-//! Leaves out: which library version to use is set-up's business (`make`); int8 and engine caches.
+//!
+//! Guarantees: a missing, broken or too old library is an error that says what to do, never a panic. A provider that
+//! cannot run is refused or replaced by the CPU, as configured, and [`ProviderReport`] says which one runs and why.
+//! With an accelerator, a node that would run on the CPU is an error.
+//! Leaves out: fetching the library (`make setup`); int8 and engine caches.
 //! Threads: a session belongs to the thread that owns the [`OnnxDenoiser`] (`&mut`).
 
 mod error;

@@ -1,7 +1,7 @@
 //! Where the U-Net is computed: the execution provider that was asked for, and the one that runs.
 //!
-//! Guarantees: the CPU takes the place of another provider only where the settings allow it, and [`ProviderReport`]
-//! says so with the reason.
+//! Guarantees: the CPU replaces another provider only if the settings allow it, and [`ProviderReport`] then gives the
+//! reason.
 
 use super::error::OnnxError;
 
@@ -47,7 +47,7 @@ pub struct ProviderReport {
     pub requested: Provider,
     pub active: Provider,
     pub reason: Option<String>,
-    /// Build of the library that runs it, in its own words.
+    /// The library's description of its build.
     pub onnxruntime: String,
     /// Of one model call.
     pub threads: usize,

@@ -1,4 +1,6 @@
-//! A U-Net in an ONNX Runtime session: opened, checked against the bundle, run.
+//! A U-Net in an ONNX Runtime session: opens it, checks it against the bundle, and runs it.
+//!
+//! Guarantees: a model is opened only if its inputs and outputs have the names, types and shapes of the bundle.
 
 use std::path::Path;
 
@@ -21,7 +23,7 @@ const DEFECT_LOGIT: &str = "defect_logit";
 pub struct OnnxDenoiser {
     session: Session,
     provider: ProviderReport,
-    /// Does the graph give a defect map beside the predicted noise?
+    /// Whether the graph gives a defect map beside the predicted noise.
     head: bool,
 }
 
@@ -47,7 +49,7 @@ impl OnnxDenoiser {
         })
     }
 
-    /// Does the model give a defect map?
+    /// Whether the model gives a defect map.
     pub fn has_head(&self) -> bool {
         self.head
     }
@@ -95,7 +97,7 @@ fn open_session(
         .map_err(|e| unusable(e.to_string()))?
         .with_intra_threads(threads)
         .map_err(words)?
-        // A station shares its cores with capture and the store; threads that spin starve them.
+        // The model shares its cores with capture and the store, and spinning threads would slow those down.
         .with_intra_op_spinning(false)
         .map_err(words)?;
     let unavailable =

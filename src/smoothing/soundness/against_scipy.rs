@@ -1,4 +1,5 @@
-//! The bounds against `tests/golden/bounds.json`, which scipy made another way, and against the method's figures.
+//! Compares the bounds with `tests/golden/bounds.json`, which scipy computed in another way, and with the figures that
+//! the method gives.
 
 use serde::Deserialize;
 
@@ -72,7 +73,7 @@ fn rule_with(prior: Prior, alpha: f64, radius_in_sigmas: f64) -> SequentialRule 
     SequentialRule::new(&settings, 0.5, SIGMA).unwrap()
 }
 
-/// The radius that `golden` names is met from below, to within what rounding down costs.
+/// Whether `found` is `golden` rounded down: at most as large, and less by no more than rounding down costs.
 fn same_radius(found: Option<f64>, golden: Option<f64>) -> bool {
     match (found, golden) {
         (Some(found), Some(golden)) => found <= golden && found >= golden - 1e-5,
@@ -152,7 +153,7 @@ fn the_method_s_own_figures_come_out() {
     };
     assert_eq!(needed(&Prior::default()), [12, 22, 47, 119]);
     assert_eq!(needed(&Prior::new(&[[1.0, 0.5, 0.5]]).unwrap()), [13, 25, 55, 145]);
-    // all the weight on one side: cheap there, which is what the figures are about, and dear on the other
+    // all weight on one side: few draws on that side, as in the figures, and many on the other
     let leaning =
         rule_with(Prior::new(&[[0.6, 500.0, 1.0], [0.2, 50.0, 1.0], [0.2, 0.5, 0.5]]).unwrap(), 0.001, 0.0);
     let least = |radius_in_sigmas| {

@@ -1,4 +1,5 @@
-//! Bounds at a fixed number of draws: coverage, the planted rank, and both routes against each other.
+//! Bounds at a fixed number of draws: how often they are wrong, a planted rank that is off by one, and the two ways to
+//! compute them compared with each other.
 
 use proptest::prelude::*;
 use rand::RngExt;
@@ -8,7 +9,7 @@ use statrs::distribution::Discrete;
 use super::*;
 use crate::smoothing::fixed::upper_rank;
 
-/// P(wrong claim), exactly, with draws that are above with probability Phi(truth).
+/// P(wrong claim), exactly, if each draw is above the threshold with probability Phi(truth).
 fn failure_probability(design: FixedDesign, truth: f64) -> f64 {
     let draws = design.draws();
     let counts = Binomial::new(gaussian::cdf(truth), u64::from(draws)).unwrap();
@@ -57,7 +58,7 @@ fn order_statistics_cover_their_quantile_and_ranks_read_from_zero_are_caught() {
         ascending.sort_by(f32::total_cmp);
         above += u64::from(f64::from(run.upper(radius_in_sigmas * SIGMA).unwrap()) < radius_in_sigmas);
         below += u64::from(f64::from(run.lower(radius_in_sigmas * SIGMA).unwrap()) > -radius_in_sigmas);
-        // the rank from one of L_r, n - k + 1, taken for an index from zero
+        // the planted fault: the rank of L_r, n - k + 1, which counts from one, used as an index from zero
         planted += u64::from(f64::from(ascending[9 - rank + 1]) > -radius_in_sigmas);
         false
     });
@@ -110,7 +111,7 @@ fn order_statistics_are_near_their_quantile() {
 proptest! {
     #[test]
     fn percentile_and_clopper_pearson_routes_agree(
-        // few values, so that scores tie with each other and with the threshold; now and then not a number
+        // few values, so that scores tie with each other and with the threshold; some are not a number
         values in prop::collection::vec(prop_oneof![9 => (0_u8..8).prop_map(f32::from), 1 => Just(f32::NAN)], 1..300),
         lean in 0.0_f32..8.0,
         threshold in 0_u8..8,

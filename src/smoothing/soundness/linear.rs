@@ -1,6 +1,8 @@
-//! A world in closed form: a scorer that is linear in the noisy draw. With A(z) = w.z + b and z = x + sigma N,
-//! p = Phi((A(x) - tau) / (sigma |w|)), and the distance to the nearest input on which the smoothed verdict
-//! turns is |A(x) - tau| / |w|: the true radius, which no certificate may exceed and a good one approaches.
+//! A scorer that is linear in the noisy draw, so that the right answers are known by formula.
+//!
+//! With A(z) = w.z + b and z = x + sigma N, p = Phi((A(x) - tau) / (sigma |w|)). The distance to the nearest input with
+//! another smoothed verdict is |A(x) - tau| / |w|. That is the true radius: no certificate may exceed it, and a good one
+//! comes near it.
 
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -18,13 +20,13 @@ fn norm() -> f64 {
     WEIGHTS.iter().map(|w| w * w).sum::<f64>().sqrt()
 }
 
-/// The input at a signed distance from the border of the smoothed verdict, anomalous side positive.
+/// The input at a signed distance from the border between the smoothed verdicts; positive on the anomalous side.
 fn input_at(distance: f64) -> [f64; 8] {
     let along = (f64::from(THRESHOLD) / norm() + distance) / norm();
     WEIGHTS.map(|w| w * along)
 }
 
-/// Certifies `input` with any scorer of noisy draws, as the agent does: until the rule says stop.
+/// Certifies `input` with any scorer of noisy draws, until the rule says stop, as the agent does.
 fn certify(
     rule: &SequentialRule,
     input: &[f64; 8],
@@ -67,7 +69,7 @@ fn a_clear_frame_is_certified_on_its_side_at_the_target() {
     }
 }
 
-/// Power: without it a rule that certifies nothing, or one side only, would be sound and useless.
+/// Power: without this test a rule that certifies nothing, or one side only, would pass as sound.
 #[test]
 fn every_clear_frame_is_certified_at_the_target_in_few_draws() {
     let rule = rule(0.001, SIGMA, 200, THRESHOLD);
@@ -85,7 +87,7 @@ fn every_clear_frame_is_certified_at_the_target_in_few_draws() {
     }
 }
 
-/// With ever more draws the radius comes up to the true one, on both sides, and never beyond it.
+/// With more draws the radius comes nearer to the true one, on both sides, and never exceeds it.
 #[test]
 fn the_radius_approaches_the_true_one_from_below() {
     for distance in [1.2 * SIGMA, -1.2 * SIGMA] {
@@ -112,7 +114,7 @@ fn the_radius_approaches_the_true_one_from_below() {
 
 #[test]
 fn a_scorer_that_sees_the_clean_frame_certifies_a_radius_it_does_not_have() {
-    // the trap of the method, section 4: the score of the clean frame in place of the noisy draw's
+    // the fault that the method warns of in section 4: the score of the clean frame instead of the noisy draw's
     let rule = rule(ALPHA, SIGMA, 100, THRESHOLD);
     let distance = 0.2 * SIGMA;
     let input = input_at(distance);

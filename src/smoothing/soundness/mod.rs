@@ -1,12 +1,12 @@
-//! Soundness, shown rather than believed. Each test is named by what it proves.
+//! Tests that the certificates are sound. The name of each test is what it shows.
 //!
 //! A claim is wrong when the true p contradicts it: `anomalous at r` with p <= Phi(r/sigma), `normal at r`
-//! with 1-p < Phi(r/sigma). That the opposite verdict appears inside a certified radius is the case r = 0 at
-//! the changed frame. Simulations run at alpha = .05, where 2,000 runs have power (they find a failure rate
-//! of .09 with probability .999); nothing but the height of the bar depends on alpha, and the exact
-//! recursion in `sequential` covers .001 as well.
-//! The planted bugs go through the same check as the real code, and must be caught by it.
-//! These tests live in the library since only there a `CertifiedScore` can be made without a draw.
+//! with 1-p < Phi(r/sigma). An opposite verdict inside a certified radius is the case r = 0 at the changed frame.
+//!
+//! Simulations use alpha = .05, where 2,000 runs have power: they find a failure rate of .09 with probability .999. Only
+//! the value that ln M_n must reach depends on alpha, and the exact recursion in `sequential` also covers .001.
+//! Planted bugs go through the same check as the real code, and the check must find them.
+//! These tests are unit tests, since only inside the crate can a `CertifiedScore` be made without a draw.
 
 mod against_scipy;
 mod fixed;
@@ -29,7 +29,7 @@ const SIGMA: f64 = 0.25;
 const ALPHA: f64 = 0.05;
 const RUNS: u64 = 2000;
 
-/// Whether a claim contradicts the truth, which is given as Phi^-1(p).
+/// Whether a claim contradicts the truth; `truth` is Phi^-1(p).
 fn wrong(side: Option<Side>, radius: f64, truth: f64) -> bool {
     match side {
         None => false,
@@ -43,7 +43,8 @@ fn failures(mut fails: impl FnMut(&mut ChaCha8Rng) -> bool) -> u64 {
     (0..RUNS).filter(|&run| fails(&mut ChaCha8Rng::seed_from_u64(run))).count() as u64
 }
 
-/// The one check: the one-sided 99.9 % lower bound of the failure rate (Clopper-Pearson) exceeds `error`.
+/// The check that all simulations use: the one-sided 99.9 % lower bound of the failure rate (Clopper-Pearson) exceeds
+/// `error`.
 fn proves_unsound(failures: u64, error: f64) -> bool {
     failures > 0 && Binomial::new(error, RUNS).unwrap().sf(failures - 1) < 0.001
 }

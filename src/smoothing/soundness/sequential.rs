@@ -1,5 +1,5 @@
-//! The sequential certificate under a look after every draw: exact failure probabilities, simulated coverage
-//! with the run stopped at its first wrong claim, and the planted bugs.
+//! The sequential certificate, read after every draw: exact failure probabilities, simulations that stop at the first
+//! wrong claim, and planted bugs.
 
 use rand::RngExt;
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -8,15 +8,15 @@ use super::*;
 use crate::smoothing::fixed::upper_rank;
 use crate::smoothing::radius::DrawEvidence;
 
-/// Draws of a run; every one of them is looked at.
+/// Draws of a run; the certificate is read after each of them.
 const HORIZON: u32 = 200;
 
-/// Claims at radius 0 count, and no end of the draws comes in sight.
+/// A rule with the target radius 0 and so many draws that a run does not end within `HORIZON`.
 fn endless_rule(alpha: f64) -> SequentialRule {
     rule(alpha, 0.0, 100_000, 0.5)
 }
 
-/// P(some look claims wrongly), exactly: a recursion over (draws, ones) in which a wrong claim absorbs.
+/// P(a wrong claim after some draw), exactly: a recursion over (draws, ones) that ends a run at its first wrong claim.
 fn failure_probability(horizon: u32, truth: f64, wrong: impl Fn(u32, u32) -> bool) -> f64 {
     let p = gaussian::cdf(truth);
     let mut alive = vec![0.0; horizon as usize + 1];
@@ -34,7 +34,7 @@ fn failure_probability(horizon: u32, truth: f64, wrong: impl Fn(u32, u32) -> boo
     failed
 }
 
-/// The evidence for both sides at every (draws, ones) up to `HORIZON`, and whether it claims against a truth.
+/// The evidence for both sides at every (draws, ones) up to `HORIZON`.
 struct Lattice(Vec<Vec<[DrawEvidence; 2]>>);
 
 impl Lattice {
@@ -54,7 +54,7 @@ impl Lattice {
         failure_probability(HORIZON, truth, |draws, ones| self.wrong(truth, draws, ones))
     }
 
-    /// The truth at which a wrong claim is likeliest.
+    /// The truth at which a wrong claim is most likely, with its probability.
     fn hardest(&self) -> (f64, f64) {
         (-24..=24)
             .map(|step| f64::from(step) / 10.0)
@@ -64,7 +64,7 @@ impl Lattice {
     }
 }
 
-/// Draws of ones with probability Phi(truth), looked at after each, until `wrong(draws, ones)` or the end.
+/// Whether `wrong(draws, ones)` is ever true in a run whose draws are ones with probability Phi(truth).
 fn ever_wrong(rng: &mut ChaCha8Rng, truth: f64, mut wrong: impl FnMut(u32, u32) -> bool) -> bool {
     let p = gaussian::cdf(truth);
     let mut ones = 0;
@@ -117,7 +117,7 @@ fn peeking_at_fixed_bounds_is_caught() {
 fn a_prior_that_saw_the_frame_is_caught() {
     let fitted = Lattice::new(|side, agreeing, draws| {
         let ones = if side == Side::Anomalous { agreeing } else { draws - agreeing };
-        // a sharp component, as learning from a station's frames gives, but set on what this frame shows
+        // a narrow component, as if learnt from a station's frames, but placed at what this very frame shows
         let mean = (f64::from(ones) + 0.5) / (f64::from(draws) + 1.0);
         let seen = [0.8, 1000.0 * mean, 1000.0 * (1.0 - mean)];
         let prior = Prior::new(&[seen, [0.2, 0.5, 0.5]]).unwrap();
@@ -147,7 +147,8 @@ fn dropping_half_of_the_disagreeing_draws_is_caught() {
     assert!(proves_unsound(planted, ALPHA), "{planted} of {RUNS}");
 }
 
-/// Runs with p(above), p(NaN) and the rest below; `keep` says what of a draw reaches the run.
+/// How many runs fail when draws are above with probability `above`, NaN with `nan`, and below otherwise. `keep` says
+/// which scores are counted.
 fn failures_with_nan(above: f64, nan: f64, keep: impl Fn(f32) -> bool) -> u64 {
     let rule = endless_rule(ALPHA);
     let quantile = |p| Normal::standard().inverse_cdf(p);
@@ -200,8 +201,8 @@ fn the_bounds_of_the_median_hold_at_every_draw() {
     assert!(failed > RUNS / 1000, "bounds that never fail bound nothing: {failed} of {RUNS}");
 }
 
-/// Power: the figures of the method, 5b. Frames whose draws agree with probability p are certified at r = sigma after
-/// this many draws in the mean, on either side.
+/// Power: the figures of the method, 5b: how many draws certify a frame at r = sigma, in the mean and on either side, if
+/// its draws agree with probability p.
 #[test]
 fn clear_frames_cost_the_draws_that_the_method_says() {
     const FRAMES: u64 = 400;
@@ -241,7 +242,7 @@ fn a_frame_with_some_scores_that_are_not_numbers_is_still_certified() {
     }
 }
 
-/// Power: the bounds of the median close in on it.
+/// Power: the bounds of the median come near it.
 #[test]
 fn the_bounds_of_the_median_are_near_it_after_many_draws() {
     let rule = endless_rule(0.001);

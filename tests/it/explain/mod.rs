@@ -1,4 +1,4 @@
-//! What was decided can be found, read and computed again, and whatever was changed since is named.
+//! A stored verdict can be found, read and computed again, and everything that was changed since then is named.
 
 mod reading;
 
@@ -14,7 +14,7 @@ use crate::support::faulty::Part;
 use crate::support::line::Line;
 use crate::support::program::{Ran, certiscope, run};
 
-/// A station that has inspected parts of several kinds, and stopped.
+/// The state folder of a station that inspected parts of several kinds and stopped.
 struct Inspected {
     state: TempDir,
     bundle: BundleCopy,
@@ -29,7 +29,7 @@ impl Inspected {
         std::fs::write(good.join("empty.png"), []).unwrap();
         std::fs::write(good.join("cut.png"), &whole[..whole.len() / 3]).unwrap();
         let bundle = BundleCopy::new();
-        // Where the draws of normal parts lie on both sides, so that some of them stay undecided.
+        // The draws of normal parts lie on both sides of this threshold, so some parts stay undecided.
         bundle.set("calibration", "threshold", NORMAL_SCORE);
         let broker = Broker::start();
         let config = folder.path().join("station.toml");
@@ -109,7 +109,7 @@ impl State {
         assert!(self.sql().execute(sql, []).unwrap() > 0, "nothing was changed by {sql}");
     }
 
-    /// Ids of the rows that pass a condition.
+    /// Ids of the rows for which an SQL condition is true.
     fn ids(&self, condition: &str) -> Vec<String> {
         let sql = format!("SELECT boot_id || '-' || seq FROM inspection WHERE {condition} ORDER BY seq");
         self.sql()
@@ -154,7 +154,7 @@ fn every_kept_verdict_comes_out_again_bit_for_bit() {
     let inspected = Inspected::parts();
     let state = inspected.copied();
     for kind in [ANOMALOUS, "reason = 'undecided'", "reason = 'bad_frame'"] {
-        assert!(!state.ids(kind).is_empty(), "the test's parts hold none that is {kind}");
+        assert!(!state.ids(kind).is_empty(), "no inspection of this test is {kind}");
     }
     for id in state.ids("evidence IS NOT NULL") {
         let ran = state.verify(&id, &["--json"]).succeeded();
@@ -172,7 +172,7 @@ fn every_kept_verdict_comes_out_again_bit_for_bit() {
         "{said}"
     );
 
-    // Another number of threads is named, and what it computes is held against the tolerance.
+    // Another number of threads is named, and its result is compared with the tolerance.
     let other = state.verify(&id, &["--threads", "1"]).succeeded();
     assert!(other.stderr.contains("not as it was: threads: 2 then, 1 now"), "{other:?}");
     state.change("UPDATE parameters SET cpu = 'abacus', onnxruntime = ''");
@@ -181,8 +181,8 @@ fn every_kept_verdict_comes_out_again_bit_for_bit() {
     assert!(other.stderr.contains("ONNX Runtime: not recorded then"), "{other:?}");
 }
 
-/// An escape is always about a normal: with `keep = "all"` every one can be computed again, one whose model call hung
-/// can be followed.
+/// When a defective part was delivered, its verdict was `normal`. With `keep = "all"` every one of these can be computed
+/// again. A verdict whose model call hung can be explained too.
 #[test]
 fn normals_that_were_kept_and_a_call_that_hung_are_explained() {
     let mut line = Line::new();
@@ -200,7 +200,7 @@ fn normals_that_were_kept_and_a_call_that_hung_are_explained() {
     }
 }
 
-/// What somebody changed: in the row, in the evidence, in the bundle.
+/// Changes of the row, of the evidence and of the bundle.
 #[test]
 fn whatever_was_changed_since_is_named() {
     let inspected = Inspected::parts();
@@ -257,7 +257,7 @@ fn whatever_was_changed_since_is_named() {
     std::fs::write(&input, "no tensors").unwrap();
     says(&state, "the kept input is damaged");
 
-    // A bad frame that is mended, and a fault that was another one.
+    // The broken picture is replaced by a good one; then the log names another fault than the picture has.
     let state = inspected.copied();
     let bad = state.id("fault LIKE '%cut off%'");
     std::fs::copy(&frame, state.evidence(&bad).join("frame.png")).unwrap();
@@ -273,7 +273,8 @@ fn whatever_was_changed_since_is_named() {
     assert!(ran.code == 1 && ran.stdout.contains("has draws in the log"), "{ran:?}");
 }
 
-/// What no recomputation can repeat, a clock or a passing fault, is taken from the log and followed from there.
+/// A deadline and a passing fault cannot be computed again, so they are read from the log, and the rest follows from
+/// them.
 #[test]
 fn a_deadline_and_a_fault_are_explained_by_the_draws_before_them() {
     let inspected = Inspected::parts();
@@ -285,7 +286,7 @@ fn a_deadline_and_a_fault_are_explained_by_the_draws_before_them() {
         scores[..32].chunks(4).map(|score| f32::from_le_bytes(score.try_into().unwrap())).collect();
     first.sort_unstable_by(f32::total_cmp);
     let median = 0.5 * first[3] + 0.5 * first[4];
-    // As if the deadline had come after the first call of 8 draws, which certify nothing at this alpha.
+    // As if the deadline had passed after the first call of 8 draws, which certify nothing at this alpha.
     state.change("UPDATE parameters SET deadline_ms = 40");
     state.change(&format!(
         "UPDATE inspection SET verdict = 'abstain', reason = 'deadline', side = NULL, radius = 0, frame_radius = NULL,
@@ -325,7 +326,7 @@ fn only_the_bundle_that_decided_can_decide_again() {
     state.verify(&id, &["--bundle", &there]).succeeded();
     // A bad frame needs no bundle.
     state.verify(&state.id("reason = 'bad_frame'"), &[]).succeeded();
-    // Somebody calibrated in place: the hash is another one.
+    // The bundle was calibrated in place, so its hash differs.
     inspected.bundle.set("calibration", "threshold", 4.0);
     state.verify(&id, &["--bundle", &there]).refused("changed in place", &["is another bundle", &hash]);
 }
@@ -359,7 +360,7 @@ fn without_evidence_the_numbers_are_still_followed() {
     state.change("UPDATE inspection SET above = above - 1 WHERE draws > 0");
     assert_eq!(state.verify(&id, &[]).code, 1, "the numbers contradict each other");
 
-    // Only the input is gone: the frame's is used instead.
+    // Only the input is missing: the one computed from the frame is used instead.
     let state = inspected.copied();
     std::fs::remove_file(state.evidence(&id).join("input.safetensors")).unwrap();
     let ran = state.verify(&id, &[]);

@@ -1,4 +1,4 @@
-//! Reading the log: lists, exports and gaps, of made-up inspections.
+//! Reading the inspection log: lists, exports and missing messages. The inspections are made up.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::support::inspections::{inspection, parameters};
 use crate::support::program::{certiscope, run};
 use crate::support::subscriber::verdict_schema;
 
-/// Of the made-up part `n`.
+/// The capture time of the made-up part `n`.
 fn captured(n: u64) -> String {
     inspection(n, &Arc::new(parameters())).captured_at.to_string()
 }
@@ -62,7 +62,7 @@ fn begin(store: &mut Store, boot_id: Uuid, station: &str) -> Origin {
     origin
 }
 
-/// Of rows as `list` and `export` give them.
+/// The numbers of the parts in rows of `list` or `export`.
 fn parts(rows: &[Value]) -> Vec<u64> {
     let number = |row: &Value| row["part_id"].as_str().unwrap().split('"').nth(1).unwrap().parse().unwrap();
     rows.iter().map(number).collect()
@@ -211,7 +211,7 @@ fn a_gap_is_closed_with_the_very_messages_of_the_wire() {
     removed.refused("removed", &["retention has removed it", "1 to 10"]);
 }
 
-/// A person lists and exports while the agent commits.
+/// Lists and exports run while the agent commits.
 #[test]
 fn the_log_is_read_while_it_is_written() {
     let state = State { folder: TempDir::new().unwrap() };
@@ -227,7 +227,7 @@ fn the_log_is_read_while_it_is_written() {
                 n += 1;
                 store
                     .commit(&origin, &inspection(n, &parameters), &encode)
-                    .expect("a reader must not disturb");
+                    .expect("a reader must not disturb the agent");
             }
             store.newest_message("a", JSON).unwrap().map(|message| message.row)
         });

@@ -1,4 +1,6 @@
-//! The files of a source folder, and which of them imports which.
+//! The files of a source folder, and which of them import which others.
+//!
+//! Leaves out: reading the Rust text (`source.rs`), the rules (`mod.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -74,7 +76,7 @@ impl Tree {
         self.modules.iter().filter(|(module, _)| test_only(module)).map(|(_, path)| path.as_str()).collect()
     }
 
-    /// Every file but those that exist only for unit tests.
+    /// Every file except those that exist only for unit tests.
     pub(super) fn shipped(&self) -> impl Iterator<Item = (&str, &Source)> {
         let for_tests = self.for_tests();
         self.files
@@ -110,7 +112,7 @@ impl Tree {
             .map(|named| (&*named.path[0], named.line))
     }
 
-    /// Each circle of files once, as all the imports that close it; the shortest through its first file.
+    /// Each circle of files once, as the imports that close it. Of several circles through a file, the shortest.
     pub(super) fn circles(imports: &[Import]) -> Vec<Vec<Import>> {
         let mut edges: BTreeMap<&str, Vec<&Import>> = BTreeMap::new();
         for import in imports {

@@ -17,15 +17,15 @@ use std::path::PathBuf;
 
 use graph::{Import, Tree, listed};
 
-/// Top-level modules, lowest layer first. A module may import modules that stand earlier in this list. Two modules of
-/// one layer do not know each other.
+/// Top-level modules, lowest layer first. A module may import modules of earlier layers in this list, and none of its
+/// own layer.
 const LAYERS: &[(&[&str], &str)] = &[
     (
         &["hex", "machine", "percentiles", "plot", "state_folder", "sync", "tensors"],
-        "small things that know no other module of ours",
+        "helpers that import no other module of this crate",
     ),
-    (&["pulse", "stop"], "how threads watch and end each other"),
-    (&["capture", "near_duplicates"], "pictures as they come"),
+    (&["pulse", "stop"], "how threads are watched and stopped"),
+    (&["capture", "near_duplicates"], "where pictures come from; which show the same part"),
     (&["preprocess", "heat_map"], "a picture becomes an input; scores are drawn over a picture"),
     (&["diffusion"], "an input becomes noisy draws and their reconstructions"),
     (&["score"], "a reconstruction becomes a score"),
@@ -33,22 +33,22 @@ const LAYERS: &[(&[&str], &str)] = &[
     (&["verdict"], "a certificate becomes a verdict"),
     (&["bundle"], "a model with all that belongs to it"),
     (&["detector"], "bundle, model and score as one"),
-    (&["certify"], "draws until certified"),
+    (&["certify"], "makes draws until a side is certified"),
     (&["inspection"], "the record of one inspected part"),
     (&["inspector"], "a frame becomes an inspection"),
     (&["inference", "evidence"], "the thread that owns the model; the pictures kept of a part"),
     (&["calibration", "evaluation"], "statistics of many parts"),
-    (&["store"], "the inspection log: takes inspections, knows no network"),
+    (&["store"], "the inspection log; knows no network"),
     (
         &["retention", "status", "verification"],
-        "what is deleted; how a station is, as one value; a verdict computed again",
+        "what is deleted; the state of a station, as one value; a stored verdict computed again",
     ),
-    (&["publish"], "tells others over MQTT; only reads status and store"),
-    (&["metrics"], "tells others over HTTP; only reads status and store"),
+    (&["publish"], "MQTT; only reads status and store"),
+    (&["metrics"], "HTTP; only reads status and store"),
     (&["config"], "the settings of every module, read from one file"),
     (&["agent"], "the threads of a station; knows every module but the command line"),
     (&["cli"], "the commands"),
-    (&["testing"], "what integration tests need of the inside"),
+    (&["testing"], "what the integration tests use of the crate"),
 ];
 
 /// Modules that compute and do nothing else: what they give depends on what they are given.
@@ -80,7 +80,7 @@ const IMPURE: &[&str] = &[
     "tracing",
 ];
 
-/// Outside libraries and the only places that may name them.
+/// Outside libraries, each with the only modules that may name it.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("ort", &["diffusion/onnx"]),
     ("rumqttc", &["publish"]),
@@ -90,7 +90,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("v4l", &["capture/camera"]),
 ];
 
-/// Where serde may be derived: what somebody else reads or writes. Everywhere else types are free to change.
+/// Where serde may be derived: types of files and messages that other programs read or write. All other types may
+/// change freely.
 const SERDE: &[(&str, &str)] = &[
     ("bundle/manifest", "bundle.toml"),
     ("cli", "reports and notes that commands write as JSON or TOML"),
@@ -125,7 +126,7 @@ fn assert_none(found: &[String], advice: &str) {
 fn no_files_import_each_other() {
     assert_none(
         &circles(&sources()),
-        "Each block above is a circle of imports. Move what both sides need into a file of its own that imports neither \
+        "Each block above is a circle of imports. Move what both sides need into a separate file that imports neither \
          of them. A `mod.rs` counts as a file: its children must not use what it defines.",
     );
 }
@@ -190,8 +191,8 @@ fn pure_modules_stay_pure() {
 fn only_the_border_is_serialised() {
     assert_none(
         &serialised(&sources(), SERDE, ONLY_READ),
-        "Types inside are not serialised: else a rename inside changes a file or a message that others read. Make a type \
-         for the file or message at the border, with a conversion. If this file is itself the border, add it to SERDE \
+        "Only types at the border are serialised; otherwise a rename inside changes a file or a message that others read. \
+         Make a type for the file or message at the border, with a conversion. If this file is itself the border, add it to SERDE \
          in tests/it/layers/mod.rs, with a reason; a type that only takes words of the configuration, to ONLY_READ.",
     );
 }
@@ -200,8 +201,8 @@ fn only_the_border_is_serialised() {
 fn the_lists_name_nothing_that_is_gone() {
     assert_none(
         &gone(&sources(), LAYERS, LIBRARIES, SERDE, ONLY_READ),
-        "A list in tests/it/layers/mod.rs allows what does not exist any more: remove it there, so that nothing new is \
-         allowed by an old name.",
+        "A list in tests/it/layers/mod.rs names something that does not exist any more. Remove it from the list, so that \
+         nothing new is allowed by an old name.",
     );
 }
 
@@ -254,7 +255,7 @@ fn doubled(tree: &Tree) -> Vec<String> {
     places.iter().map(|(name, places)| format!("    {name}: {}", places.join(", "))).collect()
 }
 
-/// Is the file one of these, or in one of these modules? `a/b` is `a/b.rs` or the folder `a/b/`.
+/// Whether the file is one of these, or in one of these modules. `a/b` is `a/b.rs` or the folder `a/b/`.
 fn allowed<'a>(path: &str, mut places: impl Iterator<Item = &'a str>) -> bool {
     places.any(|place| {
         let rest = path.strip_prefix(place);
@@ -343,7 +344,7 @@ fn gone(
     found
 }
 
-/// The rules on a made-up source folder: each finds what it forbids, and only that.
+/// Tests of the rules on made-up source folders: each rule finds what it forbids, and only that.
 mod rules {
     use super::*;
 

@@ -1,9 +1,9 @@
 //! Reads Rust source as far as the layering test needs it: what a file imports, names and defines.
 //!
-//! Guarantees: comments, strings and code under `#[cfg(test)]` count for nothing. Each finding has its line.
+//! Guarantees: comments, strings and code under `#[cfg(test)]` are ignored. Each finding has its line.
 //!
-//! Leaves out: types. A method call is no import, so a circle that only methods close is not seen. Code that a macro
-//! writes is not seen either.
+//! Leaves out: types of values. A method call is not an import, so a circle that only method calls close is not found,
+//! and neither is code that a macro generates.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ pub(super) struct Serde {
     pub(super) line: usize,
 }
 
-/// What a file says of itself.
+/// What was found in one file.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) uses: Vec<Use>,
@@ -45,7 +45,7 @@ pub(super) struct Source {
     /// Every item of the file by name, types among them.
     pub(super) items: BTreeSet<String>,
     pub(super) serde: Vec<Serde>,
-    /// Modules that exist only under `#[cfg(test)]` and are files of their own.
+    /// Modules that exist only under `#[cfg(test)]` and are separate files.
     pub(super) test_modules: Vec<String>,
     /// Lines of `#[path = ...]`.
     pub(super) path_attributes: Vec<usize>,
@@ -67,7 +67,7 @@ enum Token {
     Sign(char),
 }
 
-/// What a pair of braces holds.
+/// The kind of code in a pair of braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Block {
     Module(String),
@@ -150,7 +150,7 @@ impl Reader {
         }
     }
 
-    /// Past the item that begins here: it exists only for unit tests.
+    /// Skips the item that begins here, which exists only for unit tests.
     fn skip_item(&mut self) {
         while self.is(self.at, '#') {
             self.at = self.closing(self.at + 1, '[', ']') + 1;
@@ -177,7 +177,7 @@ impl Reader {
         self.at += 1;
     }
 
-    /// Where the bracket that opens at or after `from` is closed.
+    /// The position of the bracket that closes the one that opens at or after `from`.
     fn closing(&self, from: usize, open: char, close: char) -> usize {
         let mut depth = 0;
         for at in from..self.tokens.len() {
@@ -248,7 +248,8 @@ impl Reader {
         self.at += 2;
     }
 
-    /// From `impl` or `trait` to its body, whose `type`s belong to it. `impl Trait` in the head of a function has none.
+    /// Reads from `impl` or `trait` to its body; a `type` in the body belongs to it. `impl Trait` in the head of a function
+    /// has no body.
     fn associated(&mut self) {
         let mut depth = 0_i32;
         while let Some(token) = self.token(self.at) {
@@ -267,7 +268,7 @@ impl Reader {
         }
     }
 
-    /// A path of two names or more.
+    /// Reads a path of two names or more.
     fn path(&mut self) {
         let line = self.line();
         let mut path = Vec::new();
@@ -284,7 +285,7 @@ impl Reader {
         }
     }
 
-    /// One tree of a `use` item, after `prefix`; ends on what follows it.
+    /// Reads one tree of a `use` item, after `prefix`; ends at the token that follows it.
     fn use_tree(&mut self, prefix: &mut Vec<String>, public: bool) {
         let depth = prefix.len();
         if self.token(self.at) == Some(&Token::Colons) {
@@ -407,7 +408,7 @@ fn end_of_string(text: &[char], from: usize) -> usize {
     (at + 1).min(text.len())
 }
 
-/// From the `#` or `"` after the `r`. `r#name` is a name and has no quotation mark.
+/// The end of a raw string; `from` is the `#` or `"` after the `r`. `r#name` is a name and has no quotation mark.
 fn end_of_raw(text: &[char], from: usize) -> usize {
     let quote = find(text, from, |at| text[at] != '#');
     if text.get(quote) != Some(&'"') {
@@ -418,7 +419,7 @@ fn end_of_raw(text: &[char], from: usize) -> usize {
     (find(text, quote + 1, closes) + 1 + marks).min(text.len())
 }
 
-/// A character literal, or the `'` of a lifetime.
+/// The end of a character literal, or of the `'` of a lifetime.
 fn end_of_character(text: &[char], from: usize) -> usize {
     match (text.get(from + 1), text.get(from + 2)) {
         (Some('\\'), _) => find(text, from + 3, |at| text[at] == '\'') + 1,

@@ -1,4 +1,4 @@
-//! A real mosquitto, with the test's configuration and on a free port.
+//! A real mosquitto on a free port, with the configuration that a test gives it.
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use super::wait_until;
 pub(crate) const USER: &str = "line-1";
 pub(crate) const PASSWORD: &str = "correct horse";
 
-/// Ends with the test that started it.
+/// A mosquitto broker; it is killed when the test ends.
 pub(crate) struct Broker {
     pub(crate) port: u16,
     folder: TempDir,
@@ -20,14 +20,14 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// A running broker that lets everybody in.
+    /// A running broker without a password.
     pub(crate) fn start() -> Self {
         let mut broker = Self::absent();
         broker.come_up();
         broker
     }
 
-    /// A port and a configuration; the broker is not started.
+    /// A broker with a port and a configuration, which is not started yet.
     pub(crate) fn absent() -> Self {
         Self::configured("allow_anonymous true")
     }
@@ -40,7 +40,7 @@ impl Broker {
         broker
     }
 
-    /// A running broker that writes down what it keeps, as often as it can.
+    /// A running broker that saves its messages to disk as often as it can.
     pub(crate) fn with_persistence() -> Self {
         let mut broker = Self::configured_with("allow_anonymous true", |folder| {
             let folder = folder.display();
@@ -74,7 +74,7 @@ impl Broker {
         self.folder.path().join("access")
     }
 
-    /// A running broker that only lets [`USER`] in, with [`PASSWORD`].
+    /// A running broker that accepts only [`USER`] with [`PASSWORD`].
     pub(crate) fn with_password() -> Self {
         let mut broker = Self::configured("allow_anonymous false");
         let file = broker.folder.path().join("passwords");
@@ -90,7 +90,7 @@ impl Broker {
         broker
     }
 
-    /// Where Debian's package keeps what it can load.
+    /// The path of a plugin of Debian's mosquitto package.
     pub(crate) fn plugin(name: &str) -> std::path::PathBuf {
         let libraries = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join(name));
         let found = libraries.chain([Path::new("/usr/lib").join(name)]).find(|path| path.is_file());
@@ -104,8 +104,8 @@ impl Broker {
     fn configured_with(access: &str, persistence: impl FnOnce(&Path) -> String) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let broker = Self { port, folder: TempDir::new().unwrap(), process: None };
-        // Wide windows: what the broker acknowledged is on its way to the subscriber when it is killed. No limit at
-        // all for queued messages makes mosquitto 2.0.11 close the connection after a refusal.
+        // High limits, so that messages that the broker acknowledged are already sent to the subscriber when it is
+        // killed. Without any limit for queued messages mosquitto 2.0.11 closes the connection after a refusal.
         let persistence = persistence(broker.folder.path());
         broker.add(&format!(
             "listener {port} 127.0.0.1\n{access}\nuser root\n{persistence}\nmax_inflight_messages 0\nmax_queued_messages 100000"
@@ -123,7 +123,7 @@ impl Broker {
         self.folder.path().join("mosquitto.conf")
     }
 
-    /// Starts it, again if need be on the same port, and returns once it accepts.
+    /// Starts the broker, or starts it again on the same port. Returns once it accepts connections.
     pub(crate) fn come_up(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let process = Command::new(installed("mosquitto"))
@@ -143,7 +143,7 @@ impl Broker {
         });
     }
 
-    /// SIGKILL: no goodbye, nothing saved.
+    /// Kills the broker by SIGKILL: it closes no connection and saves nothing.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().expect("the broker runs");
         process.kill().unwrap();
@@ -159,7 +159,8 @@ impl Drop for Broker {
     }
 }
 
-/// Debian keeps mosquitto in /usr/sbin, which is not in everybody's PATH. No broker, no test: never skipped.
+/// The path of a program of mosquitto. Debian installs it in /usr/sbin, which not every PATH contains. A missing broker
+/// fails the test; it is never skipped.
 fn installed(program: &str) -> String {
     let searched = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
     searched

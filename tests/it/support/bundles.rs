@@ -1,4 +1,4 @@
-//! What the program works on: copies of the shipped demo bundle that a test may change, and simulated parts.
+//! Copies of the shipped demo bundle, which a test may change, and simulated parts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use ndarray::ArrayD;
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
-/// The bundle as it is shipped. Never to be written to.
+/// The folder of the shipped demo bundle. Tests must not write to it.
 pub(crate) fn demo_line() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/demo-line")
 }
@@ -32,7 +32,7 @@ pub(crate) fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A copy of a bundle, the demo's unless said otherwise, that ends with the test.
+/// A temporary copy of a bundle, by default of the demo bundle.
 pub(crate) struct BundleCopy {
     folder: TempDir,
 }
@@ -62,7 +62,7 @@ impl BundleCopy {
         std::fs::remove_file(self.file(name)).unwrap();
     }
 
-    /// Changes bytes of a file behind the back of `bundle.toml`.
+    /// Changes bytes of a file, but not its hash in `bundle.toml`.
     pub(crate) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = std::fs::read(self.file(name)).unwrap();
         change(&mut bytes);
@@ -84,7 +84,7 @@ impl BundleCopy {
         });
     }
 
-    /// Changes bytes of a file and its hash with them, as somebody who makes bundles.
+    /// Changes bytes of a file and its hash in `bundle.toml`.
     pub(crate) fn forge(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         self.tamper(name, change);
         self.adopt(name);
@@ -110,7 +110,7 @@ impl BundleCopy {
         self.adopt(name);
     }
 
-    /// Makes `bundle.toml` vouch for a file as it is.
+    /// Writes the present hash of a file to `bundle.toml`.
     fn adopt(&self, name: &str) {
         let (section, key) = match name {
             "model.onnx" => ("model", "sha256"),

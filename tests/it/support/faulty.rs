@@ -1,6 +1,6 @@
-//! A bundle that goes wrong for chosen pictures, through the real ONNX Runtime, and those pictures.
+//! A bundle whose model fails for certain pictures, in the real ONNX Runtime, and those pictures.
 //!
-//! What the model does is chosen by the mean grey of the picture: see tests/fixtures/make_faulty.py.
+//! The mean grey of a picture decides what the model does: see tests/fixtures/make_faulty.py.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use image::{GrayImage, Luma};
 /// Side of the bundle's input and of its pictures.
 const SIDE: u32 = 16;
 
-/// The bundle, whole and calibrated. Never to be written to.
+/// The folder of the bundle, complete and calibrated. Tests must not write to it.
 pub(crate) fn faulty() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/faulty")
 }
 
-/// What a picture makes of its inspection with the faulty bundle.
+/// A kind of picture, named by what its inspection with the faulty bundle does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Certified `normal` within milliseconds.
@@ -25,7 +25,7 @@ pub(crate) enum Part {
     NotANumber,
     /// The model call fails.
     Error,
-    /// The model call takes seconds, then gives right values: `normal`.
+    /// The model call takes seconds and then gives right values: `normal`.
     Slow,
     /// The model call never ends.
     Hang,

@@ -1,4 +1,4 @@
-//! Inspections of every kind, made up: what the store and the line must cope with.
+//! Made-up inspections of every kind, for tests of the store and of the messages.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) fn parameters() -> Parameters {
     }
 }
 
-/// The `n`-th part: normal, anomalous, undecided and a broken picture in turn.
+/// The inspection of part `n`. By turns it is normal, anomalous, undecided, or has a broken picture.
 pub(crate) fn inspection(n: u64, parameters: &Arc<Parameters>) -> Inspection {
     let (verdict, side) = match n % 4 {
         0 => (Verdict::Normal, Some(Side::Normal)),

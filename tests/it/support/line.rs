@@ -24,7 +24,7 @@ pub(crate) struct Line {
     pub(crate) broker: Broker,
     pub(crate) reader: Subscriber,
     pub(crate) bundle: PathBuf,
-    /// Where the state folder is; its own disk, where the test mounts one there.
+    /// The state folder; some tests mount a separate disk there.
     pub(crate) state: PathBuf,
     /// Lines of configuration, by section, beside the usual ones.
     pub(crate) source: String,
@@ -56,7 +56,7 @@ impl Line {
         line
     }
 
-    /// What the camera sees from now on.
+    /// Replaces the picture that the station inspects.
     pub(crate) fn show(&self, part: Part) {
         let pictures = self.folder.path().join("pictures");
         let unfinished = part.write(self.folder.path(), "next.png");
@@ -91,7 +91,7 @@ impl Line {
         self.start_as(&mut Command::new(env!("CARGO_BIN_EXE_certiscope")))
     }
 
-    /// The same by a command that runs the program, `faketime` for example.
+    /// Like `start`, with another command that runs the program, such as `faketime`.
     pub(crate) fn start_as(&self, command: &mut Command) -> Agent {
         let before = self.reader.heard("verdict").len();
         let agent = self.spawn(command);
@@ -125,7 +125,7 @@ impl Line {
         newest
     }
 
-    /// Waits for a verdict that is yet to come and passes the test; returns it.
+    /// Waits for a new verdict that passes the test; returns it.
     pub(crate) fn wait_verdict(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let before = self.reader.heard("verdict").len();
         let mut found = None;
@@ -145,7 +145,8 @@ impl Line {
         Connection::open(self.state.join("certiscope.db")).unwrap()
     }
 
-    /// Everything committed was heard, each boot without a gap, and nothing else was; how many.
+    /// Checks that the subscriber received every committed verdict, that no boot has a gap, and that nothing else came.
+    /// Returns how many verdicts there are.
     pub(crate) fn check_nothing_is_lost(&self) -> usize {
         let database = self.database();
         let mut rows = database.prepare("SELECT boot_id, seq FROM inspection ORDER BY id").unwrap();
@@ -164,12 +165,12 @@ impl Line {
         committed.len()
     }
 
-    /// No `normal` among these verdicts, which a fault must never become.
+    /// Checks that no verdict after the first `before` is `normal`: a fault must never become `normal`.
     pub(crate) fn no_normal_since(&self, before: usize) {
         let verdicts = self.reader.heard("verdict").into_iter().skip(before).map(|heard| heard.message);
         let normal: Vec<Key> =
             verdicts.filter(|verdict| verdict["verdict"] == "normal").map(|verdict| key(&verdict)).collect();
-        assert_eq!(normal, [], "a fault came out as normal");
+        assert_eq!(normal, [], "a fault became normal");
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -215,14 +216,14 @@ impl Agent {
         assert!(sent.success());
     }
 
-    /// Asks for an ordered stop, which must succeed.
+    /// Stops the agent in order, which must succeed.
     pub(crate) fn stop(self) {
         self.signal("TERM");
         let (status, said) = self.end();
         assert!(status.success(), "{status}: {said}");
     }
 
-    /// Waits for its end; how, and what it said.
+    /// Waits until the agent ends; returns its exit status and what it wrote to stderr.
     pub(crate) fn end(self) -> (ExitStatus, String) {
         self.end_within(Duration::from_secs(30))
     }
@@ -243,7 +244,7 @@ impl Drop for Agent {
     }
 }
 
-/// A line of the table of faults, for people who run the tests with `--nocapture`.
+/// Prints a line of the table of faults, for people who run the tests with `--nocapture`.
 pub(crate) fn report(fault: &str, words: &str) {
     say(&format!("fault  {fault:34} {words}"));
 }

@@ -1,4 +1,4 @@
-//! A reader of the metrics.
+//! Reads the metrics of an agent over HTTP.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

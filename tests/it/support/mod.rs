@@ -20,7 +20,7 @@ pub(crate) mod subscriber;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Far longer than any state takes to come, also on a busy machine.
+/// How long a test waits for a state: far longer than needed, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `state` holds. The test fails with `what` when it does not in time.
@@ -28,7 +28,7 @@ pub(crate) fn wait_until(what: &str, state: impl FnMut() -> bool) {
     wait_within(PATIENCE, what, state);
 }
 
-/// The same for a state that may take longer.
+/// Like `wait_until`, for a state that may take longer.
 pub(crate) fn wait_within(limit: Duration, what: &str, mut state: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !state() {
@@ -42,8 +42,9 @@ pub(crate) fn say(line: &str) {
     std::io::stderr().lock().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// Leaves the rest of a test out, loudly, because this machine lacks `thing`. Under `CERTISCOPE_REQUIRE_ALL=1`, as in CI,
-/// it fails the test instead, unless `CERTISCOPE_CANNOT` (names with spaces between) says that this machine cannot.
+/// Reports in the terminal that the rest of a test is skipped because this machine lacks `thing`. With
+/// `CERTISCOPE_REQUIRE_ALL=1`, as in CI, it fails the test instead, unless `CERTISCOPE_CANNOT` (names separated by
+/// spaces) contains `thing`.
 pub(crate) fn skip(thing: &str, why: &str) {
     let required = std::env::var("CERTISCOPE_REQUIRE_ALL").is_ok_and(|all| all == "1");
     let cannot = std::env::var("CERTISCOPE_CANNOT").unwrap_or_default();

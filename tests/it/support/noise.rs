@@ -1,4 +1,4 @@
-//! Pictures of parts that never existed: middle grey with a fine structure that differs from part to part.
+//! Pictures of made-up parts: middle grey with a fine structure that differs from part to part.
 
 use image::{GrayImage, Luma};
 use rand::{RngExt, SeedableRng};

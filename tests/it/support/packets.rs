@@ -1,4 +1,4 @@
-//! MQTT packets as they pass: just enough of 3.1.1 and 5 to see what was published and what was acknowledged.
+//! Reads MQTT packets: enough of 3.1.1 and 5 to see what was published and what was acknowledged.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::subscriber::{Key, key};
 
-/// What a test cares for in a packet.
+/// The parts of a packet that tests use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Packet {
-    /// The version that the client speaks: 4 is MQTT 3.1.1.
+    /// The protocol version of the client: 4 is MQTT 3.1.1.
     Connect {
         version: u8,
     },
@@ -27,7 +27,7 @@ pub(crate) enum Packet {
     Other,
 }
 
-/// Reads one packet, whole: its fixed header tells its length. `None` at the end of the stream.
+/// Reads one whole packet; the length is in its fixed header. `None` at the end of the stream.
 pub(crate) fn read(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0];
     if from.read(&mut bytes)? == 0 {
@@ -49,7 +49,7 @@ pub(crate) fn read(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Understands a whole packet of a client of this version.
+/// Parses a whole packet of a client with this protocol version.
 pub(crate) fn understand(packet: &[u8], version: u8) -> Packet {
     let length_digits = 1 + packet[1..].iter().take_while(|digit| **digit & 0x80 != 0).count();
     let body = &packet[1 + length_digits..];
@@ -72,7 +72,7 @@ pub(crate) fn understand(packet: &[u8], version: u8) -> Packet {
     }
 }
 
-/// Ties the PUBACKs of one connection to the verdicts they answer.
+/// Finds the verdict that each PUBACK of one connection answers.
 #[derive(Debug, Default)]
 pub(crate) struct Conversation {
     version: u8,
@@ -80,7 +80,7 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// A packet of the client.
+    /// Takes a packet of the client.
     pub(crate) fn said(&mut self, packet: &[u8]) {
         match understand(packet, self.version) {
             Packet::Connect { version } => self.version = version,
@@ -91,7 +91,7 @@ impl Conversation {
         }
     }
 
-    /// A packet of the broker; the verdict that it answers, and its reason code.
+    /// Takes a packet of the broker; returns the verdict that it answers, and its reason code.
     pub(crate) fn answered(&mut self, packet: &[u8]) -> Option<(Key, u8)> {
         match understand(packet, self.version) {
             Packet::PubAck { packet_id, reason } => {

@@ -19,7 +19,7 @@ pub(crate) fn certiscope(command: &str) -> Command {
     program
 }
 
-/// Runs it. With any input it must end in time and without a panic.
+/// Runs the program. It must end without a panic and print no colours.
 pub(crate) fn run(command: &mut Command) -> Ran {
     let output = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program speaks UTF-8");
@@ -36,7 +36,7 @@ impl Ran {
         self
     }
 
-    /// It refused to start, with these words on stderr and nothing on stdout; `case` names the test's case.
+    /// Checks that the program refused, with these words on stderr and nothing on stdout. `case` names the test's case.
     pub(crate) fn refused(&self, case: &str, words: &[&str]) {
         assert_eq!(self.code, 78, "{case}: {self:?}");
         assert_eq!(self.stdout, "", "{case}: a result of a refused run");

@@ -1,5 +1,5 @@
-//! A TCP proxy before the broker. It can cut a link, leave it standing with nothing coming through, or hold it up; and
-//! it reads what passes, so that there is a record, apart from the agent's own, of what the broker acknowledged.
+//! A TCP proxy in front of the broker. It can cut connections, keep them open while nothing passes, or delay them. It
+//! also reads the packets, so that there is a record, independent of the agent, of what the broker acknowledged.
 
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,13 +12,13 @@ use super::subscriber::Key;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Open,
-    /// Every connection is cut, also those that come.
+    /// All connections are cut, new ones too.
     Closed,
-    /// Connections stand, nothing passes in either direction and neither side notices (half-open).
+    /// Connections stay open, but nothing passes in either direction and neither side notices (half-open).
     Silent,
-    /// What the broker says is swallowed.
+    /// Packets of the broker are dropped.
     Deaf,
-    /// Nothing passes for now; nothing is lost.
+    /// Nothing passes for now, but nothing is lost.
     Stalled,
 }
 
@@ -28,12 +28,12 @@ pub(crate) struct Answer {
     pub(crate) key: Key,
     /// MQTT 5's reason code; 0 with 3.1.1.
     pub(crate) reason: u8,
-    /// Which of the broker's lives it came from: see [`Proxy::broker_died`].
+    /// How often the broker had died before: see [`Proxy::broker_died`].
     pub(crate) life: usize,
 }
 
 impl Answer {
-    /// Success, also if nobody had subscribed.
+    /// Whether the broker took the message, also if there is no subscriber.
     pub(crate) fn is_acknowledgement(&self) -> bool {
         matches!(self.reason, 0 | 0x10)
     }
@@ -61,7 +61,7 @@ struct State {
     connections: usize,
     answers: Vec<Answer>,
     life: usize,
-    /// PUBACKs of verdicts that will not be passed on.
+    /// How many PUBACKs of verdicts will be dropped.
     to_swallow: usize,
     ended: bool,
 }
@@ -104,7 +104,7 @@ impl Proxy {
         Self { port, shared }
     }
 
-    /// Connections that lost bytes are cut when the way is opened again.
+    /// Changes the mode. Connections that lost bytes are cut when the mode becomes open again.
     pub(crate) fn set(&self, mode: Mode) {
         let mut state = self.shared.state();
         let lost_bytes = matches!(state.mode, Mode::Silent | Mode::Deaf);
@@ -115,12 +115,12 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Cuts what stands and lets the next connection through.
+    /// Cuts all present connections and lets new ones pass.
     pub(crate) fn cut(&self) {
         cut(&mut self.shared.state().sockets);
     }
 
-    /// The next PUBACK of a verdict is not passed on.
+    /// Drops the next PUBACK of a verdict.
     pub(crate) fn swallow_an_acknowledgement(&self) {
         self.shared.state().to_swallow += 1;
     }
@@ -135,12 +135,12 @@ impl Proxy {
         self.shared.state().connections
     }
 
-    /// What comes from connections made from now on comes from the broker's next life.
+    /// Counts the broker as restarted: answers on connections made from now on get the next `life`.
     pub(crate) fn broker_died(&self) {
         self.shared.state().life += 1;
     }
 
-    /// The life that the broker is in, from 0.
+    /// How often the broker has died, from 0.
     pub(crate) fn life(&self) -> usize {
         self.shared.state().life
     }

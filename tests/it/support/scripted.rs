@@ -1,4 +1,4 @@
-//! A source that does what the test says, at the pace of a camera; and a station that looks through it.
+//! A source that does what the test says, at the frame rate of a camera, and a station that uses it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -23,7 +23,7 @@ pub(crate) enum Now {
     Trouble(Trouble),
 }
 
-/// What a test changes while the source is in use.
+/// The script of a source. A test may change it while the source is in use.
 #[derive(Clone)]
 pub(crate) struct Script(Arc<Mutex<State>>);
 
@@ -50,7 +50,7 @@ impl Script {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A source that keeps to this script.
+    /// A source that follows this script.
     pub(crate) fn source(&self) -> Box<dyn FrameSource> {
         Box::new(Scripted { script: self.clone(), frames: 0 })
     }
@@ -73,7 +73,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// An ordered stop.
+    /// Stops the station in order; returns its summary.
     pub(crate) fn stop(self) -> Summary {
         self.stop.request();
         self.thread.join().unwrap()

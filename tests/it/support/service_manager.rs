@@ -1,4 +1,4 @@
-//! A stand-in for systemd's end of sd_notify: a datagram socket, and a log of what arrives.
+//! Replaces systemd in tests: a socket for sd_notify, and a log of the messages that arrive.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::wait_until;
 
-/// What a station said, line by line.
+/// The lines that a station sent, each with its time.
 type Log = Arc<Mutex<Vec<(Instant, String)>>>;
 
 pub(crate) struct ServiceManager {
@@ -17,8 +17,8 @@ pub(crate) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Listens in `folder`, until the test ends. `at_ready` is asked at the moment of `READY=1`, which must
-    /// come with a sentence: people look as soon as the service is up.
+    /// Listens on a socket in `folder` until the test ends. `at_ready` is called when `READY=1` arrives and says whether
+    /// that was right. `READY=1` must come with a `STATUS=`, because people read the status as soon as the service runs.
     pub(crate) fn new(folder: &Path, at_ready: impl Fn() -> bool + Send + 'static) -> Self {
         let socket = folder.join("notify");
         let listening = UnixDatagram::bind(&socket).unwrap();
@@ -41,7 +41,7 @@ impl ServiceManager {
         Self { socket, log }
     }
 
-    /// Lets a command report to this manager, which expects a sign of life within `watchdog`.
+    /// Makes a command report to this manager, with the watchdog time `watchdog`.
     pub(crate) fn watch<'a>(&self, command: &'a mut Command, watchdog: Duration) -> &'a mut Command {
         command
             .env("NOTIFY_SOCKET", &self.socket)
@@ -49,7 +49,7 @@ impl ServiceManager {
             .env_remove("WATCHDOG_PID")
     }
 
-    /// Moments at which exactly this was said.
+    /// The times at which exactly this line arrived.
     pub(crate) fn heard(&self, line: &str) -> Vec<Instant> {
         self.log.lock().unwrap().iter().filter(|(_, said)| said == line).map(|(at, _)| *at).collect()
     }

@@ -37,10 +37,10 @@ pub(crate) struct Station {
     made: u64,
 }
 
-/// Each version of MQTT that the agent speaks.
+/// The versions of MQTT that the agent supports.
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::V5, Protocol::V3];
 
-/// A broker that is asked in one of these versions.
+/// Settings for a broker on `port` with this version of MQTT.
 pub(crate) fn broker_in(protocol: Protocol, port: u16) -> BrokerSettings {
     BrokerSettings { protocol, ..broker_at(port, None) }
 }
@@ -75,7 +75,7 @@ pub(crate) fn timing() -> Timing {
 }
 
 impl Station {
-    /// Starts with the log in `folder`, as a new boot.
+    /// Starts a station with the inspection log in `folder`, as a new boot.
     pub(crate) fn start(folder: &Path, broker: BrokerSettings) -> Self {
         Self::start_with(folder, broker, timing())
     }
@@ -133,12 +133,12 @@ impl Station {
         }
     }
 
-    /// Inspects `count` parts, as fast as they can be committed; returns what their reader must see.
+    /// Commits inspections of `count` parts as fast as possible; returns the keys that a subscriber must receive.
     pub(crate) fn inspect(&mut self, count: u64) -> Vec<Key> {
         (0..count).map(|_| self.inspect_named(None)).collect()
     }
 
-    /// Inspects a part whose name makes the message longer than any other.
+    /// Commits the inspection of a part with a name so long that its message is longer than any other.
     pub(crate) fn inspect_long_name(&mut self, characters: usize) -> Key {
         self.inspect_named(Some("x".repeat(characters)))
     }
@@ -176,7 +176,7 @@ impl Station {
         wait_until("the outbox is empty", || self.backlog().depth == 0);
     }
 
-    /// The end that was asked for: drains, says `stopped`, closes the log. Returns how long the live verdicts took.
+    /// Stops in order: sends the outbox, publishes `stopped`, closes the log. Returns the delivery time of live verdicts.
     pub(crate) fn stop(self) -> Option<DeliveryTime> {
         self.shutdown.send_replace(true);
         self.runtime.block_on(self.pump).unwrap().unwrap();
@@ -204,7 +204,7 @@ impl Station {
         release
     }
 
-    /// Asks the pump to leave; whether it has left in time.
+    /// Asks the pump to end; returns whether it ended in time.
     pub(crate) fn shut_down_within(&self, limit: Duration) -> bool {
         self.shutdown.send_replace(true);
         let deadline = std::time::Instant::now() + limit;

@@ -1,14 +1,14 @@
-//! The configuration file of a station: the one place in the tests that writes it out.
+//! The configuration file of a station. Tests write it here only.
 
 use std::path::{Path, PathBuf};
 
-/// What a test's station is configured with: lines of TOML for each section.
+/// The configuration of a test's station: lines of TOML for each section.
 pub(crate) struct StationConfig {
     /// `[store] folder`; relative to the folder of the file.
     pub(crate) state: PathBuf,
     pub(crate) store: String,
     pub(crate) evidence: String,
-    /// Without the host, which is this machine.
+    /// `[broker]` without the host, which is this machine.
     pub(crate) broker: String,
     /// Whole sections beside those here, such as `[metrics]`.
     pub(crate) sections: String,
@@ -22,7 +22,7 @@ pub(crate) struct StationConfig {
 }
 
 impl StationConfig {
-    /// What every station must say: its bundle, its broker's port and where its frames come from.
+    /// The required settings: bundle, port of the broker, and source.
     pub(crate) fn new(bundle: &Path, port: u16, source: &str) -> Self {
         Self {
             state: "state".into(),

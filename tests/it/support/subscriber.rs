@@ -1,4 +1,4 @@
-//! A reader of the line: subscribes to everything and keeps a log, across restarts of the broker.
+//! An MQTT subscriber that receives everything and keeps a log, across restarts of the broker.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,19 +22,19 @@ pub(crate) struct Subscriber {
 pub(crate) struct Heard {
     /// The last level of the topic.
     pub(crate) leaf: String,
-    /// Kept by the broker from before we subscribed.
+    /// Whether the broker had kept the message from before the subscription.
     pub(crate) retained: bool,
     pub(crate) message: Value,
-    /// As it came.
+    /// The bytes as they arrived.
     pub(crate) payload: Vec<u8>,
     pub(crate) at: Instant,
 }
 
-/// What identifies a verdict for its reader.
+/// Identifies a verdict: boot and sequence number.
 pub(crate) type Key = (String, u64);
 
 impl Subscriber {
-    /// Returns once the broker has confirmed the subscription.
+    /// Subscribes at the broker on `port`; returns once the broker has confirmed it.
     pub(crate) fn at(port: u16) -> Self {
         let mut options = MqttOptions::new(format!("reader-{}", uuid::Uuid::new_v4()), "127.0.0.1", port);
         options.set_clean_session(false).set_keep_alive(Duration::from_secs(5));
@@ -85,7 +85,7 @@ impl Subscriber {
         self.subscriptions.load(Ordering::SeqCst)
     }
 
-    /// Says something to the station, as a PLC does.
+    /// Publishes a message to the station, as a PLC does.
     pub(crate) fn say(&self, topic: &str, retain: bool, payload: impl Into<Vec<u8>>) {
         self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).unwrap();
     }
@@ -99,7 +99,7 @@ impl Subscriber {
         self.log().into_iter().filter(|heard| heard.leaf == leaf).collect()
     }
 
-    /// Every verdict heard, with how often; each was checked against the schema.
+    /// Every verdict received, and how often. Each is checked against the schema.
     pub(crate) fn verdicts(&self) -> BTreeMap<Key, usize> {
         let schema = verdict_schema();
         let mut counted = BTreeMap::new();
@@ -142,7 +142,7 @@ impl Drop for Subscriber {
     }
 }
 
-/// Every message of the station is JSON; what is said to it may be anything.
+/// The JSON of a message. Every message of the station is JSON; a message to the station may be anything.
 fn content(publish: &rumqttc::Publish) -> Value {
     match serde_json::from_slice(&publish.payload) {
         Err(error) if !publish.topic.ends_with("/cmd/trigger") => panic!("{}: {error}", publish.topic),
@@ -158,7 +158,7 @@ pub(crate) fn verdict_schema() -> jsonschema::Validator {
     schema(super::schemas::VERDICT_SCHEMA)
 }
 
-/// A committed schema, formats checked too.
+/// A validator for a committed schema; it checks formats too.
 pub(crate) fn schema(text: &str) -> jsonschema::Validator {
     let schema: Value = serde_json::from_str(text).unwrap();
     jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
