@@ -1,6 +1,6 @@
-//! The words of `status`, field by field: a [`Status`] as JSON.
+//! The `status` message, field by field: a [`Status`] as JSON.
 //!
-//! Leaves out: how a station is (see `status`), and when it is sent (`session`).
+//! Leaves out: where the values come from (see `crate::status`), and when the message is sent (see `session`).
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use crate::capture::CameraInfo;
 use crate::status::{Condition, ConditionState, DeliveryTime, SourceStatus, StageStatus, Status};
 use crate::store::Backlog;
 
-/// What a station is doing, as far as the broker can know.
+/// Whether the agent runs; the key `state` of the `status` message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AgentState {
     Online,
-    /// Ended as asked.
+    /// It ended in order.
     Stopped,
     /// Sent by the broker (Last Will) when the connection broke.
     Offline,
@@ -165,7 +165,7 @@ struct OutboxMessage<'a> {
     refusal: Option<&'a str>,
 }
 
-/// The `status` message. `since` is `None` in the Last Will: nobody can know beforehand when it is sent.
+/// The `status` message. `since` is `None` in the Last Will: when it will be sent is not known beforehand.
 pub(crate) fn status(
     boot_id: Uuid,
     state: AgentState,

@@ -98,7 +98,7 @@ fn a_verdict_larger_than_the_broker_says_is_held_back() {
     let broker = Broker::with("max_packet_size 3000");
     let (station, _folder, proxy) = one_is_too_large(&broker, Protocol::V5);
     let refusal = station.backlog().refusal.unwrap();
-    assert!(refusal.ends_with("bytes: the broker takes at most 3000"), "{refusal}");
+    assert!(refusal.ends_with("bytes: the broker allows at most 3000"), "{refusal}");
     assert_eq!(proxy.connections(), 1, "nothing was sent that would end the connection");
     station.stop();
 }
