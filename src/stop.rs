@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_hears_of_it_at_once() {
+    fn every_thread_that_waits_wakes_at_once() {
         let process = Stop::default();
         let station = process.child();
         std::thread::scope(|scope| {

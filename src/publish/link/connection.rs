@@ -148,7 +148,7 @@ impl<T> Link<T> {
                         });
                     }
                 }
-                Ok(ProtocolEvent::Heard(message)) => return Ok(LinkEvent::Heard(message)),
+                Ok(ProtocolEvent::Received(message)) => return Ok(LinkEvent::Received(message)),
                 Ok(ProtocolEvent::Subscribed(Ok(()))) => {}
                 Ok(ProtocolEvent::Subscribed(Err(reason))) => return Ok(LinkEvent::SubscribeRefused(reason)),
                 Ok(ProtocolEvent::PacketIdTaken) => {
