@@ -1,4 +1,4 @@
-//! From scores to the verdict once more: the sequential rule of the stored parameters over draws in issue order.
+//! Computes the verdict again from scores: applies the sequential rule with the stored parameters, and compares the result.
 
 use std::fmt::Debug;
 
@@ -10,17 +10,17 @@ use crate::score::CertifiedScore;
 use crate::smoothing::{Certificate, SequentialRule, SequentialRun, StoppingState};
 use crate::verdict::{Reason, Verdict};
 
-/// What the logarithms of two machines may make of one radius, in units of sigma.
+/// How much a radius may differ between two machines because of their logarithms, in units of sigma.
 const RADIUS_ROUNDING: f64 = 1e-9;
 
-/// What the rule makes of a list of scores.
+/// The result of applying the rule to a list of scores.
 pub(super) struct Followed {
     certificate: Certificate,
     verdict: Verdict,
     pub(super) ending: DrawingEnd,
 }
 
-/// Counts `scores` in the stored model calls; an error where the rule would have made others, or no more.
+/// Applies the rule to `scores`, one stored model call after the other. An error if the rule would have made other calls.
 pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Result<Followed, String> {
     let parameters = &*inspection.parameters;
     let rule = SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)
@@ -33,7 +33,7 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
         if run.state() != StoppingState::Continue || not_a_number {
             return Err(format!("the rule stops after {done} draws; the log holds {}", scores.len()));
         }
-        // A log of the first version does not know the size of a call.
+        // Rows written by schema version 1 do not have the batch size.
         let expected = call_size(parameters.batch, rule.max_draws() - done);
         if parameters.batch > 0 && draws != expected {
             return Err(format!(
@@ -58,7 +58,7 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
     } else if parameters.deadline_ms.is_some() {
         DrawingEnd::Deadline
     } else {
-        return Err(format!("the rule goes on after {} draws, and there was no deadline", run.draws()));
+        return Err(format!("the rule would continue after {} draws, and there was no deadline", run.draws()));
     };
     let mut certificate = run.certificate();
     let otherwise = match ending {
@@ -74,7 +74,7 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
     Ok(Followed { certificate, verdict, ending })
 }
 
-/// Compares with what is stored; `norm`: of the map from the frame to the input, where the frame is there.
+/// Compares the result with what is stored. `norm` is the norm of the map from the frame to the input, if the frame is there.
 pub(super) fn same(
     inspection: &Inspection,
     followed: &Result<Followed, String>,
