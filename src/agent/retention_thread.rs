@@ -46,7 +46,9 @@ impl RetentionThread {
             match self.retention.sweep(&origin.station, &short_boot(origin), || self.pulse.at_work()) {
                 Ok(0) => {}
                 Ok(swept) => {
-                    tracing::info!("evidence: deleted {swept} folders that have no row in the log; a crash left them behind");
+                    tracing::info!(
+                        "evidence: deleted {swept} folders that have no row in the log; a crash left them behind"
+                    );
                 }
                 Err(error) => self.pulse.failed(error),
             }

@@ -94,7 +94,10 @@ impl Station {
             opened.self_test.tolerance
         );
         if let Some(reason) = &opened.provider.reason {
-            tracing::warn!("provider {} was requested but is not used: {reason}", opened.provider.requested.word());
+            tracing::warn!(
+                "provider {} was requested but is not used: {reason}",
+                opened.provider.requested.word()
+            );
         }
         let heat_map_wanted = move |verdict, seed| keep.wants(verdict, seed);
         let settings = inspector_settings(config);

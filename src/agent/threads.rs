@@ -65,7 +65,9 @@ impl Threads {
                 std::thread::sleep(Duration::from_millis(5));
             }
             if !thread.is_finished() {
-                tracing::error!("thread {name}: does not return and is no longer waited for; it ends with the process");
+                tracing::error!(
+                    "thread {name}: does not return and is no longer waited for; it ends with the process"
+                );
                 all_ended = false;
                 continue;
             }

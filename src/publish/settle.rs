@@ -25,7 +25,9 @@ pub(super) async fn settle(
     for (row, why) in refused {
         match store.refused(JSON, row, Timestamp::now(), why).await {
             Err(StoreError::Ended) => return Err(StoreError::Ended),
-            Err(error) => tracing::warn!(%error, "a refusal could not be recorded in the outbox; the verdict is sent again"),
+            Err(error) => {
+                tracing::warn!(%error, "a refusal could not be recorded in the outbox; the verdict is sent again")
+            }
             Ok(()) => {}
         }
     }

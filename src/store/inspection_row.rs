@@ -202,7 +202,9 @@ fn certificate(row: &Row<'_>) -> Result<Option<Certificate>> {
     let side = side
         .map(|word| {
             let named = Side::BOTH.into_iter().find(|side| side_word(*side) == word);
-            named.ok_or_else(|| refused(row, "side", format!("{word:?} is no side; allowed are normal and anomalous")))
+            named.ok_or_else(|| {
+                refused(row, "side", format!("{word:?} is no side; allowed are normal and anomalous"))
+            })
         })
         .transpose()?;
     Ok(Some(Certificate {
@@ -224,7 +226,9 @@ fn verdict(row: &Row<'_>) -> Result<Verdict> {
         .into_iter()
         .chain(abstained)
         .find(|verdict| verdict.word() == word && verdict.reason().map(Reason::word) == reason.as_deref())
-        .ok_or_else(|| refused(row, "verdict", format!("{word:?} with reason {reason:?} is not known to this version")))
+        .ok_or_else(|| {
+            refused(row, "verdict", format!("{word:?} with reason {reason:?} is not known to this version"))
+        })
 }
 
 fn side_word(side: Side) -> &'static str {

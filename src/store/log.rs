@@ -44,7 +44,9 @@ pub enum LogError {
     AmbiguousBoot { boot: String, candidates: Vec<String> },
     #[error("boot {boot}: it ran several stations: {}; choose one with --station", listed(stations))]
     AmbiguousStation { boot: String, stations: Vec<String> },
-    #[error("{boot}-{seq}: not in this log: retention has deleted it; the numbers of this boot go from 1 to {last}")]
+    #[error(
+        "{boot}-{seq}: not in this log: retention has deleted it; the numbers of this boot go from 1 to {last}"
+    )]
     Removed { boot: Uuid, seq: u64, last: u64 },
     #[error("{boot}-{seq}: no inspection ever had this number; the numbers of this boot go from 1 to {last}")]
     NeverGiven { boot: Uuid, seq: u64, last: u64 },

@@ -58,7 +58,10 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
     } else if parameters.deadline_ms.is_some() {
         DrawingEnd::Deadline
     } else {
-        return Err(format!("the rule would continue after {} draws, and there was no deadline", run.draws()));
+        return Err(format!(
+            "the rule would continue after {} draws, and there was no deadline",
+            run.draws()
+        ));
     };
     let mut certificate = run.certificate();
     let otherwise = match ending {

@@ -1,4 +1,4 @@
-//! A disk that does not say how much room it has: the question to it never returns.
+//! A disk that hangs: the call that reads its free space does not return.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::support::metrics::{get, metric};
 use crate::support::scripted::{Now, Script};
 use crate::support::wait_until;
 
-/// Answers until it is told to hang; then never, until it is told to go on.
+/// A disk probe that does not return while `hangs` is true.
 fn probe(hangs: &Arc<AtomicBool>) -> DiskProbe {
     let hangs = Arc::clone(hangs);
     Arc::new(move |path: &Path| {
@@ -87,7 +87,7 @@ fn a_disk_that_never_answers_delays_a_stop_by_nothing() {
     let ended = agent.join().unwrap();
     let took = asked.elapsed();
     hangs.store(false, Ordering::Relaxed);
-    // Retention asks too, on a thread that is left behind after its limit.
+    // Retention reads the free space too. Its thread is waited for only up to a limit.
     assert!(took < Duration::from_secs(15), "{took:?}");
     assert!(ended.is_ok(), "{ended:?}");
     line.check_nothing_is_lost();

@@ -125,7 +125,10 @@ impl<T> Link<T> {
     pub(in crate::publish) async fn next(&mut self) -> Result<LinkEvent<T>, BrokerFault> {
         if let Some((token, bytes)) = self.too_large.pop_front() {
             let limit = self.limits.packet_bytes;
-            return Ok(LinkEvent::Refused(token, format!("{bytes} bytes: the broker allows at most {limit}")));
+            return Ok(LinkEvent::Refused(
+                token,
+                format!("{bytes} bytes: the broker allows at most {limit}"),
+            ));
         }
         loop {
             match self.events.recv().await.unwrap_or(Err(BrokerFault::Closed)) {

@@ -61,12 +61,14 @@ pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, Br
             rumqttc::v5::Event::Incoming(Packet::SubAck(ack)) => {
                 ProtocolEvent::Subscribed(ack.return_codes.into_iter().try_for_each(subscribed))
             }
-            rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => ProtocolEvent::Received(IncomingMessage {
-                payload: publish.payload.to_vec(),
-                retained: publish.retain,
-                again: publish.dup,
-                packet_id: publish.pkid,
-            }),
+            rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => {
+                ProtocolEvent::Received(IncomingMessage {
+                    payload: publish.payload.to_vec(),
+                    retained: publish.retain,
+                    again: publish.dup,
+                    packet_id: publish.pkid,
+                })
+            }
             rumqttc::v5::Event::Outgoing(Outgoing::AwaitAck(_)) => ProtocolEvent::PacketIdTaken,
             rumqttc::v5::Event::Outgoing(Outgoing::Disconnect) => ProtocolEvent::Disconnected,
             _ => continue,
@@ -119,9 +121,9 @@ fn fault(error: ConnectionError) -> BrokerFault {
             StateError::ConnectionAborted | StateError::Io(_) => BrokerFault::Closed,
             StateError::Deserialization(Error::Io(_)) => BrokerFault::Closed,
             // rumqttc reports an unknown reason code of a PUBACK under this name too.
-            StateError::Deserialization(Error::InvalidConnectReturnCode(0x95)) => {
-                BrokerFault::Protocol("reason code 0x95 (packet too large) in a packet that must not have it".to_owned())
-            }
+            StateError::Deserialization(Error::InvalidConnectReturnCode(0x95)) => BrokerFault::Protocol(
+                "reason code 0x95 (packet too large) in a packet that must not have it".to_owned(),
+            ),
             StateError::ServerDisconnect { reason_code, .. } => BrokerFault::Dismissed(farewell(reason_code)),
             other => BrokerFault::Protocol(other.to_string()),
         },

@@ -62,8 +62,9 @@ impl Session<'_> {
 
     fn subscribe_refused(&self, why: &str) {
         let topic = self.context.topics.trigger();
-        let fault =
-            format!("{topic}: the broker refused the subscription: {why}; triggers are not received: check its access rules");
+        let fault = format!(
+            "{topic}: the broker refused the subscription: {why}; triggers are not received: check its access rules"
+        );
         tracing::error!("{fault}");
         self.context.pulse.failed(fault);
     }
@@ -76,7 +77,9 @@ impl Session<'_> {
                     Some(InFlight { lane: Lane::Live, captured_at: Some(at) }) => {
                         self.context.delivery.acknowledged(at, Timestamp::now());
                     }
-                    Some(InFlight { lane: Lane::Refused, .. }) => self.progress.retry.acknowledged(Instant::now()),
+                    Some(InFlight { lane: Lane::Refused, .. }) => {
+                        self.progress.retry.acknowledged(Instant::now())
+                    }
                     Some(InFlight { lane: Lane::Live | Lane::Backlog, .. }) | None => {}
                 }
                 self.progress.suspects.answered(row);

@@ -210,7 +210,11 @@ impl Session<'_> {
         let unanswered =
             Err(SessionEnd::Broker(BrokerFault::NoAnswer("the last status was not acknowledged in time")));
         tokio::time::timeout(limit, farewell).await.unwrap_or(unanswered)?;
-        tracing::info!(station = &*self.context.origin.station, left, "disconnected; `left` verdicts stay in the outbox");
+        tracing::info!(
+            station = &*self.context.origin.station,
+            left,
+            "disconnected; `left` verdicts stay in the outbox"
+        );
         Ok(())
     }
 }
