@@ -197,7 +197,7 @@ mod tests {
         (frame, Inspected { inspection, input: Some(input), heat_map: None })
     }
 
-    /// Every file in turn on a disk without room: the message names file and disk, and no bundle.
+    /// Each file, one after the other, cannot be written on a full disk: the message names the file and the disk, and no bundle.
     #[test]
     fn evidence_on_a_full_disk_says_so_and_nothing_of_a_bundle() {
         let (frame, inspected) = inspected();

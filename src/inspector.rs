@@ -52,7 +52,7 @@ pub struct Inspected {
     pub inspection: Inspection,
     /// The clean model input; `None` for a bad frame.
     pub input: Option<Input>,
-    /// Heat map at the size of the model input, in training standard deviations, where one is wanted.
+    /// Heat map at the size of the model input, in training standard deviations; `None` if none is wanted.
     pub heat_map: Option<Array2<f32>>,
 }
 

@@ -13,6 +13,7 @@ use crate::capture::{Frame, SourceEvent, Trouble, TroubleKind};
 use crate::pulse::Pulse;
 use crate::stop::Stop;
 
+/// The capture stage, with what it needs.
 pub(super) struct CaptureStage {
     pub gate: TriggerGate,
     pub handover: Arc<Handover>,
@@ -22,7 +23,7 @@ pub(super) struct CaptureStage {
 }
 
 impl CaptureStage {
-    /// Hands over the wanted frames until the source ends or a stop is asked for.
+    /// Hands over the frames that the trigger asks for, until the source ends or a stop is requested.
     pub(super) fn run(mut self) {
         while !self.stop.requested() {
             self.pulse.idle();

@@ -1,11 +1,11 @@
-//! Why the agent did not start or did not go on, and whether starting it again may help.
+//! Why the agent did not start or did not continue, and whether starting it again may help.
 
 use std::sync::{Arc, Mutex};
 
 use crate::store::{StoreError, StoreErrorKind};
 use crate::sync::lock;
 
-/// Why the agent did not start, or did not go on.
+/// Why the agent did not start, or did not continue.
 #[derive(Debug)]
 pub enum AgentError {
     /// Starting again cannot help: configuration, bundle, library, database.

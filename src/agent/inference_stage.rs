@@ -21,6 +21,7 @@ use crate::inspector::{Inspected, Inspector};
 use crate::pulse::Pulse;
 use crate::verdict::Reason;
 
+/// The inference stage, with what it needs.
 pub(super) struct InferenceStage {
     pub handover: Arc<Handover>,
     pub model: ModelHandle,
@@ -42,7 +43,7 @@ impl InferenceStage {
                 Taken::NotYet => continue,
                 Taken::Closed => return Ok(()),
             };
-            let seed = fresh_seed().context("entropy of the operating system")?;
+            let seed = fresh_seed().context("seed: the operating system gave no random numbers")?;
             let frame = Arc::new(frame);
             let inspected = self.inspect(&frame, seed, at)?;
             let hangs = inspected.is_none();

@@ -57,7 +57,7 @@ impl Network {
             .thread_name("network")
             .enable_all()
             .build()
-            .context("network runtime")?;
+            .context("thread network: the system allows no more threads or memory")?;
         Ok(Self { runtime })
     }
 

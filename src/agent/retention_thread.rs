@@ -19,6 +19,7 @@ use crate::store::{self, Origin, StoreErrorKind};
 /// The pause between two steps. A twentieth of it while there is more to delete.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The retention thread, with what it needs.
 pub(super) struct RetentionThread {
     pub retention: Retention,
     pub database: PathBuf,

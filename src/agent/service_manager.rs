@@ -12,6 +12,7 @@ use crate::status::{Condition, ConditionState, Status};
 /// How often the sentence is sent if only counters changed.
 const REPEAT: Duration = Duration::from_secs(10);
 
+/// The connection to the service manager, and what was last sent to it.
 pub(super) struct ServiceManager {
     /// The newest sentence without its numbers, and when it was sent.
     sent: Option<(String, Instant)>,

@@ -204,6 +204,7 @@ pub(super) struct SupervisedStation {
     pub refreshed: Instant,
 }
 
+/// The supervisor, with what it watches.
 pub(super) struct Supervisor {
     pub process: ProcessView,
     pub stations: Vec<SupervisedStation>,
@@ -311,7 +312,7 @@ impl SupervisedStation {
     fn publish(&mut self, status: Status, is_last: bool) {
         let status = Arc::new(status);
         let before = self.current.send_replace(Arc::clone(&status));
-        log_what_only_we_see(&before, &status);
+        log_changes_that_no_stage_reports(&before, &status);
         if is_last
             || self.refreshed.elapsed() >= REFRESH
             || status.conditions_differ(&self.announced.borrow())
@@ -323,7 +324,7 @@ impl SupervisedStation {
 }
 
 /// Logs changes that the supervisor alone notices. The stages log the changes that they report.
-fn log_what_only_we_see(before: &Status, now: &Status) {
+fn log_changes_that_no_stage_reports(before: &Status, now: &Status) {
     now.bundle.log_change("bundle", before.bundle.state);
     if [before.store.state, now.store.state].contains(&StoreState::Stuck) {
         now.store.log_change("store", before.store.state);

@@ -5,15 +5,21 @@ use crate::store::RowId;
 /// The kinds of verdicts to send, in order of priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
+    /// Committed after the connection was up.
     Live,
+    /// Committed before the connection was up.
     Backlog,
+    /// Refused by the broker earlier.
     Refused,
 }
 
 /// A part of the outbox, and how far it has been sent.
 pub(super) struct Stretch {
+    /// The last row that was sent.
     pub(super) sent: RowId,
+    /// The last row of this part.
     pub(super) until: RowId,
+    /// False once the store has returned no more rows; set again by the next commit.
     pub(super) may_have_more: bool,
 }
 

@@ -11,6 +11,7 @@ pub struct Bounds {
     pub min_free_bytes: u64,
 }
 
+/// How much may be kept of evidence and of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionLimits {
     pub evidence: Bounds,

@@ -14,14 +14,14 @@ use crate::verdict::{Reason, Verdict};
 const RADIUS_ROUNDING: f64 = 1e-9;
 
 /// The result of applying the rule to a list of scores.
-pub(super) struct Followed {
+pub(super) struct AppliedRule {
     certificate: Certificate,
     verdict: Verdict,
     pub(super) ending: DrawingEnd,
 }
 
 /// Applies the rule to `scores`, one stored model call after the other. An error if the rule would have made other calls.
-pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Result<Followed, String> {
+pub(super) fn apply_rule(inspection: &Inspection, scores: &[CertifiedScore]) -> Result<AppliedRule, String> {
     let parameters = &*inspection.parameters;
     let rule = SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)
         .map_err(|error| error.to_string())?;
@@ -74,33 +74,37 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
         }
     };
     let verdict = Verdict::from_certificate(&certificate, otherwise);
-    Ok(Followed { certificate, verdict, ending })
+    Ok(AppliedRule { certificate, verdict, ending })
 }
 
 /// Compares the result with what is stored. `norm` is the norm of the map from the frame to the input, if the frame is there.
-pub(super) fn same(
+pub(super) fn compare(
     inspection: &Inspection,
-    followed: &Result<Followed, String>,
+    applied: &Result<AppliedRule, String>,
     norm: Option<f64>,
     yardstick: Yardstick,
 ) -> Finding {
-    let Followed { certificate: here, verdict, .. } = match followed {
-        Ok(followed) => followed,
+    let AppliedRule { certificate: here, verdict, .. } = match applied {
+        Ok(applied) => applied,
         Err(why) => return Finding::Different(why.clone()),
     };
     if *verdict != inspection.verdict {
-        return apart("verdict", Some(inspection.verdict), Some(*verdict));
+        return different("verdict", Some(inspection.verdict), Some(*verdict));
     }
     let Some(stored) = &inspection.certificate else {
         // Before the first draw nothing is certified.
-        return if here.draws == 0 { Finding::Equal } else { apart("draws", Some(0), Some(here.draws)) };
+        return if here.draws == 0 { Finding::Equal } else { different("draws", Some(0), Some(here.draws)) };
     };
     if stored.side != here.side {
-        return apart("side", stored.side, here.side);
+        return different("side", stored.side, here.side);
     }
     let counts = |it: &Certificate| [it.draws, it.above, it.not_a_number];
     if counts(stored) != counts(here) {
-        return apart("[draws, above the threshold, not a number]", Some(counts(stored)), Some(counts(here)));
+        return different(
+            "[draws, above the threshold, not a number]",
+            Some(counts(stored)),
+            Some(counts(here)),
+        );
     }
     let mut radii = vec![("radius", Some(stored.radius), Some(here.radius))];
     if let Some(norm) = norm {
@@ -114,7 +118,7 @@ pub(super) fn same(
             _ => f64::INFINITY,
         };
         if difference.is_nan() || difference > RADIUS_ROUNDING {
-            return apart(what, stored, here);
+            return different(what, stored, here);
         }
         worst = Finding::Within { worst: difference, tolerance: RADIUS_ROUNDING };
     }
@@ -129,13 +133,13 @@ pub(super) fn same(
             (Some(value), Some(other)) if yardstick.allows(yardstick.difference(other, value)) => {
                 largest = yardstick.difference(other, value).max(largest);
             }
-            _ => return apart(what, stored, here),
+            _ => return different(what, stored, here),
         }
     }
     if largest > 0.0 { yardstick.finding(largest) } else { worst }
 }
 
-fn apart<T: Debug>(what: &str, stored: Option<T>, here: Option<T>) -> Finding {
+fn different<T: Debug>(what: &str, stored: Option<T>, here: Option<T>) -> Finding {
     let shown = |value: Option<T>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:?}"));
     Finding::Different(format!("{what}: {} in the log, {} here", shown(stored), shown(here)))
 }

@@ -72,13 +72,13 @@ pub(crate) fn verify(
     }
 
     let stored: Vec<_> = inspection.scores.iter().map(|&score| CertifiedScore::stored(score)).collect();
-    let followed = decision::follow(inspection, &stored);
-    let ending = followed.as_ref().ok().map(|followed| followed.ending);
-    let same = decision::same(inspection, &followed, norm, Yardstick::BITS);
+    let applied = decision::apply_rule(inspection, &stored);
+    let ending = applied.as_ref().ok().map(|applied| applied.ending);
+    let same = decision::compare(inspection, &applied, norm, Yardstick::BITS);
     steps.push((VerificationStep::StoredScoresToVerdict, same));
     if let Some((scores, yardstick)) = recomputed {
-        let followed = decision::follow(inspection, &scores);
-        let same = decision::same(inspection, &followed, norm, yardstick);
+        let applied = decision::apply_rule(inspection, &scores);
+        let same = decision::compare(inspection, &applied, norm, yardstick);
         steps.push((VerificationStep::RecomputedScoresToVerdict, same));
     }
     VerificationReport { steps, ending }
