@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_in_vain_ends_in_time() {
+    fn taking_from_an_empty_hand_over_ends_in_time() {
         let handover = Handover::new(QueuePolicy::Latest);
         assert!(matches!(handover.take(Duration::from_millis(1)), Taken::NotYet));
         put(&handover, 1);

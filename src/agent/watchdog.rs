@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_rightly_take_long_is_not_hanging() {
+    fn a_stage_that_may_take_long_does_not_hang() {
         let call = Duration::from_secs(600);
         assert_eq!(limit(Stage::Inference, call), Duration::from_secs(620));
         assert_eq!(limit(Stage::Retention, call), Duration::from_secs(60));

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_of_the_newest() {
+    fn only_the_newest_are_counted() {
         let times = DeliveryTimes::default();
         times.acknowledged(at(0), at(90_000));
         for took in 1..=1000 {
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_went_back_says_nothing() {
+    fn a_time_that_is_negative_is_not_counted() {
         let times = DeliveryTimes::default();
         times.acknowledged(at(5), at(4));
         assert_eq!(times.figures(), None);

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_ends_over_nothing_proves_nothing() {
+    fn a_connection_that_ends_with_nothing_in_flight_makes_no_row_suspect() {
         let mut suspects = Suspects::default();
         for _ in 0..10 {
             assert_eq!(suspects.ended(&rows(&[])), None);

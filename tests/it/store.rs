@@ -273,7 +273,7 @@ fn the_thread_answers_everybody_and_announces_the_newest_row() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_refused_with_the_way_out() {
+fn a_folder_that_cannot_be_written_is_refused_with_what_to_do() {
     let log = Log::new();
     let file = log.folder.path().join("file");
     std::fs::write(&file, "in the way").unwrap();
@@ -346,7 +346,7 @@ fn a_newer_log_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_broken_file_is_refused_with_the_way_out() {
+fn a_damaged_file_is_refused_with_what_to_do() {
     let log = Log::new();
     let mut store = log.open();
     let origin = log.boot(&mut store, "a");

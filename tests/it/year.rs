@@ -181,7 +181,7 @@ fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
 }
 
 #[test]
-fn a_clock_that_cannot_be_trusted_makes_nothing_old() {
+fn a_clock_that_cannot_be_trusted_deletes_nothing_by_age() {
     let bounds = Bounds { days: 1, bytes: u64::MAX, min_free_bytes: 0 };
     let mut station = Station::new(RetentionLimits { rows: bounds, evidence: bounds });
     for _ in 0..8 {
@@ -199,7 +199,7 @@ fn a_clock_that_cannot_be_trusted_makes_nothing_old() {
 }
 
 #[test]
-fn a_low_disk_takes_evidence_before_rows() {
+fn with_low_disk_space_evidence_is_deleted_before_rows() {
     let bounds = |min_free_bytes| Bounds { days: 9999, bytes: u64::MAX, min_free_bytes };
     let mut station = Station::new(RetentionLimits { rows: bounds(100), evidence: bounds(1000) });
     for _ in 0..8 {
@@ -221,7 +221,7 @@ fn a_low_disk_takes_evidence_before_rows() {
 }
 
 #[test]
-fn what_a_crash_left_behind_is_swept_and_nothing_else() {
+fn what_a_crash_left_behind_is_deleted_and_nothing_else() {
     let bounds = Bounds { days: 9999, bytes: u64::MAX, min_free_bytes: 0 };
     let mut station = Station::new(RetentionLimits { rows: bounds, evidence: bounds });
     (0..4).for_each(|_| station.inspect(Timestamp::UNIX_EPOCH));

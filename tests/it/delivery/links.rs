@@ -77,7 +77,7 @@ fn a_link_cut_again_and_again_loses_nothing() {
 }
 
 #[test]
-fn a_deaf_link_is_left_and_what_it_took_is_sent_again_as_historical() {
+fn a_link_without_answers_is_ended_and_its_verdicts_are_sent_again_as_historical() {
     for protocol in PROTOCOLS {
         let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
         let reader = Subscriber::at(broker.port);
@@ -118,7 +118,7 @@ fn a_broker_that_never_answers_is_a_state_with_a_reason() {
 
 /// The other side sends neither FIN nor an answer: only the missing PUBACK shows that the link is broken.
 #[test]
-fn a_half_open_link_is_left_and_nothing_is_lost() {
+fn a_half_open_link_is_ended_and_nothing_is_lost() {
     for protocol in PROTOCOLS {
         let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
         let reader = Subscriber::at(broker.port);

@@ -89,7 +89,7 @@ fn no_broker_is_a_state_with_a_reason() {
 }
 
 #[test]
-fn a_refused_station_says_so_and_goes_on_inspecting() {
+fn a_refused_station_reports_it_and_continues_inspecting() {
     let (broker, folder) = (Broker::with_password(), TempDir::new().unwrap());
     let wrong = broker_at(broker.port, Some((USER, "guessed")));
     let mut station = Station::start(folder.path(), wrong);
@@ -107,7 +107,7 @@ fn a_refused_station_says_so_and_goes_on_inspecting() {
 }
 
 #[test]
-fn probe_tells_wrong_from_not_there() {
+fn probe_distinguishes_a_refusal_from_a_broker_that_is_not_there() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let limit = Duration::from_secs(1);
     let mut broker = Broker::with_password();
@@ -126,7 +126,7 @@ fn probe_tells_wrong_from_not_there() {
 }
 
 #[test]
-fn the_will_speaks_after_a_cut_and_not_after_a_goodbye() {
+fn the_will_is_sent_after_a_cut_and_not_after_an_orderly_end() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let proxy = Proxy::before(broker.port);
     let station = Station::start(folder.path(), broker_at(proxy.port, None));
@@ -159,7 +159,7 @@ fn a_crash_is_reported_by_the_will() {
 }
 
 #[test]
-fn a_changed_status_is_said_again_and_the_heart_beats() {
+fn a_changed_status_is_sent_again_and_heartbeats_are_sent() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let reader = Subscriber::at(broker.port);
     let station = Station::start(folder.path(), broker_at(broker.port, None));
@@ -236,7 +236,7 @@ fn stopping_drains_first() {
 
 /// The agent stops while its disk hangs: it sends `stopped` and disconnects nevertheless.
 #[test]
-fn a_store_that_does_not_answer_does_not_hold_up_the_end() {
+fn a_store_that_does_not_answer_does_not_delay_the_end() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let reader = Subscriber::at(broker.port);
     let drain_limit = Duration::from_secs(1);

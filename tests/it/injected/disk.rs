@@ -186,7 +186,7 @@ fn a_disk_that_refuses_for_a_while_delays_verdicts() {
 }
 
 #[test]
-fn a_disk_that_hangs_is_a_state_with_a_name() {
+fn a_disk_that_hangs_is_reported_as_a_state() {
     let mut line = Line::new();
     let port = line.serve_metrics();
     let Some(disk) = Disk::ext4(&line.state, &line.path().join("image")) else { return };
@@ -237,7 +237,7 @@ fn the_log_of_a_stopped_station_is_read_where_nothing_can_be_written() {
 }
 
 #[test]
-fn a_log_that_is_not_sound_ends_the_agent_with_the_way_out() {
+fn a_damaged_log_ends_the_agent_with_what_to_do() {
     let mut line = Line::new();
     line.evidence = "keep = \"flagged\"".to_owned();
     line.start().stop();
