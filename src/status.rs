@@ -81,7 +81,7 @@ impl<S: ConditionState> Condition<S> {
         self.state == S::OK
     }
 
-    /// Logs the state of `what` if it is not `before`. Do not call it while a lock is locked, since writing the journal may block.
+    /// Logs the state of `what` if it is not `before`. Do not call it while a lock is held, since writing the journal may block.
     pub fn log_change(&self, what: &str, before: S) {
         if self.state != before {
             match &self.reason {

@@ -1,6 +1,6 @@
 //! What the stages of a station report about themselves, each through its own channel. The supervisor reads the reports.
 //!
-//! Guarantees: reporting and reading never wait. A change of state is logged once, and no lock is locked during that.
+//! Guarantees: reporting and reading never wait. A change of state is logged once, and no lock is held meanwhile.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //!
 //! Guarantees: each of these is noticed within seconds: a task that has ended, a disk that does not answer, a bundle that was
 //! replaced on the disk, a clock that jumped. If a task has ended before it was asked to, its station ends with this as the
-//! reason. Every call that may hang runs on a separate thread ([`Probe`]). No lock is locked during a system call or while
+//! reason. Every call that may hang runs on a separate thread ([`Probe`]). No lock is held during a system call or while
 //! the journal is written.
 //! Leaves out: ending a thread that hangs. Only the end of the process does that.
 

@@ -1,7 +1,7 @@
 //! The wall clock, compared with the monotonic clock to notice jumps.
 //!
 //! Guarantees: the first look at the clock after a jump notices it, so no decision is based on a time that has just jumped. A
-//! jump is logged once. No lock is locked during a system call or while the journal is written.
+//! jump is logged once. No lock is held during a system call or while the journal is written.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
