@@ -1,9 +1,9 @@
-//! From a model input to its certificate: draw, score and count until the rule says stop.
+//! From a model input to its certificate: makes draws, scores them and counts the scores until the rule stops.
 //!
-//! Guarantees: every draw that was made counts, in issue order, none is dropped or repeated; a model that fails, or
-//! gives values that are not numbers, leaves a certificate without a side.
-//! Leaves out: where the input comes from, deadlines and the pulse (the caller's, in `may_go_on`), pictures for people
-//! (the caller's, in `see`).
+//! Guarantees: every draw counts, in the order they were made; none is dropped or repeated. If the model fails, or a score is
+//! not a number, the certificate has no side.
+//! Leaves out: where the input comes from; deadlines and the pulse, which the caller adds with `may_go_on`; heat maps, which
+//! the caller adds with `see`.
 //! Costs: one model call per batch of draws; everything else is below a millisecond at 64x64.
 
 use crate::detector::{Detector, call_size};
@@ -14,17 +14,17 @@ use crate::score::ScoredDraw;
 use crate::smoothing::{Certificate, SequentialRule, SequentialRun, StoppingState};
 use crate::verdict::{Reason, Verdict};
 
-/// The draws of one input, and what they certify.
+/// The result of the draws of one input.
 #[derive(Debug, Clone)]
 pub struct CertifiedDraws {
     pub certificate: Certificate,
-    /// Score of every draw, in issue order (NaN where the model gave one).
+    /// The score of every draw, in the order they were made. NaN if the model gave NaN.
     pub scores: Vec<f32>,
-    /// Draws per model call, in issue order; sums to `scores.len()`.
+    /// The number of draws of each model call, in the order of the calls. The sum is `scores.len()`.
     pub batches: Vec<u32>,
-    /// Why there is no verdict, if the certificate has no side.
+    /// The reason of the verdict abstain, if the certificate has no side.
     pub otherwise: Reason,
-    /// For a person: how the model failed, if it did.
+    /// How the model failed, for people; `None` if it did not.
     pub fault: Option<String>,
 }
 
@@ -34,8 +34,8 @@ impl CertifiedDraws {
     }
 }
 
-/// Draws with the noise of `seed` until the certificate is settled, hopeless or out of draws, or until `may_go_on`,
-/// which is asked before each model call, gives a reason to stop. `see` is shown every draw.
+/// Makes draws with the noise of `seed` until the target radius is certified, cannot be certified any more, or all draws are
+/// made. `may_go_on` is called before each model call and can give a reason to stop. `see` is called with every draw.
 pub fn certify(
     detector: &mut Detector,
     rule: &SequentialRule,
@@ -72,7 +72,7 @@ pub fn certify(
     }
     let mut certificate = run.certificate();
     if fault.is_some() {
-        // What was claimed before the fault may be sound, but nothing is built on a model that fails.
+        // What was certified before the fault may be sound, but nothing is certified with a model that fails.
         otherwise = Reason::ModelFault;
         certificate.withdraw();
     }

@@ -1,29 +1,29 @@
-//! By what scores are computed: everything outside the bundle that may change their last bits.
+//! What scores were computed with: everything outside the bundle that may change their last bits.
 
 use crate::diffusion::onnx::ProviderReport;
 use crate::machine;
 
-/// The precision of the computation on every provider as `diffusion::onnx` sets it up.
+/// The precision with which every provider computes, as `diffusion::onnx` configures it.
 pub(crate) const PRECISION: &str = "fp32";
 
-/// One value that goes with every score: into the parameters of an inspection, and beside those of a recomputation.
+/// What scores were computed with. Part of the parameters of an inspection; `verify` compares it with the present computation.
 ///
-/// Words, not enums: a log may hold what another version of the program computed with.
+/// The fields are strings, not enums, because another version of the program may have written the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Computation {
-    /// The provider that runs, such as `cpu`.
+    /// The active provider, such as `cpu`.
     pub provider: String,
     pub precision: String,
     /// ONNX Runtime's description of its build.
     pub onnxruntime: String,
-    /// Threads of one model call.
+    /// The number of threads of a model call.
     pub threads: usize,
     /// The processor's name.
     pub cpu: String,
 }
 
 impl Computation {
-    /// That of a model which was opened on this machine.
+    /// The computation of a model that is open on this machine.
     pub fn here(provider: &ProviderReport) -> Self {
         Self {
             provider: provider.active.word().to_owned(),

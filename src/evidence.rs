@@ -1,9 +1,10 @@
-//! Evidence: what a technician needs to see why a part got its verdict, and a program to compute it again.
+//! Evidence: the files from which a technician sees why a part got its verdict, and from which `verify` computes it again.
 //!
-//! One folder a frame that [`Keep`] wants: the bytes as captured (`frame.*`; a lossless PNG where the source made raw
-//! pixels), the exact model input (`input.safetensors`) and `heatmap.png`, the frame beside itself under
-//! its heat map. Seed and parameters lie in the database row. Guarantees: a folder is renamed into place
-//! whole or not at all. Leaves out: how long it is kept (see [`crate::retention`]).
+//! Each frame that [`Keep`] selects gets a folder with the bytes as captured (`frame.*`; a lossless PNG if the source gave raw
+//! pixels), the exact model input (`input.safetensors`), and `heatmap.png`, which shows the frame and beside it the frame
+//! under its heat map. Seed and parameters are in the inspection log.
+//! Guarantees: a folder is complete or does not exist, because it is renamed when it is complete.
+//! Leaves out: how long evidence is kept (see [`crate::retention`]).
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -19,23 +20,24 @@ use crate::inspector::Inspected;
 use crate::tensors::{self, TensorError};
 use crate::verdict::Verdict;
 
-/// The exact model input, one tensor `input`, CHW.
+/// The file with the exact model input: one tensor `input`, CHW.
 pub(crate) const INPUT: &str = "input.safetensors";
-/// The frame beside itself under its heat map.
+/// The picture of the frame, and beside it the frame under its heat map.
 pub(crate) const HEAT_MAP: &str = "heatmap.png";
 
-/// Of which inspections evidence is kept.
+/// For which inspections evidence is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Of those that are not `normal`.
+    /// For those that are not `normal`.
     Flagged,
     All,
-    /// Of those that are not `normal`, and of one in so many that are: an escape is always about a `normal`.
+    /// For those that are not `normal`, and for one in so many that are, since a missed defect always had the verdict `normal`.
     OneInN(NonZeroU32),
 }
 
 impl Keep {
-    /// Normals are chosen by their seed, so by chance, and by nothing that the part or the line can influence.
+    /// Whether evidence is kept for this verdict. `normal` ones are chosen by their seed, which is random, so neither the part
+    /// nor the line can influence the choice.
     pub fn wants(self, verdict: Verdict, seed: FrameSeed) -> bool {
         let FrameSeed([first, second, third, fourth, ..]) = seed;
         match self {
@@ -47,10 +49,10 @@ impl Keep {
     }
 }
 
-/// Evidence that could not be kept. The verdict stands without it.
+/// Evidence could not be kept. The verdict does not depend on it.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
-    #[error("evidence: {}: {why}; a writable folder with room is needed", path.display())]
+    #[error("evidence: {}: {why}; a writable folder with free space is needed", path.display())]
     File { path: PathBuf, why: String },
 }
 
@@ -64,7 +66,7 @@ impl From<TensorError> for EvidenceError {
     }
 }
 
-/// The files of a folder of evidence, as far as they are there.
+/// The files of an evidence folder; `None` for a file that does not exist.
 #[derive(Debug)]
 pub(crate) struct Files {
     /// The bytes as captured.
@@ -73,7 +75,7 @@ pub(crate) struct Files {
     pub heat_map: Option<PathBuf>,
 }
 
-/// Looks into a folder of evidence; an error where there is none.
+/// Lists the files of an evidence folder. An error if there is no such folder.
 pub(crate) fn files(folder: &Path) -> std::io::Result<Files> {
     let frame = std::fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -82,7 +84,7 @@ pub(crate) fn files(folder: &Path) -> std::io::Result<Files> {
     Ok(Files { frame, input: there(INPUT), heat_map: there(HEAT_MAP) })
 }
 
-/// Writes the evidence of one frame to `root/name`. Nothing is left of evidence that could not be kept whole.
+/// Writes the evidence of one frame to `root/name`. If a file cannot be written, the folder is deleted again.
 pub fn keep(
     root: &Path,
     name: &str,
@@ -101,7 +103,7 @@ pub fn keep(
     kept
 }
 
-/// Writes the files into `folder`; returns their bytes together.
+/// Writes the files into `folder`; returns their size together, in bytes.
 fn write(folder: &Path, frame: &Frame, inspected: &Inspected) -> Result<u64, EvidenceError> {
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     if let Some((file, bytes)) = captured_bytes(frame) {
@@ -128,8 +130,7 @@ fn failed(path: &Path, error: &std::io::Error) -> EvidenceError {
     EvidenceError::File { path: path.to_path_buf(), why: error.to_string() }
 }
 
-/// The bytes as captured with a file name that suits them; raw pixels as PNG. `None` for a frame that
-/// gave neither.
+/// The bytes as captured, with a matching file name; raw pixels as PNG. `None` for a frame that has neither.
 fn captured_bytes(frame: &Frame) -> Option<(String, Vec<u8>)> {
     if let Some(bytes) = &frame.encoded {
         let extension = image::guess_format(bytes).ok().and_then(|format| format.extensions_str().first());
@@ -196,7 +197,7 @@ mod tests {
         (frame, Inspected { inspection, input: Some(input), heat_map: None })
     }
 
-    /// Every file in turn on a disk without room: the message names file and disk, and no bundle.
+    /// Each file, one after the other, cannot be written on a full disk: the message names the file and the disk, and no bundle.
     #[test]
     fn evidence_on_a_full_disk_says_so_and_nothing_of_a_bundle() {
         let (frame, inspected) = inspected();
@@ -209,7 +210,7 @@ mod tests {
             assert_eq!(
                 words,
                 format!(
-                    "evidence: {}: No space left on device (os error 28); a writable folder with room is needed",
+                    "evidence: {}: No space left on device (os error 28); a writable folder with free space is needed",
                     unfinished.join(file).display()
                 )
             );

@@ -1,8 +1,8 @@
-//! The thread that owns the model, and the handle by which a station has a frame inspected.
+//! The thread that owns the model, and the handle through which a station lets it inspect a frame.
 //!
-//! Guarantees: the model is called from one thread only; commands run one after another, each gets one reply; whoever waits
-//! for a reply waits as long as it chooses, so a call that never returns hangs this thread and no other.
-//! The pulse is at work during each model call and idle between commands.
+//! Guarantees: the model is called from one thread only. Commands run one after another, and each gets one reply. Waiting for
+//! a reply has a limit that the caller chooses, so a model call that never returns hangs this thread and no other. The pulse
+//! is at work during each model call and idle between commands.
 //! Leaves out: what to do about a call that does not return (see `agent::inference_stage`).
 
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::diffusion::seed::FrameSeed;
 use crate::inspector::{Inspected, Inspector};
 use crate::pulse::Pulse;
 
-/// Commands that may wait; a station has at most one at a time.
+/// How many commands the queue can have; a station has at most one at a time.
 const QUEUE: usize = 16;
 
-/// Have a frame inspected, by the rules of the station that it comes from.
+/// The command to inspect a frame, with the inspector of the station that it comes from.
 struct InspectCommand {
     inspector: Arc<Inspector>,
     frame: Arc<Frame>,
@@ -28,17 +28,17 @@ struct InspectCommand {
     reply: SyncSender<Inspected>,
 }
 
-/// The way to the model from any thread. The thread ends when the last handle is dropped.
+/// Lets any thread use the model. The model's thread ends when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct ModelHandle {
     commands: SyncSender<InspectCommand>,
     pulse: Pulse,
 }
 
-/// The inspection that was asked for.
+/// The reply to a command, which may not have come yet.
 pub(crate) struct Reply(Receiver<Inspected>);
 
-/// What waiting for a reply gave.
+/// The result of waiting for a reply.
 pub(crate) enum Waited {
     Done(Box<Inspected>),
     NotYet,
@@ -67,8 +67,8 @@ pub(crate) fn start(
 }
 
 impl ModelHandle {
-    /// Has `inspector` inspect `frame` with the noise of `seed`; `queued` is when it was handed over. `None` when the thread
-    /// has ended. Waits only while more stations ask than [`QUEUE`].
+    /// Lets `inspector` inspect `frame` with the noise of `seed`; `queued` is when the frame was handed over. `None` if the
+    /// thread has ended. Waits only while the queue is full.
     pub(crate) fn inspect(
         &self,
         inspector: &Arc<Inspector>,
@@ -82,7 +82,7 @@ impl ModelHandle {
         Some(Reply(receiver))
     }
 
-    /// The model's calls.
+    /// The pulse of the model calls.
     pub(crate) fn pulse(&self) -> &Pulse {
         &self.pulse
     }

@@ -1,8 +1,8 @@
-//! What is known about one part once it was inspected: the record that is stored, published and shown.
+//! The inspection of one part: the record that is stored, published and shown.
 //!
-//! Guarantees: it holds everything a later recomputation needs (seed, every parameter, the score of every
-//! draw in issue order, batch sizes) and nothing that touches a file, a clock or the network.
-//! Leaves out: the words of the wire and of the database (see `publish::wire`, `store`).
+//! Guarantees: it contains everything that is needed to compute the verdict again: seed, all parameters, the score of every
+//! draw in the order they were made, and the batch sizes. It uses no file and no network, and a clock only for latencies.
+//! Leaves out: the format of messages and of the database (see `publish::wire`, `store`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,18 +24,18 @@ pub struct Inspection {
     pub part_id: Option<String>,
     pub meas_id: Option<String>,
     pub verdict: Verdict,
-    /// `None` where no draw could be made (bad frame, model fault before the first draw).
+    /// `None` if no draw could be made (a bad frame, or a model fault before the first draw).
     pub certificate: Option<Certificate>,
-    /// The paper's score against the clean frame; only when asked for, never decides a verdict.
+    /// The paper's score against the clean picture. Computed only if configured; no verdict depends on it.
     pub empirical_score: Option<f32>,
     /// Certified l2 radius on the decoded camera frame, \[0,1\] units; `None` without a certified side.
     pub frame_radius: Option<f64>,
-    /// For a person: what went wrong, when something did.
+    /// What went wrong, for people; `None` if nothing did.
     pub fault: Option<String>,
     pub seed: FrameSeed,
-    /// Score of every draw counted, in issue order (NaN where the model gave one).
+    /// The score of every draw, in the order they were made. NaN if the model gave NaN.
     pub scores: Vec<f32>,
-    /// Draws per model call, in issue order; sums to `scores.len()`.
+    /// The number of draws of each model call, in the order of the calls. The sum is `scores.len()`.
     pub batches: Vec<u32>,
     /// Size of the decoded picture in pixels, `[width, height]`; `None` for a bad frame.
     pub frame_px: Option<[u32; 2]>,
@@ -44,30 +44,30 @@ pub struct Inspection {
     pub parameters: Arc<Parameters>,
 }
 
-/// What is kept on the disk of an inspection beside its row.
+/// The evidence that is kept of an inspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     /// Relative to the station's evidence folder.
     pub folder: String,
-    /// Of all its files together.
+    /// The size of all its files.
     pub bytes: u64,
 }
 
-/// Where the time of one inspection went, in milliseconds.
+/// How long the parts of an inspection took, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Latency {
-    /// From exposure (or opening the file) to the frame being handed on.
+    /// From exposure (or opening the file) until the frame was handed over.
     pub capture_ms: f64,
-    /// Waiting for the inference thread.
+    /// Waiting to be inspected.
     pub queue_ms: f64,
     /// Preprocessing, draws, scores, certificate.
     pub infer_ms: f64,
-    /// From capture to the verdict being ready to store.
+    /// From exposure (or opening the file) until the verdict is ready to be stored.
     pub total_ms: f64,
 }
 
 impl Latency {
-    /// Of a frame that was `queued`, then `taken` to be inspected, and is done now.
+    /// The latency of a frame that was handed over at `queued`, taken to be inspected at `taken`, and is inspected now.
     pub fn until_now(frame: &Frame, queued: Instant, taken: Instant) -> Self {
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
         let captured = frame.captured_at.monotonic;
@@ -80,48 +80,48 @@ impl Latency {
     }
 }
 
-/// Everything that was fixed before the frame was seen. Shared by all inspections of one run.
+/// Everything that was fixed before the frame was captured. Shared by all inspections of one run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
     /// Bundle name and version, for people: `demo-line@2`.
     pub model: String,
     pub model_sha256: String,
-    /// Of `bundle.toml`, which vouches for every other file of the bundle.
+    /// The sha256 of `bundle.toml`, which contains the sha256 of every other file of the bundle.
     pub bundle_sha256: String,
-    /// Model input, channels, height, width.
+    /// The shape of the model input: channels, height, width.
     pub input: [usize; 3],
     pub k: usize,
     pub sigma: f64,
     pub threshold: f32,
     pub rule: RuleSettings,
-    /// The radius a `normal` must have for `pass_certified`.
+    /// The radius that a `normal` must have for `pass_certified`.
     pub required_radius: f64,
     pub deadline_ms: Option<u64>,
     pub recipe: Option<String>,
-    /// Draws of a whole model call; see [`crate::detector::call_size`] for the calls at the end of a run.
+    /// The number of draws of a full model call. The last calls may be smaller, see [`crate::detector::call_size`].
     pub batch: u32,
     pub computation: Computation,
-    /// The part of the camera frame that was looked at; `None` for all of it.
+    /// The part of the camera frame that was inspected; `None` for all of it.
     pub region: Option<Region>,
 }
 
-/// What a station fixes before it sees a frame; everything else is the bundle's.
+/// The settings for inspecting that come from the configuration. Everything else comes from the bundle.
 #[derive(Debug, Clone)]
 pub struct InspectorSettings {
-    /// Part of the camera frame to look at; `None` for all of it.
+    /// The part of the camera frame to inspect; `None` for all of it.
     pub region: Option<Region>,
     pub rule: RuleSettings,
-    /// Radius that a `normal` must have for `pass_certified`.
+    /// The radius that a `normal` must have for `pass_certified`.
     pub required_radius: f64,
-    /// Counted from the capture of the frame.
+    /// The time from the capture of the frame after which no new model call begins; `None` for no limit.
     pub deadline_ms: Option<u64>,
     pub recipe: Option<String>,
-    /// Compute the paper's score too.
+    /// Whether to compute the paper's score too.
     pub report_empirical: bool,
 }
 
 impl Parameters {
-    /// Those of a station's settings with a calibrated bundle.
+    /// Combines the settings of a station with a calibrated bundle.
     pub fn new(
         bundle: &Bundle,
         settings: &InspectorSettings,
@@ -147,21 +147,21 @@ impl Parameters {
     }
 }
 
-/// What inspecting one frame came to.
+/// The result of inspecting one frame.
 #[derive(Debug, Clone)]
 pub enum FrameOutcome {
-    /// There are no draws to decide by: the frame abstains.
+    /// No draw could be made: the verdict is abstain.
     NotDrawn { reason: Reason, fault: String },
     Drawn {
         draws: CertifiedDraws,
-        /// Of the linear map that made the model input from the frame.
+        /// The norm of the linear map that made the model input from the frame.
         norm: f64,
         empirical_score: Option<f32>,
     },
 }
 
 impl Inspection {
-    /// The record of a frame, once it is known what became of it.
+    /// The inspection of a frame with this outcome.
     pub fn of(
         frame: &Frame,
         seed: FrameSeed,
@@ -199,8 +199,8 @@ impl Inspection {
         }
     }
 
-    /// RMS of the certified change per input value, in grey levels of 255: comparable between input
-    /// sizes, as the l2 radius is not (method: radius / sqrt(C H W) * 255).
+    /// The radius as RMS per input value, in grey levels of 255: radius / sqrt(C H W) * 255. Unlike the l2 radius, it can be
+    /// compared between input sizes.
     pub fn radius_grey(&self) -> Option<f64> {
         let certificate = self.certificate.as_ref()?;
         certificate.side?;

@@ -1,9 +1,8 @@
 //! From one frame to one inspection: preprocess, draw until certified, decide.
 //!
-//! Guarantees: every frame gives exactly one [`Inspected`]; every fault on the way (bad picture, model
-//! error, values that are not numbers, deadline) becomes `Verdict::Abstain` with its reason, never `normal`. A heat map
-//! is made only of frames for which one is wanted, and only once their verdict is known.
-//! Reads the monotonic clock, for the deadline and for latencies; does no other IO.
+//! Guarantees: every frame gives exactly one [`Inspected`]. A bad picture, a model error or scores that are not numbers give
+//! `Verdict::Abstain` with its reason, never `normal`; so does a deadline that passes before a side is certified. A heat map
+//! is made only if it is wanted for the verdict. The only IO is reading the monotonic clock, for the deadline and latencies.
 //! Costs: those of `certify`; preprocessing is below a millisecond at 64x64.
 
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use crate::pulse::Pulse;
 use crate::smoothing::{RuleError, SequentialRule};
 use crate::verdict::{Reason, Verdict};
 
-/// Why a bundle and settings make no inspector.
+/// Why no inspector can be made of a bundle and settings.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectorError {
     #[error(transparent)]
@@ -34,11 +33,11 @@ pub enum InspectorError {
     Rule(#[from] RuleError),
 }
 
-/// Whether a heat map is wanted of a frame with this verdict and seed.
+/// Decides whether a heat map is wanted for a frame with this verdict and seed.
 pub type HeatMapWanted = Box<dyn Fn(Verdict, FrameSeed) -> bool + Send + Sync>;
 
-/// Inspects the frames of one station, with whatever detector of its bundle it is lent: it changes nothing and can be
-/// shared by threads.
+/// Inspects the frames of one station. The caller passes the detector, which must be of the same bundle. The inspector itself
+/// never changes, so threads can share it.
 pub struct Inspector {
     preprocessor: Preprocessor,
     rule: SequentialRule,
@@ -53,12 +52,12 @@ pub struct Inspected {
     pub inspection: Inspection,
     /// The clean model input; `None` for a bad frame.
     pub input: Option<Input>,
-    /// Heat map at the size of the model input, in training standard deviations, where one is wanted.
+    /// Heat map at the size of the model input, in training standard deviations; `None` if none is wanted.
     pub heat_map: Option<Array2<f32>>,
 }
 
 impl Inspector {
-    /// The inspector of a calibrated bundle whose detector is open, with that detector's draws per model call.
+    /// Makes the inspector of a calibrated bundle. The number of draws of a model call is that of `detector`.
     pub fn new(
         bundle: &Bundle,
         detector: &Detector,
@@ -101,8 +100,8 @@ impl Inspector {
         &self.parameters
     }
 
-    /// Inspects one frame with the noise of `seed`; `queued` is when it was handed on for inspection. `pulse` is at work
-    /// from each model call on, so that a call which does not return is seen.
+    /// Inspects one frame with the noise of `seed`; `queued` is when the frame was handed over. `pulse` is set to work before
+    /// each model call, so that a call that does not return is noticed.
     pub fn inspect(
         &self,
         detector: &mut Detector,

@@ -1,11 +1,11 @@
-//! What the machine says of itself: processor, memory, disk, clock.
+//! Reads facts about the machine: processor, memory, disk, clock.
 //!
-//! Guarantees: asking changes nothing and costs microseconds; what the system does not tell is `None`,
-//! never a guess.
+//! Guarantees: nothing is changed. A fact that the system does not know is `None`, never a guess.
+//! Costs: microseconds; but the free space of a network disk may take forever.
 
 use std::path::Path;
 
-/// The processor by its own name, with its instruction sets in short: what ONNX Runtime chooses its kernels by.
+/// The name of the processor and its instruction sets, by which ONNX Runtime chooses its kernels.
 pub(crate) fn cpu_name() -> String {
     let facts = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let fact = |key: &str| {
@@ -25,27 +25,27 @@ pub(crate) fn cpu_name() -> String {
     if sets.is_empty() { name.to_owned() } else { format!("{name} ({})", sets.join(" ")) }
 }
 
-/// Resident memory of this process, bytes.
+/// The resident memory of this process, in bytes.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?;
     Some(kib.parse::<u64>().ok()? * 1024)
 }
 
-/// Room on the disk of `path` that an ordinary user may fill, bytes.
+/// The free space on the disk of `path`, in bytes, without what is reserved for root. May never return for a network disk.
 pub fn disk_free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Does the kernel's clock follow a reference (NTP, PTP)? `None` where the system does not tell.
+/// Whether the kernel's clock follows a reference (NTP, PTP). `None` if the system does not know.
 pub fn clock_synchronised() -> Option<bool> {
-    // systemd-timesyncd's own sign, for services that may not ask the kernel (ProtectClock).
+    // The file of systemd-timesyncd is for services that may not ask the kernel (ProtectClock).
     kernel_clock_synchronised()
         .or_else(|| Path::new("/run/systemd/timesync/synchronized").exists().then_some(true))
 }
 
-/// No maintained crate wraps this system call safely.
+/// Asks the kernel. Uses `unsafe`, because no maintained crate wraps this system call safely.
 #[allow(unsafe_code)]
 fn kernel_clock_synchronised() -> Option<bool> {
     // SAFETY: `timex` is integers and a `timeval` only, for which zeros are valid; `modes` = 0 reads and

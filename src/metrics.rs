@@ -1,8 +1,9 @@
-//! The status of the stations for Prometheus: `GET /metrics` in the OpenMetrics text format.
+//! The metrics of all stations for Prometheus: `GET /metrics` in the OpenMetrics text format.
 //!
-//! Guarantees: the numbers are those of the newest status, at most a tenth of a second old; asking makes no stage wait. Off
-//! by default, and on this machine only (the configuration refuses any other address).
-//! Leaves out: anything that a browser would want.
+//! Guarantees: the numbers are those of the newest status, at most a tenth of a second old, and the outbox is read from the
+//! log for each request. A request makes no stage wait. Off by default, and reachable from this machine only (the
+//! configuration refuses any other address).
+//! Leaves out: pages for a browser.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ use crate::store::{Backlog, StoreHandle};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How long an answer waits for the log.
+/// How long a request waits for the log.
 const STORE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Where the numbers of one station come from.
@@ -42,11 +43,11 @@ pub(crate) struct StationMetrics {
     pub status: watch::Receiver<Arc<Status>>,
 }
 
-/// The numbers of one station at one moment.
+/// The numbers of one station at one time.
 struct Reading {
     station: Arc<str>,
     status: Arc<Status>,
-    /// `None` where the log does not answer; the store's state says why.
+    /// `None` if the log does not answer; the store's state says why.
     backlog: Option<Backlog>,
 }
 
@@ -58,13 +59,13 @@ impl StationMetrics {
     }
 }
 
-/// Listens on `address` and answers from then on, in a task of the running runtime.
+/// Listens on `address`, and answers requests in a task of the current runtime.
 pub(crate) async fn start(
     address: SocketAddr,
     stations: Vec<StationMetrics>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
-        format!("metrics.listen = {address}: cannot be listened on; give a free port, or leave [metrics] out")
+        format!("metrics.listen = {address}: cannot listen there; use a free port, or leave [metrics] out")
     })?;
     let stations: Arc<[StationMetrics]> = stations.into();
     let answer = move || {
@@ -136,10 +137,10 @@ fn text(readings: &[Reading], now: Timestamp) -> String {
     text
 }
 
-/// The station, and at most one label more.
+/// The label `station`, and at most one more.
 type Labels = Vec<(&'static str, String)>;
 
-/// The metrics of all stations, a family after the other: a name must not come twice.
+/// The metrics of all stations, one family after the other, since each name must appear only once.
 struct Page<'a> {
     readings: &'a [Reading],
     registry: Registry,
@@ -174,7 +175,7 @@ impl Page<'_> {
         });
     }
 
-    /// One number a station; no line where it is not known.
+    /// One number for each station; no line if it is not known.
     fn gauge(&mut self, name: &str, help: &str, value: impl Fn(&Reading) -> Option<i64>) {
         self.family::<Gauge>(name, help, |reading, family| {
             if let Some(value) = value(reading) {
@@ -199,7 +200,7 @@ impl Page<'_> {
         });
     }
 
-    /// Registers a family; one without a number is left out of the text.
+    /// Registers a family. A family without numbers is left out of the text.
     fn family<M>(&mut self, name: &str, help: &str, fill: impl Fn(&Reading, &Family<Labels, M>))
     where
         M: Default + EncodeMetric + TypedMetric + Send + Sync + std::fmt::Debug + 'static,

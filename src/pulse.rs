@@ -1,7 +1,8 @@
-//! The pulse of a stage: does its loop still run, is it at work, what failed last.
+//! The pulse of a stage: whether its loop still runs, whether it is at work, and what failed last.
 //!
-//! Guarantees: reading a pulse never waits for the stage. A stage that only waits beats too, so a pulse that does not
-//! change belongs to a stage that hangs. Costs: an uncontended lock for each beat.
+//! Guarantees: reading a pulse never waits for the stage. A stage updates its pulse also while it only waits, so if a pulse
+//! does not change, its stage hangs.
+//! Costs: an uncontended lock for each update.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::sync::lock;
 
-/// Shared by a stage, which beats, and by those who watch it.
+/// The pulse of a stage. Shared by the stage, which updates it, and the threads that watch it.
 #[derive(Debug, Clone)]
 pub struct Pulse(Arc<Mutex<Beat>>);
 
@@ -22,7 +23,7 @@ struct Beat {
     failure: Option<StageFailure>,
 }
 
-/// What failed last. It stays to be read after the stage has recovered.
+/// The last failure of a stage. It is kept after the stage has recovered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageFailure {
     pub at: Timestamp,
@@ -37,12 +38,12 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// The stage has found something to do.
+    /// Call this when the stage begins a piece of work, or has made progress with it.
     pub fn at_work(&self) {
         self.beat(true);
     }
 
-    /// The stage is done with it, or found nothing to do.
+    /// Call this when the stage has finished its work, or has found nothing to do.
     pub fn idle(&self) {
         self.beat(false);
     }
@@ -54,20 +55,22 @@ impl Pulse {
         beat.at_work = at_work;
     }
 
+    /// Records a failure.
     pub fn failed(&self, error: impl ToString) {
         self.lock().failure = Some(StageFailure { at: Timestamp::now(), error: error.to_string() });
     }
 
+    /// How often the loop of the stage has run.
     pub fn turns(&self) -> u64 {
         self.lock().turns
     }
 
-    /// How long ago the last beat was.
+    /// How long ago the pulse was last updated.
     pub fn still_for(&self) -> Duration {
         self.lock().last.elapsed()
     }
 
-    /// How long the present piece of work has taken; `None` for an idle stage.
+    /// How long the stage has been at its present piece of work; `None` for an idle stage.
     pub fn working_for(&self) -> Option<Duration> {
         let beat = self.lock();
         beat.at_work.then(|| beat.last.elapsed())

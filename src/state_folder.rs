@@ -1,8 +1,8 @@
-//! The state folder: what the agent keeps between its starts, and where in it.
+//! The state folder: the paths of what the agent keeps between its starts.
 
 use std::path::PathBuf;
 
-/// A state folder, whether it is there or not.
+/// A state folder, which need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StateFolder(PathBuf);
 
@@ -11,12 +11,12 @@ impl StateFolder {
         Self(folder.into())
     }
 
-    /// The inspection log.
+    /// The path of the inspection log.
     pub(crate) fn database(&self) -> PathBuf {
         self.0.join("certiscope.db")
     }
 
-    /// Holds a folder of evidence for each station.
+    /// The path of the folder with the evidence; it has one folder for each station.
     pub(crate) fn evidence(&self) -> PathBuf {
         self.0.join("evidence")
     }

@@ -1,8 +1,8 @@
-//! How a station is, as one value: what `status`, the metrics and the service manager report.
+//! The status of a station as one value, which the `status` message, the metrics and the service manager report.
 //!
-//! Guarantees: every state and every stage is an enum whose word is part of the contract; a [`Status`] is a plain value
-//! that holds no lock and reads nothing.
-//! Leaves out: who finds out (`agent::supervisor`), and the JSON (`publish::wire`).
+//! Guarantees: every state and every stage is an enum, and the word of each value never changes, since messages and metrics
+//! contain it. A [`Status`] is a plain value without locks and without IO.
+//! Leaves out: measuring (see `agent::supervisor`), and the JSON (see `publish::wire`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::pulse::{Pulse, StageFailure};
 use crate::store::Cause;
 use crate::verdict::Verdict;
 
-/// A station at one moment.
+/// The status of a station at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     pub model: ModelStatus,
@@ -26,20 +26,20 @@ pub struct Status {
     pub evidence: Condition<EvidenceState>,
     pub clock: ClockStatus,
     pub machine: MachineStatus,
-    /// How long a reader waits before a missing verdict counts as reject.
+    /// The deadline of a verdict: a reader that has no verdict by then should reject the part. `None` without a deadline.
     pub deadline_ms: Option<u64>,
-    /// Since the start, as are all counts here.
+    /// Counted since the start, like all counts here.
     pub verdicts: VerdictCounts,
     pub drops: DropCounts,
     /// `None` until the broker has acknowledged a verdict that was sent live.
     pub delivery: Option<DeliveryTime>,
-    /// Answers to the line's triggers by their word; `None` where the line triggers nothing.
+    /// How many triggers were answered with which word; `None` if the line gives no triggers.
     pub triggers: Option<BTreeMap<&'static str, u64>>,
     pub queues: QueueLengths,
     pub stages: [StageStatus; Stage::ALL.len()],
 }
 
-/// What computes the scores; does not change while the station runs.
+/// The model that computes the scores, and its provider. Does not change while the station runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelStatus {
     /// Bundle name and version, for people: `demo-line@2`.
@@ -47,24 +47,24 @@ pub struct ModelStatus {
     pub sha256: String,
     pub requested: Provider,
     pub active: Provider,
-    /// Why the two differ; `None` when they do not.
+    /// Why `active` differs from `requested`; `None` if it does not.
     pub fallback: Option<String>,
 }
 
-/// A state, and for a person why.
+/// A state, and for people the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition<S> {
     pub state: S,
-    /// `None` while all is well.
+    /// `None` while the state is ok.
     pub reason: Option<String>,
 }
 
-/// A state of a condition.
+/// The state of a condition.
 pub trait ConditionState: Copy + Eq {
-    /// All is well.
+    /// The state without any trouble.
     const OK: Self;
 
-    /// As it is written in `status`.
+    /// The word for it in the `status` message.
     fn word(self) -> &'static str;
 }
 
@@ -81,7 +81,7 @@ impl<S: ConditionState> Condition<S> {
         self.state == S::OK
     }
 
-    /// Logs that the state of `what` is another than `before`. Call it without holding a lock: the journal may block.
+    /// Logs the state of `what` if it is not `before`. Do not call it while a lock is held, since writing the journal may block.
     pub fn log_change(&self, what: &str, before: S) {
         if self.state != before {
             match &self.reason {
@@ -92,7 +92,7 @@ impl<S: ConditionState> Condition<S> {
     }
 }
 
-/// Is the bundle's folder what was loaded? What was loaded is used until the next start.
+/// Whether the bundle on the disk is still the one that was loaded. The loaded one is used until the next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BundleState {
     Ok,
@@ -112,11 +112,11 @@ impl ConditionState for BundleState {
     }
 }
 
-/// Can inspections be committed?
+/// Whether inspections can be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreState {
     Ok,
-    /// The disk takes nothing, and why.
+    /// Nothing can be written, and why.
     Refuses(Cause),
     /// A call to the disk has not returned.
     Stuck,
@@ -134,11 +134,11 @@ impl ConditionState for StoreState {
     }
 }
 
-/// Is evidence kept? Verdicts do not depend on it.
+/// Whether evidence is kept. Verdicts do not depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvidenceState {
     Ok,
-    /// The disk is low.
+    /// The disk is low on space.
     Paused,
     /// It could not be written.
     Failing,
@@ -156,7 +156,7 @@ impl ConditionState for EvidenceState {
     }
 }
 
-/// The station's frame source.
+/// The status of the station's source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceStatus {
     pub state: SourceState,
@@ -166,17 +166,18 @@ pub struct SourceStatus {
     pub camera: Option<Arc<CameraInfo>>,
 }
 
+/// The state of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceState {
     Ok,
-    /// It gives no frames that may be inspected.
+    /// It delivers no frames, or none that may be inspected.
     Troubled(TroubleKind),
-    /// A folder that was read once, to its end.
+    /// It will deliver no more frames: a folder was read once, to its end.
     Ended,
 }
 
 impl SourceState {
-    /// Every word there is.
+    /// The words of all states.
     pub const WORDS: [&str; 9] =
         ["ok", "lost", "stalled", "frozen", "dark", "saturated", "broken", "refused", "ended"];
 
@@ -195,25 +196,26 @@ impl SourceState {
     }
 }
 
-/// The wall clock. Times in messages can be trusted as far as this goes; no verdict depends on them.
+/// The status of the wall clock: how far the times in messages can be trusted. No verdict depends on them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClockStatus {
-    /// Does it follow a reference (NTP, PTP)? `None` where the system does not say.
+    /// Whether it follows a reference (NTP, PTP). `None` if the system does not know.
     pub synchronised: Option<bool>,
     /// Jumps since the agent started, and how far the last one went.
     pub steps: u64,
     pub last_step_ms: Option<i64>,
 }
 
-/// `None` where the system does not say.
+/// The status of the machine. `None` stands for a number that the system does not know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineStatus {
-    /// Room on the disk of the state folder, as it was measured last.
+    /// Free space on the disk of the state folder when it was last measured.
     pub disk_free_bytes: Option<u64>,
     /// Resident memory of the agent.
     pub memory_bytes: Option<u64>,
 }
 
+/// How many verdicts there were of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerdictCounts {
     pub normal: u64,
@@ -235,13 +237,13 @@ impl VerdictCounts {
     }
 }
 
-/// What was not done for a frame, by cause.
+/// How many frames were dropped and how often evidence was lost, by cause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DropCounts {
-    /// Frames that gave way to newer ones before inspection.
+    /// Frames that were replaced by newer ones before they were inspected.
     pub newer_frame: u64,
     pub source: Drops,
-    /// Evidence that was wanted and could not be kept.
+    /// Inspections whose evidence should be kept but could not.
     pub evidence: u64,
 }
 
@@ -258,7 +260,7 @@ impl DropCounts {
     }
 }
 
-/// From the exposure of a frame until the broker's PUBACK for its verdict, over the newest `verdicts` of them.
+/// The time from the exposure of a frame until the broker's PUBACK for its verdict, over the newest `verdicts` of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DeliveryTime {
     pub verdicts: usize,
@@ -266,7 +268,7 @@ pub struct DeliveryTime {
     pub p99_ms: f64,
 }
 
-/// What waits between two stages.
+/// How many items wait between the stages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueLengths {
     pub frames: u64,
@@ -280,7 +282,7 @@ impl QueueLengths {
     }
 }
 
-/// The stages that a frame and its verdict pass, and `Retention` beside them.
+/// The stages of the agent: those that a frame and its verdict pass through, in this order, and `Retention`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Capture,
@@ -307,13 +309,13 @@ impl Stage {
     }
 }
 
-/// The pulse of one stage.
+/// The status of one stage, read from its pulse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageStatus {
     pub stage: Stage,
-    /// Passes of its loop, idle ones too: a number that does not grow is a stage that hangs.
+    /// How often its loop has run, also when it was idle. If the number does not grow, the stage hangs.
     pub turns: u64,
-    /// How long the present piece of work has taken; `None` for an idle stage.
+    /// How long the stage has been at its present piece of work; `None` for an idle stage.
     pub working: Option<Duration>,
     pub last_failure: Option<StageFailure>,
 }
@@ -325,8 +327,7 @@ impl StageStatus {
 }
 
 impl Status {
-    /// Has something changed that a reader must hear of at once? Counters have not, nor has a reason, which may hold a
-    /// number that grows with every look.
+    /// Whether something has changed that readers must know at once. Counters do not count.
     pub fn conditions_differ(&self, other: &Self) -> bool {
         let of = |status: &Self| {
             let Self { bundle, source, store, evidence, clock, .. } = status;
@@ -341,7 +342,7 @@ impl Status {
 pub(crate) mod testing {
     use super::*;
 
-    /// A station that is well and has done nothing yet.
+    /// The status of a station without troubles that has done nothing yet.
     pub fn idle_station() -> Status {
         Status {
             model: ModelStatus {

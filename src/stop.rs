@@ -1,14 +1,14 @@
-//! A request to stop, from a signal or from one of the agent's own threads.
+//! A request to stop, made by a signal or by a thread of the agent.
 //!
-//! Guarantees: a request reaches everybody who waits at once and is never taken back. A station has a child of the
-//! process's request: stopping the process stops every station, stopping a station stops nothing else.
+//! Guarantees: a request wakes all waiting threads at once and cannot be withdrawn. Each station has a child of the process's
+//! `Stop`: stopping the process stops every station, stopping a station stops nothing else.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::sync::lock;
 
-/// Shared by everybody who may ask for a stop and everybody who must obey.
+/// Whether a stop is requested. Shared by the threads that may request it and those that must stop.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<Shared>);
 
@@ -25,7 +25,7 @@ struct RequestState {
 }
 
 impl Stop {
-    /// A request of a part of this one's: made with it, and possibly before it.
+    /// A new `Stop` for a part of what this one stops. It is requested when this one is, and can be requested before.
     pub fn child(&self) -> Self {
         let mut request = lock(&self.0.request);
         let child = Arc::new(Shared {
@@ -36,7 +36,7 @@ impl Stop {
         Self(child)
     }
 
-    /// Asks for a stop; asking again changes nothing.
+    /// Requests a stop. Requesting it again changes nothing.
     pub fn request(&self) {
         self.0.make();
     }
@@ -45,7 +45,7 @@ impl Stop {
         lock(&self.0.request).made
     }
 
-    /// Waits for a stop, at most `limit`; whether there is one.
+    /// Waits for a request, at most `limit`. Returns whether there is one.
     pub fn wait(&self, limit: Duration) -> bool {
         let waits = |request: &mut RequestState| !request.made;
         let (request, _) = self
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_hears_of_it_at_once() {
+    fn every_thread_that_waits_wakes_at_once() {
         let process = Stop::default();
         let station = process.child();
         std::thread::scope(|scope| {

@@ -1,7 +1,7 @@
-//! Is the bundle on the disk still the one that was loaded?
+//! Checks whether the bundle on the disk is still the one that was loaded.
 //!
-//! Guarantees: notices an exchanged manifest, and any other file of the bundle by its size or its time of change. What was
-//! loaded is used until the next start, whatever this finds.
+//! Guarantees: an exchanged manifest is noticed. So is any other exchanged file of the bundle, unless its inode, size and
+//! time of change are the same as before. The loaded bundle is used until the next start, whatever is found.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ pub(super) struct BundleWatch {
     others: Vec<WatchedFile>,
 }
 
-/// A file that the manifest vouches for.
+/// A file whose sha256 is in the manifest.
 struct WatchedFile {
     path: PathBuf,
     sha256: String,
-    /// When its content was seen to be right; it is read again when these differ.
+    /// The stamp of the file when its content was last right. While the stamp stays the same, the file is not read again.
     seen: Option<FileStamp>,
 }
 
-/// Which file it is, its size and time of change: cheap to ask for, and other than before when a file was exchanged.
+/// Inode, size and time of change of a file: cheap to read, and different after a file was exchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
     inode: u64,
@@ -42,7 +42,7 @@ impl FileStamp {
 }
 
 impl BundleWatch {
-    /// For a bundle that has just been loaded.
+    /// Watches a bundle that has just been loaded.
     pub(super) fn new(bundle: &Bundle) -> Self {
         let manifest = &bundle.manifest;
         let maps = manifest.calibration.as_ref().map(|made| (&made.maps, &made.maps_sha256));
@@ -63,6 +63,7 @@ impl BundleWatch {
         }
     }
 
+    /// Looks at the files on the disk.
     pub(super) fn look(&mut self) -> Condition<BundleState> {
         self.find_change().unwrap_or_else(|error| Condition::bad(BundleState::Unreadable, error))
     }
@@ -71,7 +72,7 @@ impl BundleWatch {
         let found = bundle::sha256_of(&self.manifest)?;
         if found != self.manifest_sha256 {
             let reason = format!(
-                "{}: sha256 is {found}; {} runs on as it was loaded: start the agent again to use the new one",
+                "{}: sha256 is now {found}; {} is used as it was loaded: start the agent again to use the new one",
                 self.manifest.display(),
                 self.label
             );
@@ -87,7 +88,7 @@ impl BundleWatch {
             let found = bundle::sha256_of(path)?;
             if found != file.sha256 {
                 let reason = format!(
-                    "{}: sha256 is {found}, bundle.toml says {}; {} runs on as it was loaded: copy or export the \
+                    "{}: sha256 is {found}, bundle.toml says {}; {} is used as it was loaded: copy or export the \
                      bundle again, then start the agent again",
                     path.display(),
                     file.sha256,

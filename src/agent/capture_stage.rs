@@ -1,7 +1,7 @@
-//! The capture stage: frames of the source into the hand-over.
+//! The capture stage: takes frames from the source and gives them to the hand-over.
 //!
-//! Guarantees: a source that fails is tried again, and its state is visible; waiting for room, for a frame or for a trigger
-//! counts as alive.
+//! Guarantees: a source that fails is tried again, and its state is reported. A stage that waits for a frame, for a trigger or
+//! for room in the hand-over counts as alive.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::capture::{Frame, SourceEvent, Trouble, TroubleKind};
 use crate::pulse::Pulse;
 use crate::stop::Stop;
 
+/// The capture stage, with what it needs.
 pub(super) struct CaptureStage {
     pub gate: TriggerGate,
     pub handover: Arc<Handover>,
@@ -22,7 +23,7 @@ pub(super) struct CaptureStage {
 }
 
 impl CaptureStage {
-    /// Hands over the wanted frames until the source ends or a stop is asked for.
+    /// Hands over the frames that the trigger asks for, until the source ends or a stop is requested.
     pub(super) fn run(mut self) {
         while !self.stop.requested() {
             self.pulse.idle();
@@ -46,7 +47,7 @@ impl CaptureStage {
         }
     }
 
-    /// Waits for room however long it takes; false when nobody takes frames any more.
+    /// Waits for room however long it takes. False if the hand-over is closed.
     fn hand_over(&self, mut frame: Frame) -> bool {
         loop {
             self.pulse.idle();

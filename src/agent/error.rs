@@ -1,11 +1,11 @@
-//! Why the agent did not start or did not go on, and whether starting it again may help.
+//! Why the agent did not start or did not continue, and whether starting it again may help.
 
 use std::sync::{Arc, Mutex};
 
 use crate::store::{StoreError, StoreErrorKind};
 use crate::sync::lock;
 
-/// Why the agent did not start, or did not go on.
+/// Why the agent did not start, or did not continue.
 #[derive(Debug)]
 pub enum AgentError {
     /// Starting again cannot help: configuration, bundle, library, database.
@@ -15,7 +15,8 @@ pub enum AgentError {
 }
 
 impl AgentError {
-    /// An error before anything ran. Another agent on the log may be about to end: that is worth another try.
+    /// Classifies an error from before any thread ran. If another agent uses the log, it may be about to end, so starting again
+    /// may help.
     pub(super) fn at_start(error: anyhow::Error) -> Self {
         match error.downcast_ref::<StoreError>().map(StoreError::kind) {
             Some(StoreErrorKind::InUse) => Self::Stopped(error),
@@ -23,7 +24,7 @@ impl AgentError {
         }
     }
 
-    /// An error of a running agent. A log that is not sound will not be sound after a restart either.
+    /// Classifies an error of a running agent. A damaged log is still damaged after a restart.
     pub(super) fn while_running(error: anyhow::Error) -> Self {
         match error.downcast_ref::<StoreError>().map(StoreError::kind) {
             Some(StoreErrorKind::Corrupt) => Self::Refused(error),
@@ -32,12 +33,12 @@ impl AgentError {
     }
 }
 
-/// The fault that ends the agent. Shared by all that may find one.
+/// The fault that ends the agent. Shared by all threads that may report one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FirstFault(Arc<Mutex<Option<AgentError>>>);
 
 impl FirstFault {
-    /// Logs a fault. The first one counts as the reason; what it brings down after it does not.
+    /// Logs a fault. The first one is the reason why the agent ends; later ones may only be its consequences.
     pub(super) fn report(&self, fault: AgentError) {
         let (AgentError::Refused(error) | AgentError::Stopped(error)) = &fault;
         tracing::error!("{error:#}");

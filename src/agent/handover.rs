@@ -1,8 +1,8 @@
 //! The hand-over from capture to inference: a bounded queue with two policies, newest wins or capture waits.
 //!
-//! Guarantees: never more than its capacity in memory; with [`QueuePolicy::Latest`] capture never waits, and
-//! every frame that gives way to a newer one is counted; with [`QueuePolicy::Every`] capture waits, a little at a
-//! time, and no frame is dropped. Closing wakes both sides; what was handed over before is still taken.
+//! Guarantees: never more frames in memory than its capacity. With [`QueuePolicy::Latest`] capture never waits, and every
+//! frame that is replaced by a newer one is counted. With [`QueuePolicy::Every`] capture waits, a little at a time, and no
+//! frame is dropped. Closing wakes both sides; frames handed over before can still be taken.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -12,62 +12,62 @@ use crate::capture::Frame;
 use crate::config::QueuePolicy;
 use crate::sync::lock;
 
-/// A frame with the moment it was handed over.
+/// A frame with the time when it was handed over.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub frame: Frame,
     pub at: Instant,
 }
 
-/// What handing a frame over gave.
+/// The result of handing a frame over.
 #[derive(Debug)]
 pub(super) enum Put {
     Taken,
     /// There is no room yet: the frame comes back, to be tried again.
     Full(Frame),
-    /// The frame is dropped and counted: nobody takes it any more.
+    /// The hand-over is closed: the frame is dropped and counted.
     Closed,
 }
 
-/// What asking for a frame gave.
+/// The result of asking for a frame.
 #[derive(Debug)]
 pub(super) enum Taken {
     Frame(Queued),
     NotYet,
-    /// There will be none any more.
+    /// The hand-over is closed and empty.
     Closed,
 }
 
 /// A bounded queue of frames between two threads.
 #[derive(Debug)]
 pub(super) struct Handover {
-    delivery: QueuePolicy,
+    policy: QueuePolicy,
     capacity: usize,
-    inner: Mutex<Held>,
+    inner: Mutex<HandoverContent>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HandoverContent {
     frames: VecDeque<Queued>,
     dropped: u64,
     closed: bool,
 }
 
 impl Handover {
-    pub(super) fn new(delivery: QueuePolicy) -> Self {
-        let capacity = match delivery {
+    pub(super) fn new(policy: QueuePolicy) -> Self {
+        let capacity = match policy {
             QueuePolicy::Latest => 1,
-            // One in the making while one is waiting.
+            // Two, so that one can be put in while another one waits.
             QueuePolicy::Every => 2,
         };
-        Self { delivery, capacity, inner: Mutex::default(), changed: Condvar::new() }
+        Self { policy, capacity, inner: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Hands a frame over, waiting for room at most `limit` or dropping the oldest one, as `delivery` says.
+    /// Hands a frame over. If there is no room, waits for it at most `limit`, or drops the oldest frame: the policy decides.
     pub(super) fn put(&self, frame: Frame, limit: Duration) -> Put {
-        let waits = |inner: &mut Held| {
-            self.delivery == QueuePolicy::Every && inner.frames.len() >= self.capacity && !inner.closed
+        let waits = |inner: &mut HandoverContent| {
+            self.policy == QueuePolicy::Every && inner.frames.len() >= self.capacity && !inner.closed
         };
         let (mut inner, _) = self
             .changed
@@ -78,7 +78,7 @@ impl Handover {
             return Put::Closed;
         }
         if inner.frames.len() >= self.capacity {
-            if self.delivery == QueuePolicy::Every {
+            if self.policy == QueuePolicy::Every {
                 return Put::Full(frame);
             }
             inner.frames.pop_front();
@@ -91,7 +91,7 @@ impl Handover {
 
     /// The next frame, waiting for one at most `limit`.
     pub(super) fn take(&self, limit: Duration) -> Taken {
-        let nothing = |inner: &mut Held| inner.frames.is_empty() && !inner.closed;
+        let nothing = |inner: &mut HandoverContent| inner.frames.is_empty() && !inner.closed;
         let (mut inner, _) = self
             .changed
             .wait_timeout_while(lock(&self.inner), limit, nothing)
@@ -106,7 +106,7 @@ impl Handover {
         }
     }
 
-    /// Frames that wait to be inspected.
+    /// How many frames wait to be inspected.
     pub(super) fn waiting(&self) -> usize {
         lock(&self.inner).frames.len()
     }
@@ -116,7 +116,7 @@ impl Handover {
         self.changed.notify_all();
     }
 
-    /// Frames that were captured and never inspected.
+    /// How many frames were captured and never inspected.
     pub(super) fn dropped(&self) -> u64 {
         lock(&self.inner).dropped
     }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_in_vain_ends_in_time() {
+    fn taking_from_an_empty_hand_over_ends_in_time() {
         let handover = Handover::new(QueuePolicy::Latest);
         assert!(matches!(handover.take(Duration::from_millis(1)), Taken::NotYet));
         put(&handover, 1);

@@ -1,8 +1,8 @@
-//! The inference stage: has each frame of the hand-over inspected by the model's thread, and hands the inspection to the
-//! record stage.
+//! The inference stage: takes each frame from the hand-over, lets the model's thread inspect it, and gives the inspection to
+//! the record stage.
 //!
-//! Guarantees: every frame handed over gets its inspection. A model call that does not return within its limit makes the
-//! frame abstain and ends the station, because only the end of the process frees the model's thread.
+//! Guarantees: every frame that was handed over gets an inspection. If a model call does not return within its limit, the
+//! verdict on its frame is abstain, and the station ends, because only the end of the process frees the model's thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,11 +21,12 @@ use crate::inspector::{Inspected, Inspector};
 use crate::pulse::Pulse;
 use crate::verdict::Reason;
 
+/// The inference stage, with what it needs.
 pub(super) struct InferenceStage {
     pub handover: Arc<Handover>,
     pub model: ModelHandle,
     pub inspector: Arc<Inspector>,
-    /// A model call that takes longer does not return any more.
+    /// A model call that takes longer is considered to hang.
     pub call_limit: Duration,
     pub record: RecordSender,
     pub pulse: Pulse,
@@ -33,7 +34,7 @@ pub(super) struct InferenceStage {
 }
 
 impl InferenceStage {
-    /// Runs until the hand-over is closed and empty, nobody records any more, or the model hangs.
+    /// Runs until the hand-over is closed and empty, the record stage has ended, or the model hangs.
     pub(super) fn run(self) -> anyhow::Result<()> {
         loop {
             self.pulse.idle();
@@ -42,7 +43,7 @@ impl InferenceStage {
                 Taken::NotYet => continue,
                 Taken::Closed => return Ok(()),
             };
-            let seed = fresh_seed().context("entropy of the operating system")?;
+            let seed = fresh_seed().context("seed: the operating system gave no random numbers")?;
             let frame = Arc::new(frame);
             let inspected = self.inspect(&frame, seed, at)?;
             let hangs = inspected.is_none();
@@ -53,12 +54,12 @@ impl InferenceStage {
             }
             let recorded = self.record.send((frame, inspected), WAIT / 10, || self.pulse.idle());
             if hangs || !recorded {
-                return Ok(()); // the fault is reported; a record stage that has ended says why itself
+                return Ok(()); // the fault is already reported, here or by the record stage
             }
         }
     }
 
-    /// `None` when a model call has not returned within its limit.
+    /// Lets the model's thread inspect a frame. `None` if a model call has not returned within its limit.
     fn inspect(
         &self,
         frame: &Arc<Frame>,
@@ -69,7 +70,7 @@ impl InferenceStage {
         let reply = self.model.inspect(&self.inspector, Arc::clone(frame), seed, queued).ok_or_else(ended)?;
         let mut calls = None;
         loop {
-            // This stage is alive as long as the model makes progress, be it on another station's frame.
+            // This stage counts as alive as long as the model makes progress, even on a frame of another station.
             let now = self.model.pulse().turns();
             if calls.replace(now) != Some(now) {
                 self.pulse.at_work();
@@ -85,7 +86,8 @@ impl InferenceStage {
         }
     }
 
-    /// The inspection of a frame whose model call does not return: it abstains, and the station ends.
+    /// Makes the inspection of a frame whose model call does not return: the verdict is abstain. Reports the fault, which ends
+    /// the station.
     fn abandon(&self, frame: &Arc<Frame>, seed: FrameSeed, queued: Instant) -> Inspected {
         let fault = format!(
             "model: a call has not returned for {} s (station.model.call_limit_ms = {})",
@@ -93,7 +95,7 @@ impl InferenceStage {
             self.call_limit.as_millis()
         );
         self.fault.report(AgentError::Stopped(anyhow!(
-            "{fault}; its frame abstains, and the agent ends to be started again"
+            "{fault}; the verdict on its frame is abstain, and the agent ends so that it can be started again"
         )));
         let outcome = FrameOutcome::NotDrawn { reason: Reason::ModelFault, fault };
         let latency = Latency::until_now(frame, queued, queued);

@@ -1,11 +1,12 @@
-//! The running agent: a process with its station, started in order, stopped in order.
+//! The running agent: a process with its station, and the order in which they start and stop.
 //!
-//! What there is once is in `process`: the store's thread, `retention`, `supervisor`, the `network` thread. What there is for
-//! each station is in `station`: `capture`, `inference`, `record`, and the model's thread. Frames go from stage to stage
-//! through bounded queues; what a stage reports of itself goes to the supervisor, through a channel of the stage, and from there
-//! as one value to MQTT, metrics and the service manager. Capture waits for inference only where every frame must be inspected;
+//! `process` has what exists once: the threads `store`, `retention`, `supervisor` and `network`. `station` has what exists for
+//! each station: the threads `capture`, `inference`, `record` and `model`. Frames go from stage to stage through bounded
+//! queues. Each stage reports its state to the supervisor through a channel, and the supervisor passes the state of the whole
+//! station to MQTT, metrics and the service manager. Capture waits for inference only if every frame must be inspected;
 //! inference never waits for the network.
-//! A thread that dies ends its station with a reason; one that hangs ends the signs of life to the service manager.
+//! If a thread ends with an error, its station ends and reports the reason. If a thread hangs, the service manager gets no
+//! more signs of life.
 
 mod bundle_watch;
 mod capture_stage;

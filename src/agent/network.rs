@@ -1,4 +1,4 @@
-//! The network of the process: one thread for the connections of all stations, and for metrics where they are asked for.
+//! The network thread of the process: the broker connections of all stations, and the metrics if they are configured.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::pulse::Pulse;
 use crate::status::Status;
 use crate::store::{Backlog, Origin, StoreError, StoreHandle};
 
-/// How long the end waits for a publish task beyond that task's own limits.
+/// How long the agent waits at its end for a publish task. Longer than the task's own limits together.
 const LEAVE_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long the end waits for the log to say what was not sent.
+/// How long the agent waits at its end for the log, to read how much was not sent.
 const STORE_LIMIT: Duration = Duration::from_millis(500);
 
 /// A runtime with one thread, `network`.
@@ -30,7 +30,7 @@ pub(super) struct Network {
     runtime: Runtime,
 }
 
-/// What a station publishes, and where.
+/// What is needed to publish the verdicts of a station.
 pub(super) struct Publisher<'a> {
     pub station: &'a StationConfig,
     pub origin: &'a Origin,
@@ -40,10 +40,10 @@ pub(super) struct Publisher<'a> {
     pub pulse: Pulse,
 }
 
-/// A station's way to the broker, as the rest of the agent sees it.
+/// The publish task of a station, as the rest of the agent sees it.
 pub(super) struct Uplink {
     task: JoinHandle<Result<(), StoreError>>,
-    /// The status that the broker is sent.
+    /// The status that is sent to the broker.
     pub(super) status: watch::Sender<Arc<Status>>,
     pub(super) connection: watch::Receiver<Connection>,
     pub(super) outbox: watch::Receiver<Backlog>,
@@ -57,7 +57,7 @@ impl Network {
             .thread_name("network")
             .enable_all()
             .build()
-            .context("network runtime")?;
+            .context("thread network: the system allows no more threads or memory")?;
         Ok(Self { runtime })
     }
 
@@ -70,7 +70,7 @@ impl Network {
         self.runtime.block_on(metrics::start(address, stations)).map(|task| task.abort_handle())
     }
 
-    /// Starts to publish what a station commits.
+    /// Starts the task that publishes what a station commits.
     pub(super) fn publish(&self, publisher: Publisher<'_>, status: Arc<Status>) -> Uplink {
         let (status, statuses) = watch::channel(status);
         let (shutdown, asked) = watch::channel(false);
@@ -94,7 +94,7 @@ impl Network {
         Uplink { task, status, connection, outbox, shutdown }
     }
 
-    /// Drains the outboxes within limits and leaves the broker; how many verdicts it has not acknowledged.
+    /// Sends the rest of the outboxes, within limits, and disconnects. Returns how many verdicts are not acknowledged.
     pub(super) fn leave(
         self,
         uplinks: Vec<(Origin, Uplink)>,
@@ -102,7 +102,7 @@ impl Network {
         fault: &FirstFault,
     ) -> u64 {
         for (_, uplink) in &uplinks {
-            let _ = uplink.shutdown.send(true); // a task that has ended is reported by what it returns
+            let _ = uplink.shutdown.send(true); // fails if the task has ended; its result is read below
         }
         self.runtime.block_on(async {
             let mut unsent = 0;
@@ -112,11 +112,11 @@ impl Network {
                     Ok(Ok(Err(error))) => fault.report(AgentError::while_running(error.into())),
                     Ok(Err(error)) => fault.report(AgentError::Stopped(anyhow!("publish: {error}"))),
                     Err(_) => fault.report(AgentError::Stopped(anyhow!(
-                        "publish: has not ended {} s after it was asked to, and is left behind",
+                        "publish: the task has not ended {} s after it was asked to, and is no longer waited for",
                         LEAVE_LIMIT.as_secs()
                     ))),
                 }
-                // A log that does not answer leaves the number that was read last.
+                // If the log does not answer, the number that was read last is used.
                 let backlog = timeout(STORE_LIMIT, store.backlog(&origin.station, JSON))
                     .await
                     .ok()
@@ -129,7 +129,7 @@ impl Network {
 }
 
 impl Uplink {
-    /// Tells whether the task has ended.
+    /// A handle that shows whether the task has ended.
     pub(super) fn abort_handle(&self) -> AbortHandle {
         self.task.abort_handle()
     }

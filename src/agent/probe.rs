@@ -1,8 +1,7 @@
-//! A question to the system that may never be answered (the room on a network disk, a file on it), asked again and again
-//! on a thread of its own.
+//! Repeats a system call that may never return (free space of a network disk, a file on it) on a separate thread.
 //!
-//! Guarantees: reading the newest answer never waits; how long the present question has been open is known.
-//! The thread ends after the handle is dropped, unless the system never answers; nobody waits for it.
+//! Guarantees: reading the newest answer never waits. It is known how long the present call has been running. The thread ends
+//! after the handle is dropped, unless its call never returns; no other thread waits for it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +13,13 @@ use tokio::sync::watch;
 
 use crate::pulse::Pulse;
 
-/// Asks for the room on the disk of a path, bytes; `None` where the system does not say. It may never return.
+/// Reads the free space, in bytes, on the disk of a path; `None` if the system does not know it. It may never return.
 pub type DiskProbe = Arc<dyn Fn(&Path) -> Option<u64> + Send + Sync>;
 
-/// How long the start waits for the first answer.
+/// How long [`Probe::start`] waits for the first answer.
 const FIRST_ANSWER: Duration = Duration::from_millis(200);
 
-/// The newest answer to a question.
+/// A system call that is repeated, and its newest answer.
 pub(super) struct Probe<T> {
     newest: watch::Receiver<T>,
     pulse: Pulse,
@@ -29,7 +28,7 @@ pub(super) struct Probe<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Probe<T> {
-    /// Asks at once and then with `pause` in between; `unanswered` is the answer until the first one comes.
+    /// Asks at once, and again `pause` after each answer. Until the first answer comes, the answer is `unanswered`.
     pub(super) fn start(
         name: &str,
         unanswered: T,
@@ -68,7 +67,7 @@ impl<T: Clone + Send + Sync + 'static> Probe<T> {
         self.newest.clone()
     }
 
-    /// How long the present question has been open; `None` between two questions.
+    /// How long the present call has been running; `None` between two calls.
     pub(super) fn open_for(&self) -> Option<Duration> {
         self.pulse.working_for()
     }
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_that_is_never_answered_holds_nobody_up() {
+    fn a_question_that_is_never_answered_makes_no_reader_wait() {
         let (release, held) = channel::<()>();
         let mut asked = 0;
         let probe = Probe::start("probe", 0, Duration::from_millis(1), move || {

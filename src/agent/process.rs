@@ -1,9 +1,9 @@
-//! The process: what there is once for all stations, started in order and stopped in order.
+//! The process: what exists once for all stations, and the order in which everything starts and stops.
 //!
-//! Guarantees: nothing is published that is not committed. A stop ends the stages in the order the data flows, so what was
-//! captured is inspected, committed and, within limits, delivered; what the broker has not acknowledged stays in the outbox
-//! for the next start. Every wait at the end has a limit. A station that ends stops no other station; the process ends
-//! with the last one.
+//! Guarantees: only committed verdicts are published. A stop ends the stages in the order of the data flow, so every captured
+//! frame is inspected and committed, and its verdict is delivered within a time limit. Verdicts that the broker has not
+//! acknowledged stay in the outbox for the next start. Every wait at the end has a limit. A station that ends stops no other
+//! station; the process ends with the last one.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
@@ -37,9 +37,9 @@ use crate::status::{DeliveryTime, VerdictCounts};
 use crate::stop::Stop;
 use crate::store::{Store, StoreHandle, StoreThread};
 
-/// How long a stop waits for a write that does not return.
+/// How long the agent waits, after a stop, for a write that does not return.
 const END_LIMIT: Duration = Duration::from_secs(15);
-/// How long the end waits for the log to be closed.
+/// How long the agent waits, after that, for the log to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// One inspection that is on the disk.
@@ -55,11 +55,11 @@ pub struct Summary {
     pub normal: u64,
     pub anomalous: u64,
     pub abstained: u64,
-    /// Frames that gave way to newer ones.
+    /// Frames that were replaced by newer ones before they were inspected.
     pub dropped: u64,
     /// Verdicts that the broker has not acknowledged; the next start sends them.
     pub unsent: u64,
-    /// `None` when no verdict was acknowledged that was sent live.
+    /// `None` if no verdict was delivered live.
     pub delivery: Option<DeliveryTime>,
 }
 
@@ -69,7 +69,8 @@ impl Summary {
     }
 }
 
-/// Runs the agent until its source ends or a stop is asked for. `observe` sees every inspection once it is committed.
+/// Runs the agent until its source ends or a stop is requested. `observe` is called with every inspection once it is
+/// committed.
 pub(crate) fn run(
     config: &Config,
     stop: &Stop,
@@ -79,7 +80,7 @@ pub(crate) fn run(
     run_with(config, source, Arc::new(machine::disk_free_bytes), stop, observe)
 }
 
-/// Runs the agent on a source of the caller's instead of the configured one.
+/// Like `run`, but with the given source instead of the configured one.
 pub fn run_on(
     config: &Config,
     source: Box<dyn FrameSource>,
@@ -89,7 +90,7 @@ pub fn run_on(
     run_with(config, |_| Ok(source), Arc::new(machine::disk_free_bytes), stop, observe)
 }
 
-/// The same with a probe of the disk of the caller's too: it is asked for the room on the disk of a path, and may hang.
+/// Like `run_on`, with the given disk probe too. The probe reads the free space on the disk of a path, and may hang.
 pub fn run_with(
     config: &Config,
     source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,
@@ -101,7 +102,7 @@ pub fn run_with(
     opened.run(config, disk, stop, observe)
 }
 
-/// Everything opened and checked, nothing running.
+/// The agent with everything opened and checked, but no thread running.
 struct OpenedAgent {
     store: Store,
     stations: Vec<Station>,
@@ -156,21 +157,21 @@ fn close(store: StoreThread) -> Result<(), AgentError> {
     store.join().map_err(|error| AgentError::Stopped(error.into()))
 }
 
-/// What runs.
+/// The running agent.
 struct Process {
     store: StoreHandle,
     network: Network,
     stations: Vec<RunningStation>,
     threads: Threads,
     recorded: Receiver<RecordedFrame>,
-    /// Dropped when everything else has ended: lets the supervisor end.
+    /// Dropped when everything else has ended; then the supervisor ends.
     supervising: Sender<()>,
     stop: Stop,
     fault: FirstFault,
 }
 
 impl Process {
-    /// Starts all threads, those that take frames last.
+    /// Starts all threads. Those that take frames come last.
     fn start(
         config: &Config,
         stations: Vec<Station>,
@@ -203,7 +204,7 @@ impl Process {
             .into_iter()
             .map(|station| station.prepare(&surroundings))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        drop(surroundings); // from now on only record stages hold `observed`: when the last one ends, so does the run
+        drop(surroundings); // from now on only record stages have `observed`: when the last one ends, the run ends
         let (mut running, mut stages, mut supervised, mut metrics) = (vec![], vec![], vec![], vec![]);
         for station in prepared {
             running.push(station.running);
@@ -249,7 +250,7 @@ impl Process {
             stop: stop.clone(),
             fault,
         };
-        // From here on there is something to stop in order, so an error is a fault that ends the run.
+        // From here on threads run that must be stopped in order. So an error is not returned, but reported as a fault.
         if let Err(error) = process.start_threads(supervisor, done, retention, stages) {
             process.fault.report(AgentError::while_running(error));
             process.stop.request();
@@ -282,8 +283,8 @@ impl Process {
         Ok(())
     }
 
-    /// Shows `observe` every inspection until the last station has ended, then stops everything in order. Returns what was
-    /// done, and the fault that ended it.
+    /// Calls `observe` with every inspection until the last station has ended, then stops everything in order. Returns the
+    /// summary, and the fault that ended the run.
     fn run_to_the_end(self, observe: impl FnMut(&Recorded<'_>)) -> (Summary, Option<AgentError>) {
         let verdicts = self.observe(observe);
         let Self { store, network, stations, threads, supervising, stop, fault, .. } = self;
@@ -306,7 +307,7 @@ impl Process {
         (summary, fault.take())
     }
 
-    /// Returns when every record stage has ended, or hangs at the end.
+    /// Calls `observe` with every inspection. Returns when every record stage has ended, or when one hangs after a stop.
     fn observe(&self, mut observe: impl FnMut(&Recorded<'_>)) -> VerdictCounts {
         let mut verdicts = VerdictCounts::default();
         loop {

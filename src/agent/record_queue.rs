@@ -1,4 +1,4 @@
-//! The bounded queue of inspections from the inference to the record stage; its length can be read from outside.
+//! The bounded queue of inspections from the inference stage to the record stage. Its length can be read at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::capture::Frame;
 use crate::inspector::Inspected;
 
-/// Inspections that may wait for the disk.
+/// How many inspections the queue can have.
 const CAPACITY: usize = 8;
 
 /// A frame and its inspection.
@@ -24,7 +24,7 @@ pub(super) struct RecordReceiver {
     length: QueueLength,
 }
 
-/// Inspections on their way to the disk.
+/// Reads how many inspections wait for the record stage.
 #[derive(Debug, Clone, Default)]
 pub(super) struct QueueLength(Arc<AtomicU64>);
 
@@ -39,7 +39,7 @@ pub(super) fn record_queue() -> (RecordSender, RecordReceiver, QueueLength) {
 }
 
 impl RecordSender {
-    /// Waits for room however long it takes, and calls `beat` meanwhile; false when nobody records any more.
+    /// Waits for room however long it takes, and calls `beat` again and again meanwhile. False if the record stage has ended.
     pub(super) fn send(&self, mut inspected: InspectedFrame, pause: Duration, beat: impl Fn()) -> bool {
         self.length.0.fetch_add(1, Ordering::Relaxed);
         loop {

@@ -1,7 +1,8 @@
-//! The record stage: evidence, then the one transaction that commits an inspection.
+//! The record stage: keeps the evidence of an inspection, then commits the inspection in one transaction.
 //!
-//! Guarantees: every inspection is committed, in order, however long the disk refuses; evidence that cannot be kept is
-//! counted and delays no verdict. Leaves out: deleting what was kept (see `retention`).
+//! Guarantees: every inspection is committed, in order. While the disk cannot be written, the commit is tried again; only
+//! after a stop does this have a time limit. Evidence that cannot be kept is counted and delays no verdict.
+//! Leaves out: deleting old evidence and rows (see `retention`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,42 +24,42 @@ use crate::status::{Condition, EvidenceState, StoreState};
 use crate::stop::Stop;
 use crate::store::{Committed, EncodeMessages, Origin, StoreHandle};
 
-/// How long a stop waits for a disk that refuses.
+/// After a stop, how long a commit that fails is tried again.
 const COMMIT_LIMIT: Duration = Duration::from_secs(5);
-/// Between tries, from the first, doubling, to the longest.
+/// Between two tries: `FIRST_WAIT` at first, then twice as long each time, up to `LONGEST_WAIT`.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// An inspection that is on the disk, for those who watch the agent.
+/// A committed inspection, for the observer of the agent.
 pub(super) struct RecordedFrame {
     pub seq: u64,
     pub frame: Arc<Frame>,
     pub inspection: Arc<Inspection>,
 }
 
-/// What the record stage writes where.
+/// The record stage, with what it needs.
 pub(super) struct RecordStage {
     pub queue: RecordReceiver,
     pub store: StoreHandle,
     pub origin: Origin,
     pub stop: Stop,
-    /// The station's own.
+    /// The evidence folder of this station.
     pub evidence_folder: PathBuf,
     pub keep: Keep,
-    /// What is sent of an inspection.
+    /// Makes the messages of an inspection.
     pub encode: Arc<EncodeMessages>,
-    /// With less room than this on the disk no evidence is made.
+    /// With less free space than this on the disk, no evidence is kept.
     pub min_free_bytes: u64,
-    /// Room on the disk, as it was measured last.
+    /// Free space on the disk when it was last measured.
     pub disk_free_bytes: watch::Receiver<Option<u64>>,
     pub report: RecordReporter,
     pub pulse: Pulse,
-    /// Takes every inspection once it is committed.
+    /// Receives every inspection once it is committed.
     pub recorded: SyncSender<RecordedFrame>,
 }
 
 impl RecordStage {
-    /// Records until inference has ended.
+    /// Runs until the inference stage has ended.
     pub(super) fn run(self) -> anyhow::Result<()> {
         loop {
             match self.queue.receive(WAIT) {
@@ -78,7 +79,7 @@ impl RecordStage {
         let inspection = Arc::new(inspected.inspection);
         let committed = self.commit(&inspection)?;
         self.report.committed(inspection.verdict);
-        // Nobody watches any more only when the agent is ending on a fault.
+        // The observer has ended only if the agent ends because of a fault.
         let _ = self.recorded.send(RecordedFrame { seq: committed.seq, frame, inspection });
         Ok(())
     }
@@ -92,7 +93,7 @@ impl RecordStage {
         let condition = if free.is_some_and(|free| free < self.min_free_bytes) {
             let mb = |bytes: u64| bytes / 1_000_000;
             let reason = format!(
-                "{} MB are free on the disk, evidence.min_free_mb = {}: no evidence until there is room",
+                "{} MB are free on the disk, evidence.min_free_mb = {}: no evidence is kept until there is room",
                 mb(free.unwrap_or_default()),
                 mb(self.min_free_bytes)
             );
@@ -107,14 +108,14 @@ impl RecordStage {
                 Err(error) => Condition::bad(EvidenceState::Failing, error),
             }
         };
-        // Evidence stops before verdicts do.
+        // A lack of space stops evidence first, so that there is still room for verdicts.
         self.report.evidence_lost();
         self.pulse.failed(condition.reason.as_deref().unwrap_or_default());
         self.report.set_evidence(condition);
         None
     }
 
-    /// Tries until the inspection is on the disk. Gives up on an error that stays, and some time after a stop.
+    /// Tries until the inspection is on the disk. Gives up if waiting cannot help, or [`COMMIT_LIMIT`] after a stop.
     fn commit(&self, inspection: &Arc<Inspection>) -> anyhow::Result<Committed> {
         let mut wait = FIRST_WAIT;
         let mut stopping: Option<Instant> = None;
@@ -138,7 +139,7 @@ impl RecordStage {
                 if stopping.get_or_insert_with(Instant::now).elapsed() > COMMIT_LIMIT {
                     return Err(error).context(lost);
                 }
-                std::thread::sleep(wait); // `stop` does not wait any more
+                std::thread::sleep(wait); // `stop.wait` returns at once after a stop
             }
             wait = (2 * wait).min(LONGEST_WAIT);
             self.pulse.at_work(); // each try is progress
@@ -156,7 +157,7 @@ fn folder_name(origin: &Origin, inspection: &Inspection) -> String {
     )
 }
 
-/// A boot in the names of its evidence.
+/// The first 8 characters of the boot id, as they are in the names of evidence folders.
 pub(super) fn short_boot(origin: &Origin) -> String {
     origin.boot_id.simple().to_string().chars().take(8).collect()
 }

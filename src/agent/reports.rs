@@ -1,7 +1,6 @@
-//! What the stages of a station report of themselves, each through a channel of its own; the supervisor reads them.
+//! What the stages of a station report about themselves, each through its own channel. The supervisor reads the reports.
 //!
-//! Guarantees: reporting and reading wait for nobody; a state that changes is logged once, when it changes, and while
-//! no lock is held.
+//! Guarantees: reporting and reading never wait. A change of state is logged once, and no lock is held meanwhile.
 
 use std::sync::Arc;
 
@@ -15,24 +14,24 @@ use crate::status::{
 };
 use crate::verdict::Verdict;
 
-/// Of the capture stage.
+/// The report of the capture stage.
 #[derive(Debug, Clone)]
 pub(super) struct CaptureReport {
     pub source: SourceStatus,
     pub drops: Drops,
 }
 
-/// Of the record stage.
+/// The report of the record stage.
 #[derive(Debug, Clone)]
 pub(super) struct RecordReport {
     pub store: Condition<StoreState>,
     pub evidence: Condition<EvidenceState>,
     pub verdicts: VerdictCounts,
-    /// Evidence that was wanted and could not be kept.
+    /// For how many inspections evidence should be kept but could not.
     pub evidence_lost: u64,
 }
 
-/// The capture stage's end of its channel.
+/// The sender of the capture stage's report.
 pub(super) struct CaptureReporter {
     report: watch::Sender<CaptureReport>,
     pulse: Pulse,
@@ -45,7 +44,7 @@ impl CaptureReporter {
         (Self { report, pulse }, reader)
     }
 
-    /// A frame came: the source is well.
+    /// A frame came, so the source works.
     pub(super) fn frame_at(&self, captured: Timestamp) {
         let mut recovered = false;
         self.report.send_modify(|CaptureReport { source, .. }| {
@@ -54,7 +53,7 @@ impl CaptureReporter {
             source.last_frame_at = Some(captured);
         });
         if recovered {
-            tracing::info!("source: well again");
+            tracing::info!("source: ok again");
         }
     }
 
@@ -72,7 +71,7 @@ impl CaptureReporter {
         }
     }
 
-    /// The camera as the source describes it, and how many of its frames it could not hand on.
+    /// The camera as the source describes it, and how many of its frames were dropped.
     pub(super) fn set_camera(&self, camera: Option<Arc<CameraInfo>>, drops: Drops) {
         self.report.send_if_modified(|report| {
             let changed = report.source.camera != camera || report.drops != drops;
@@ -87,7 +86,7 @@ impl CaptureReporter {
     }
 }
 
-/// The record stage's end of its channel.
+/// The sender of the record stage's report.
 pub(super) struct RecordReporter(watch::Sender<RecordReport>);
 
 impl RecordReporter {

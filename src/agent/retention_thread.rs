@@ -1,8 +1,8 @@
-//! The retention thread: checks the log once, removes what a crash left behind, then keeps log and evidence within
-//! their bounds until a stop.
+//! The retention thread: checks the log once, deletes what a crash left behind, then keeps log and evidence within their
+//! limits until a stop.
 //!
-//! Guarantees: nothing is deleted by age right after the clock has jumped; nothing here delays a verdict by more than one
-//! small step of the store.
+//! Guarantees: nothing is deleted by age right after the clock has jumped. A verdict waits at most for one small step of
+//! retention.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,14 +16,15 @@ use crate::retention::{Moment, Retention};
 use crate::stop::Stop;
 use crate::store::{self, Origin, StoreErrorKind};
 
-/// Between two steps; a small part of it while there is more to delete.
+/// The pause between two steps. A twentieth of it while there is more to delete.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The retention thread, with what it needs.
 pub(super) struct RetentionThread {
     pub retention: Retention,
     pub database: PathBuf,
     pub state_folder: PathBuf,
-    /// Of every station.
+    /// This start of every station.
     pub origins: Vec<Origin>,
     pub disk: DiskProbe,
     pub clock: WallClock,
@@ -46,7 +47,9 @@ impl RetentionThread {
             match self.retention.sweep(&origin.station, &short_boot(origin), || self.pulse.at_work()) {
                 Ok(0) => {}
                 Ok(swept) => {
-                    tracing::info!("evidence: {swept} folders without a row removed, left by a crash");
+                    tracing::info!(
+                        "evidence: deleted {swept} folders that have no row in the log; a crash left them behind"
+                    );
                 }
                 Err(error) => self.pulse.failed(error),
             }
@@ -55,7 +58,7 @@ impl RetentionThread {
         while !self.stop.wait(pause) {
             self.pulse.at_work();
             let look = self.clock.look();
-            // Measured anew before each step: an old number would delete more than is needed.
+            // Measured again before each step: with an old number, more would be deleted than is needed.
             let free_bytes = (self.disk)(&self.state_folder);
             let moment = Moment { now: look.now, days_count: look.ages_count, free_bytes };
             pause = match self.retention.step(&moment) {

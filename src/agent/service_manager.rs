@@ -1,7 +1,6 @@
-//! What the service manager is sent (sd_notify), where there is one: ready, a sentence about the state, signs of life,
-//! stopping.
+//! Notifies the service manager (sd_notify), if there is one: ready, a sentence about the state, signs of life, stopping.
 //!
-//! Guarantees: never ready without a sentence; nobody waits for a manager that does not listen.
+//! Guarantees: `READY=1` always comes with a sentence. Notifying never waits.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +9,17 @@ use sd_notify::NotifyState;
 use crate::publish::Connection;
 use crate::status::{Condition, ConditionState, Status};
 
-/// How often the sentence is sent when nothing but counters changed.
+/// How often the sentence is sent if only counters changed.
 const REPEAT: Duration = Duration::from_secs(10);
 
+/// The connection to the service manager, and what was last sent to it.
 pub(super) struct ServiceManager {
-    /// What the newest sentence says beside its numbers, and when it was sent.
+    /// The newest sentence without its numbers, and when it was sent.
     sent: Option<(String, Instant)>,
     stopping: bool,
 }
 
-/// A station as it is in the sentence.
+/// What the sentence says about a station.
 pub(super) struct StationInSentence<'a> {
     pub name: &'a str,
     pub status: &'a Status,
@@ -28,19 +28,19 @@ pub(super) struct StationInSentence<'a> {
 }
 
 impl ServiceManager {
-    /// Sends `READY=1`: the model has answered its golden vectors, and the log is open.
+    /// Sends `READY=1`. Call it when the golden vectors are computed again and the log is open.
     pub(super) fn ready() -> Self {
         notify(&[NotifyState::Ready, NotifyState::Status("ready: begins to take frames")]);
         Self { sent: None, stopping: false }
     }
 
-    /// For tests of others: says nothing at its start.
+    /// For tests: like `ready`, but sends nothing.
     #[cfg(test)]
     pub(super) fn silent() -> Self {
         Self { sent: None, stopping: false }
     }
 
-    /// Half of what the manager allows between two signs of life.
+    /// How often a sign of life is due: half of the time that the manager allows. `None` if it expects none.
     pub(super) fn watchdog_period() -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|limit| limit / 2)
     }
@@ -53,7 +53,7 @@ impl ServiceManager {
         self.stopping
     }
 
-    /// Sends `STATUS=` when something but a counter changed, and from time to time.
+    /// Sends `STATUS=` if something other than a counter changed, and otherwise every [`REPEAT`].
     pub(super) fn report(&mut self, stations: &[StationInSentence<'_>]) {
         let states = of_all(stations, state);
         let is_known = self.sent.as_ref().is_some_and(|(sent, at)| *sent == states && at.elapsed() < REPEAT);
@@ -74,14 +74,14 @@ impl ServiceManager {
     }
 }
 
-/// Does nothing without a manager; one that does not listen is not waited for.
+/// Sends a notification. Does nothing without a manager, and never waits for one.
 fn notify(what: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(what) {
         tracing::warn!("service manager: {error}");
     }
 }
 
-/// The words of all stations, each after its name where there are several.
+/// Joins the texts of all stations; each is preceded by the station's name if there are several.
 fn of_all(stations: &[StationInSentence<'_>], words: impl Fn(&StationInSentence<'_>) -> String) -> String {
     let named = |station| match stations.len() {
         1 => words(station),
@@ -126,7 +126,7 @@ fn sentence(station: &StationInSentence<'_>) -> String {
     format!("{}; {verdicts}{triggers}; {} in the outbox", state(station), station.outbox)
 }
 
-/// A line break would begin another message.
+/// Replaces control characters, because a line break would begin another notification.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

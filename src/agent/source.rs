@@ -1,4 +1,4 @@
-//! Opening the source that a station is configured with.
+//! Opens the source that is configured for a station.
 
 use crate::bundle::manifest::CameraFormat;
 use crate::capture::camera::{CameraSettings, CameraSource};
@@ -7,7 +7,7 @@ use crate::capture::simulator::Simulator;
 use crate::capture::{CaptureError, FrameSource};
 use crate::config::{SourceConfig, SourceKind};
 
-/// Opens the configured source. A camera must give what the detector was `calibrated` with, if that is known.
+/// Opens the configured source. A camera must deliver the format that the detector was `calibrated` with, if that is known.
 pub(crate) fn open_source(
     config: &SourceConfig,
     calibrated: Option<&CameraFormat>,
@@ -18,7 +18,7 @@ pub(crate) fn open_source(
         SourceKind::Camera(settings) => {
             if settings.device_may_move() {
                 tracing::warn!(
-                    "source.device = {}: the number moves when another camera is plugged in; give a by-id or by-path name that `certiscope cameras` lists",
+                    "source.device = {}: the number may change when another camera is plugged in; use a by-id or by-path name that `certiscope cameras` lists",
                     settings.device.display()
                 );
             }

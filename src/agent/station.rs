@@ -1,8 +1,8 @@
-//! A station: its source, its inspector and its threads, from the configuration to the last join.
+//! A station: its source, its inspector and its threads, from opening them to joining them.
 //!
-//! Threads: `capture`, `inference`, `record`, and `model`, which owns the model. Bounded queues lie between them, in the
-//! order the data flows. When one of them ends, however it ends, the station is asked to stop and its queues close, so that
-//! the others end too; another station goes on.
+//! The threads are `capture`, `inference`, `record`, and `model`, which owns the model. Bounded queues connect them in the
+//! order of the data flow. When one of the first three ends, for whatever reason, the station is asked to stop and its hand-over
+//! is closed, so that the others end too. Other stations continue.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,10 +44,10 @@ use crate::store::{Boot, Origin, Store, StoreHandle};
 
 /// The thread that owns the model.
 const MODEL_THREAD: &str = "model";
-/// How often the bundle's folder is looked at.
+/// How often the files of the bundle are checked.
 const BUNDLE: Duration = Duration::from_secs(5);
 
-/// A station with everything opened and checked, nothing running.
+/// A station with everything opened and checked, but no thread running.
 pub(super) struct Station {
     config: StationConfig,
     source: Box<dyn FrameSource>,
@@ -57,11 +57,11 @@ pub(super) struct Station {
     bundle: BundleWatch,
     bundle_folder: PathBuf,
     pub origin: Origin,
-    /// The station's own.
+    /// The evidence folder of this station.
     evidence_folder: PathBuf,
 }
 
-/// What the configuration says of inspecting.
+/// The settings for inspecting, from the configuration.
 pub(crate) fn inspector_settings(station: &StationConfig) -> InspectorSettings {
     let smoothing = &station.smoothing;
     InspectorSettings {
@@ -94,7 +94,10 @@ impl Station {
             opened.self_test.tolerance
         );
         if let Some(reason) = &opened.provider.reason {
-            tracing::warn!("{} asked for and not used: {reason}", opened.provider.requested.word());
+            tracing::warn!(
+                "provider {} was requested but is not used: {reason}",
+                opened.provider.requested.word()
+            );
         }
         let heat_map_wanted = move |verdict, seed| keep.wants(verdict, seed);
         let settings = inspector_settings(config);
@@ -123,7 +126,7 @@ impl Station {
         })
     }
 
-    /// Enters this start into the log, and makes the folder for evidence.
+    /// Records this start in the log, and creates the folder for evidence.
     pub(super) fn begin(&self, store: &mut Store, configuration: &str) -> anyhow::Result<()> {
         store.begin(
             &self.origin,
@@ -137,14 +140,14 @@ impl Station {
         )?;
         std::fs::create_dir_all(&self.evidence_folder).with_context(|| {
             format!(
-                "evidence: {}: cannot be made; a writable folder is needed",
+                "evidence: {}: cannot be created; set a folder that certiscope may write, under [store]",
                 self.evidence_folder.display()
             )
         })
     }
 }
 
-/// What a station takes from its process.
+/// What a station uses of its process.
 pub(super) struct Surroundings<'a> {
     pub config: &'a Config,
     pub process: &'a ProcessView,
@@ -152,11 +155,11 @@ pub(super) struct Surroundings<'a> {
     pub network: &'a Network,
     pub stop: &'a Stop,
     pub fault: &'a FirstFault,
-    /// Takes every inspection once it is committed.
+    /// Receives every inspection once it is committed.
     pub recorded: SyncSender<RecordedFrame>,
 }
 
-/// A station at work.
+/// A station whose threads run, or are about to.
 pub(super) struct RunningStation {
     pub origin: Origin,
     pub uplink: Uplink,
@@ -176,7 +179,7 @@ pub(super) struct Stages {
     record: RecordStage,
 }
 
-/// A station that is connected to its process; no frame is taken yet.
+/// A station that is connected to its process but takes no frames yet.
 pub(super) struct PreparedStation {
     pub running: RunningStation,
     pub stages: Stages,
@@ -297,7 +300,7 @@ impl Station {
 }
 
 impl RunningStation {
-    /// Starts the stages, the last one on a frame's way first.
+    /// Starts the stages in reverse order of the data flow: `record` first, `capture` last.
     pub(super) fn start(&mut self, stages: Stages) -> anyhow::Result<()> {
         let Stages { capture, inference, record } = stages;
         let (stop, handover) = (self.stop.clone(), Arc::clone(&self.handover));
@@ -316,13 +319,13 @@ impl RunningStation {
         })
     }
 
-    /// Takes no more frames; what was handed over is still inspected.
+    /// Stops taking frames. Frames that were handed over are still inspected.
     pub(super) fn close(&self) {
         self.stop.request();
         self.handover.close();
     }
 
-    /// A stop was asked for, and the record stage has not beaten for longer than `limit`.
+    /// Whether a stop was requested and the pulse of the record stage has not changed for longer than `limit`.
     pub(super) fn record_hangs_at_the_end(&self, limit: Duration) -> bool {
         self.stop.requested() && self.record.still_for() > limit
     }
@@ -339,7 +342,7 @@ impl RunningStation {
     }
 }
 
-/// What is left of a station whose threads have ended.
+/// What is still needed of a station whose threads have ended.
 pub(super) struct EndedStation {
     pub origin: Origin,
     pub uplink: Uplink,

@@ -1,10 +1,11 @@
-//! The thread that watches the others: measures the machine, publishes the status of each station, keeps the service
-//! manager up to date, and notices what no stage can say of itself.
+//! The supervisor thread: measures the machine, publishes the status of each station, notifies the service manager, and
+//! notices faults that no stage can report itself.
 //!
-//! Guarantees: a task or thread that has ended, a disk that does not answer, a bundle replaced on the disk and a clock that
-//! jumped are each noticed within seconds; what ends a station is a fault with its reason. Whatever may hang is asked
-//! on a thread of its own ([`Probe`]), and no lock is held while the system is asked or the journal written.
-//! Leaves out: ending a thread that hangs, which only the end of the process can.
+//! Guarantees: each of these is noticed within seconds: a task that has ended, a disk that does not answer, a bundle that was
+//! replaced on the disk, a clock that jumped. If a task has ended before it was asked to, its station ends with this as the
+//! reason. Every call that may hang runs on a separate thread ([`Probe`]). No lock is held during a system call or while
+//! the journal is written.
+//! Leaves out: ending a thread that hangs. Only the end of the process does that.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -33,33 +34,33 @@ use crate::status::{
 use crate::stop::Stop;
 use crate::store::{Backlog, StoreHandle};
 
-/// How often the broker is sent a status in which nothing but counters changed.
+/// How often the status is sent to the broker if only counters changed.
 const REFRESH: Duration = Duration::from_secs(10);
-/// How often the store is given something to do, so that its pulse shows whether it still works.
+/// How often the store's thread is made to run its loop, so that its pulse shows whether it still works.
 const PING: Duration = Duration::from_secs(1);
 /// A call to the disk that takes longer is reported as store state `stuck`.
 const STUCK: Duration = Duration::from_secs(8);
 
-/// Asks a thread or task whether it has ended.
+/// Returns whether a thread or task has ended.
 pub(super) type HasEnded = Box<dyn Fn() -> bool + Send>;
 
-/// What the process has once, as the supervisor sees it.
+/// What exists once in the process, as the supervisor sees it.
 pub(super) struct ProcessView {
     pub store: StoreHandle,
     pub retention: Pulse,
-    /// Room on the disk of the state folder.
+    /// Free space on the disk of the state folder.
     pub disk: Probe<Option<u64>>,
     pub clock: WallClock,
 }
 
-/// The process at one moment, the same for all stations.
+/// The state of the process at one time, the same for all stations.
 pub(super) struct ProcessReading {
     machine: MachineStatus,
     clock: ClockStatus,
     store: StageStatus,
     retention: StageStatus,
     store_queue: u64,
-    /// A call to the disk that has not returned for long: what was asked, and for how long.
+    /// The disk call that has been running the longest, with its duration; `None` if none is running.
     hanging: Option<(&'static str, Duration)>,
 }
 
@@ -67,7 +68,7 @@ impl ProcessView {
     pub(super) fn read(&self) -> ProcessReading {
         let hanging = [
             ("log: a write has not returned", self.store.pulse().working_for()),
-            ("disk: the question how much room it has was not answered", self.disk.open_for()),
+            ("disk: reading its free space has not returned", self.disk.open_for()),
         ];
         ProcessReading {
             machine: MachineStatus {
@@ -83,14 +84,14 @@ impl ProcessView {
     }
 }
 
-/// The call that has taken longest.
+/// The call that has been running the longest.
 fn longest(
     calls: impl IntoIterator<Item = (&'static str, Option<Duration>)>,
 ) -> Option<(&'static str, Duration)> {
     calls.into_iter().filter_map(|(what, time)| Some((what, time?))).max_by_key(|(_, time)| *time)
 }
 
-/// The pulses of a station's own stages.
+/// The pulses of the stages of a station.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StationPulses {
     pub capture: Pulse,
@@ -105,7 +106,7 @@ pub(super) struct StationView {
     pub model: ModelStatus,
     pub deadline_ms: Option<u64>,
     pub call_limit: Duration,
-    /// With at least this room on the disk, evidence that was paused goes on.
+    /// With at least this free space on the disk, evidence that was paused is kept again.
     pub min_free_bytes: u64,
     pub capture: watch::Receiver<CaptureReport>,
     pub record: watch::Receiver<RecordReport>,
@@ -118,7 +119,7 @@ pub(super) struct StationView {
 }
 
 impl StationView {
-    /// The station as it is now.
+    /// The status of the station now.
     pub(super) fn status(&self, process: &ProcessReading) -> Status {
         let capture = self.capture.borrow().clone();
         let record = self.record.borrow().clone();
@@ -161,7 +162,7 @@ impl StationView {
     }
 }
 
-/// A call to the disk that does not return has a name, whatever the record stage has reported before it.
+/// The store's condition: `stuck` while a disk call does not return, else what the record stage has reported.
 fn store_condition(
     reported: Condition<StoreState>,
     record: Option<Duration>,
@@ -178,7 +179,7 @@ fn store_condition(
     }
 }
 
-/// Paused evidence goes on as soon as there is room, not only when the next evidence is wanted.
+/// The condition of evidence. It is no longer `paused` as soon as there is room, even if no evidence was kept since.
 fn evidence_condition(
     reported: Condition<EvidenceState>,
     free_bytes: Option<u64>,
@@ -188,12 +189,12 @@ fn evidence_condition(
     if reported.state == EvidenceState::Paused && has_room { Condition::ok() } else { reported }
 }
 
-/// A station with those who read its status.
+/// A station, with the channels through which its status is published.
 pub(super) struct SupervisedStation {
     pub view: StationView,
-    /// Read at any time: metrics.
+    /// The newest status, for the metrics.
     pub current: watch::Sender<Arc<Status>>,
-    /// Sent to the broker when it changes.
+    /// The status for the broker, which is sent when it changes.
     pub announced: watch::Sender<Arc<Status>>,
     pub connection: watch::Receiver<Connection>,
     pub outbox: watch::Receiver<Backlog>,
@@ -203,6 +204,7 @@ pub(super) struct SupervisedStation {
     pub refreshed: Instant,
 }
 
+/// The supervisor, with what it watches.
 pub(super) struct Supervisor {
     pub process: ProcessView,
     pub stations: Vec<SupervisedStation>,
@@ -213,7 +215,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Watches until the sender of `done` is dropped; then announces how things are at the end.
+    /// Runs until the sender of `done` is dropped; then publishes the last status.
     pub(super) fn run(mut self, done: &Receiver<()>) {
         let mut manager = ServiceManager::ready();
         let mut watchdog = Watchdog::new();
@@ -296,7 +298,7 @@ impl Supervisor {
     }
 }
 
-/// Stops what `tasks` belong to when one of them has ended that was not asked to.
+/// Reports a fault and requests `stop` if one of `tasks` has ended before it was asked to.
 fn watch_tasks(tasks: &[(&'static str, HasEnded)], stop: &Stop, fault: &FirstFault) {
     for (name, _) in tasks.iter().filter(|(_, has_ended)| has_ended()) {
         if !stop.requested() {
@@ -310,7 +312,7 @@ impl SupervisedStation {
     fn publish(&mut self, status: Status, is_last: bool) {
         let status = Arc::new(status);
         let before = self.current.send_replace(Arc::clone(&status));
-        log_what_only_we_see(&before, &status);
+        log_changes_that_no_stage_reports(&before, &status);
         if is_last
             || self.refreshed.elapsed() >= REFRESH
             || status.conditions_differ(&self.announced.borrow())
@@ -321,8 +323,8 @@ impl SupervisedStation {
     }
 }
 
-/// The stages log what they report themselves.
-fn log_what_only_we_see(before: &Status, now: &Status) {
+/// Logs changes that the supervisor alone notices. The stages log the changes that they report.
+fn log_changes_that_no_stage_reports(before: &Status, now: &Status) {
     now.bundle.log_change("bundle", before.bundle.state);
     if [before.store.state, now.store.state].contains(&StoreState::Stuck) {
         now.store.log_change("store", before.store.state);

@@ -1,6 +1,6 @@
-//! Starting threads, and waiting for their ends.
+//! Starts threads, and waits for their end.
 //!
-//! Guarantees: however a thread ends, the agent hears of it and why; none is waited for without a limit.
+//! Guarantees: if a thread ends with an error or a panic, this is reported with its reason. Waiting has a limit.
 
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use anyhow::{Context, anyhow};
 
 use super::error::{AgentError, FirstFault};
 
-/// How long a stop waits for a thread that does not return.
+/// How long the agent waits at its end for threads that do not return.
 const JOIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Threads that end together.
+/// Threads that are joined together.
 pub(super) struct Threads {
     fault: FirstFault,
     started: Vec<(String, JoinHandle<anyhow::Result<()>>)>,
@@ -23,7 +23,7 @@ impl Threads {
         Self { fault, started: Vec::new() }
     }
 
-    /// Starts a named thread. However it ends, `at_end` is called, so that nobody waits forever for it.
+    /// Starts a named thread. `at_end` is called however the thread ends, also by a panic.
     pub(super) fn start(
         &mut self,
         name: &str,
@@ -55,8 +55,8 @@ impl Threads {
         self.started.push((name.to_owned(), thread));
     }
 
-    /// Waits for all of them, at most [`JOIN_LIMIT`]: one that hangs is left to the end of the process. `hangs` names those
-    /// that are known to hang and are not waited for.
+    /// Waits for all threads, at most [`JOIN_LIMIT`]. A thread that hangs ends with the process. `hangs` returns true for a
+    /// thread that is known to hang: it is not waited for.
     pub(super) fn join(self, hangs: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + JOIN_LIMIT;
         for (name, thread) in self.started {
@@ -64,7 +64,9 @@ impl Threads {
                 std::thread::sleep(Duration::from_millis(5));
             }
             if !thread.is_finished() {
-                tracing::error!("thread {name}: does not return, and is left behind");
+                tracing::error!(
+                    "thread {name}: does not return and is no longer waited for; it ends with the process"
+                );
                 continue;
             }
             let ended = thread.join().unwrap_or_else(|_| Err(anyhow!("panicked; see the journal")));

@@ -1,6 +1,6 @@
-//! What all stages share: how long they wait at most before they look for a stop.
+//! A time limit that all stages share.
 
 use std::time::Duration;
 
-/// How long a stage waits for something to do before it checks for a stop.
+/// How long a stage waits at most for something to do before it checks for a stop.
 pub(super) const WAIT: Duration = Duration::from_millis(100);

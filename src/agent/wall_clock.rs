@@ -1,7 +1,7 @@
-//! The wall clock, compared with the monotonic one: has it jumped?
+//! The wall clock, compared with the monotonic clock to notice jumps.
 //!
-//! Guarantees: a jump is noticed by the first look after it, so that nobody acts on a time that has just jumped; it is
-//! logged once. No lock is held while the system is asked or the journal written.
+//! Guarantees: the first look at the clock after a jump notices it, so no decision is based on a time that has just jumped. A
+//! jump is logged once. No lock is held during a system call or while the journal is written.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -12,11 +12,11 @@ use crate::machine;
 use crate::status::ClockStatus;
 use crate::sync::lock;
 
-/// A wall clock that moves against the monotonic one by more than this between two looks has jumped. NTP slews far
-/// more slowly.
+/// If the wall clock and the monotonic clock differ by more than this between two looks, the wall clock has jumped. NTP slews
+/// the clock far more slowly.
 const LARGEST_SLEW: SignedDuration = SignedDuration::from_millis(500);
 
-/// Shared by all that look at the clock.
+/// The wall clock. Clones share what they have noticed.
 #[derive(Debug, Clone)]
 pub(super) struct WallClock(Arc<Mutex<Watched>>);
 
@@ -26,10 +26,10 @@ struct Watched {
     status: ClockStatus,
 }
 
-/// What a look at the clock gave.
+/// The result of a look at the clock.
 pub(super) struct Look {
     pub now: Timestamp,
-    /// Can ages be computed? Not after a jump, unless the clock follows a reference.
+    /// Whether ages can be trusted. False after a jump, unless the clock follows a reference.
     pub ages_count: bool,
     pub status: ClockStatus,
 }
@@ -56,13 +56,13 @@ impl WallClock {
             (step, watched.status)
         };
         if let Some(step) = step {
-            tracing::warn!("clock: jumped by {step:#}; times before and after do not compare");
+            tracing::warn!("clock: jumped by {step:#}; times before and after the jump cannot be compared");
         }
         Look { now, ages_count: status.steps == 0 || synchronised == Some(true), status }
     }
 }
 
-/// Both clocks at the same moment.
+/// Both clocks, read at the same time.
 #[derive(Debug)]
 struct ClockPair {
     wall: Timestamp,

@@ -1,9 +1,9 @@
-//! The watchdog: signs of life for the service manager, and the limits that decide whether there is one.
+//! Sends signs of life to the service manager's watchdog while no stage hangs, and has the limits that decide this.
 //!
-//! Guarantees: `WATCHDOG=1` is sent only while every stage of every station beats; a stage that has not beaten for
-//! longer than its limit is named in the journal, once. A stage that only waits counts as alive, so a missing camera,
-//! trigger or broker, or a full disk, never stops the signs of life.
-//! Once a stop has begun, the stop's own limits hold, and those of the service manager.
+//! Guarantees: `WATCHDOG=1` is sent only while the pulse of every stage of every station changes. A stage whose pulse has not
+//! changed for longer than its limit is named in the journal, once. A stage that only waits counts as alive, so a missing
+//! camera, trigger or broker, or a full disk, never stops the signs of life.
+//! Leaves out: the time after a stop was requested. Then the limits of the stop and those of the service manager apply.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use super::service_manager::ServiceManager;
 use crate::status::Stage;
 
-/// How long a stage may go without a beat: longer than anything it does on a slow machine, such as a write to a slow
-/// disk or the opening of a camera.
+/// How long the pulse of a stage may stay unchanged. Longer than anything a stage does on a slow machine, such as a write to a
+/// slow disk or the opening of a camera.
 const SLOWEST: Duration = Duration::from_secs(20);
-/// The same for one step of retention, which deletes file by file.
+/// The same for a step of retention, which deletes file by file.
 const SLOWEST_RETENTION: Duration = Duration::from_secs(60);
 
-/// How long a stage may go without a beat, where a model call may take `call_limit`.
+/// How long the pulse of a stage may stay unchanged, if a model call may take `call_limit`.
 fn limit(stage: Stage, call_limit: Duration) -> Duration {
     match stage {
-        // A call that hangs longer ends the station; this is for when even that hangs.
+        // The stage itself ends the station if a call takes longer than `call_limit`. This is for when the stage hangs too.
         Stage::Inference => call_limit + SLOWEST,
         Stage::Retention => SLOWEST_RETENTION,
         Stage::Capture | Stage::Record | Stage::Store | Stage::Publish => SLOWEST,
@@ -29,14 +29,14 @@ fn limit(stage: Stage, call_limit: Duration) -> Duration {
 
 /// A stage as the watchdog sees it.
 pub(super) struct WatchedStage {
-    /// The stage, with its station where there are several.
+    /// The name of the stage, with its station if there are several.
     pub name: String,
     since_beat: Duration,
     limit: Duration,
 }
 
 impl WatchedStage {
-    /// `since_beat`: since the stage has beaten last.
+    /// `since_beat` is how long the pulse has not changed.
     pub(super) fn new(name: String, stage: Stage, since_beat: Duration, call_limit: Duration) -> Self {
         Self { name, since_beat, limit: limit(stage, call_limit) }
     }
@@ -46,16 +46,16 @@ impl WatchedStage {
     }
 }
 
-/// Over all stages of the process.
+/// Watches all stages of the process.
 pub(super) struct Watchdog {
-    /// Between two signs of life; `None` where nobody waits for them.
+    /// The time between two signs of life; `None` if the service manager expects none.
     period: Option<Duration>,
     fed: Option<Instant>,
     hanging: BTreeSet<String>,
 }
 
 impl Watchdog {
-    /// With the period that the service manager asks for, if it does.
+    /// Uses the period that the service manager expects.
     pub(super) fn new() -> Self {
         Self { period: ServiceManager::watchdog_period(), fed: None, hanging: BTreeSet::new() }
     }
@@ -74,7 +74,7 @@ impl Watchdog {
                     self.hanging.insert(stage.name.clone());
                 }
                 (true, false) => {
-                    tracing::info!("watchdog: stage {} goes on", stage.name);
+                    tracing::info!("watchdog: stage {} works again", stage.name);
                     self.hanging.remove(&stage.name);
                 }
                 _ => {}
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_rightly_take_long_is_not_hanging() {
+    fn a_stage_that_may_take_long_does_not_hang() {
         let call = Duration::from_secs(600);
         assert_eq!(limit(Stage::Inference, call), Duration::from_secs(620));
         assert_eq!(limit(Stage::Retention, call), Duration::from_secs(60));

@@ -1,13 +1,13 @@
-//! How fast the backlog may go: so many messages a second, on average and nearly at any moment.
+//! Limits how fast the backlog is sent: a number of messages a second, with short bursts after a pause.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What may be sent at once after a pause, as a share of what a second allows.
+/// How many messages may be sent at once after a pause, as a share of the messages of one second.
 const BURST: f64 = 0.1;
 
-/// A token bucket; time is given.
+/// A token bucket. It reads no clock: the caller passes the time.
 pub(super) struct BacklogRate {
     per_second: f64,
     tokens: f64,
@@ -19,7 +19,7 @@ impl BacklogRate {
         Self { per_second: per_second.into(), tokens: 1.0, at: now }
     }
 
-    /// How many may go now.
+    /// How many messages may be sent now.
     pub(super) fn allowed(&mut self, now: Instant) -> usize {
         let gained = now.duration_since(self.at).as_secs_f64() * self.per_second;
         self.tokens = (self.tokens + gained).min((self.per_second * BURST).max(1.0));
@@ -27,15 +27,15 @@ impl BacklogRate {
         self.tokens as usize
     }
 
-    /// They went.
+    /// Records that `count` messages were sent.
     pub(super) fn spend(&mut self, count: usize) {
         self.tokens -= count as f64;
     }
 
-    /// When one more may go.
+    /// When the next message may be sent.
     pub(super) fn next(&self) -> Instant {
         let lacking = (1.0 - self.tokens).max(0.0);
-        // A little more than is missing, so that rounding never gives a moment that is too early.
+        // A little later than computed, so that rounding never gives a time that is too early.
         self.at + Duration::from_secs_f64(lacking / self.per_second) + Duration::from_micros(100)
     }
 }
@@ -44,7 +44,7 @@ impl BacklogRate {
 mod tests {
     use super::*;
 
-    /// Sends whatever is allowed, asking every `step`; how many went by each whole second.
+    /// Sends all that is allowed, every `step`. Returns how many were sent by the end of each second.
     fn sent(rate: &mut BacklogRate, start: Instant, step: Duration, seconds: u64) -> Vec<usize> {
         let mut total = 0;
         let mut now = start;
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_held_however_often_it_is_asked() {
+    fn the_rate_is_kept_however_often_it_is_asked() {
         let start = Instant::now();
         for (per_second, step_ms) in [(50, 1), (50, 7), (50, 90), (1, 3), (10_000, 1)] {
             let mut rate = BacklogRate::new(per_second, start);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_announced_moment_one_may_go() {
+    fn at_the_announced_time_one_message_may_be_sent() {
         let start = Instant::now();
         for per_second in [1, 3, 50, 9_999] {
             let mut rate = BacklogRate::new(per_second, start);

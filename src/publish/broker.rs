@@ -1,16 +1,16 @@
-//! The broker: how to reach it, and what can be wrong with it.
+//! The broker: how to reach it, and what can go wrong with it.
 
-/// How to reach the broker, and how much to send it.
+/// How to reach the broker, and how fast to send the backlog.
 #[derive(Clone)]
 pub struct BrokerSettings {
     pub protocol: Protocol,
     pub host: String,
     pub port: u16,
     pub credentials: Option<Credentials>,
-    /// Distinct for each station: a broker ends the older of two connections with one id.
+    /// Must differ between stations: a broker closes the older of two connections with the same id.
     pub client_id: String,
     pub keep_alive_secs: u16,
-    /// Messages that were committed before the connection was up.
+    /// How many messages of the backlog (those committed before the connection was up) are sent a second.
     pub backlog_per_second: u32,
 }
 
@@ -23,14 +23,14 @@ pub enum Protocol {
     V5,
 }
 
-/// Deliberately without `Debug`: a password must not reach a log.
+/// Username and password. Has no `Debug` on purpose: a password must not get into the journal.
 #[derive(Clone)]
 pub struct Credentials {
     pub username: String,
     pub password: String,
 }
 
-/// The broker is not there, or does not do as asked.
+/// The broker cannot be reached, or does not do what it is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("broker: {address}: {fault}")]
 pub struct BrokerError {
@@ -44,9 +44,10 @@ impl BrokerError {
     }
 }
 
+/// What is wrong with the broker or the connection to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerFault {
-    /// Trying again does not help until something is changed.
+    /// Trying again does not help until somebody changes something.
     #[error(
         "refused: {0}; check the broker's access rules and this station's username, password and client id"
     )]
@@ -59,7 +60,7 @@ pub enum BrokerFault {
         "the connection was closed by the other side; the broker may have ended, or another client uses the same client id"
     )]
     Closed,
-    /// The same before CONNACK, with MQTT 5.
+    /// The connection was closed before CONNACK, with MQTT 5.
     #[error(
         "the connection was closed before the broker accepted it; the broker may be starting, or speak MQTT 3.1.1 only: then set broker.protocol = \"3.1.1\""
     )]

@@ -1,18 +1,19 @@
 //! The commands of the line: `cmd/trigger`, read strictly.
 //!
-//! Guarantees: a command that the broker had kept (retained) or delivers a second time triggers nothing; what cannot be
-//! understood is answered with the reason. Leaves out: who may give commands; the broker's access list decides that.
+//! Guarantees: a command that the broker stored earlier (retained), or that it delivers a second time, triggers nothing. A
+//! command that cannot be understood is answered with the reason.
+//! Leaves out: who may give commands. The broker's access list decides that.
 
 use super::link::IncomingMessage;
 use super::wire::{TriggerMessage, read_trigger};
 use crate::capture::Stamp;
 use crate::capture::trigger::{Answer, Answers, TriggerRequest, Triggers};
 
-/// The way from the line's commands to the station, and of its answers back.
+/// Passes the line's commands to the station, and the station's answers back to the line.
 pub struct Commands {
     triggers: Triggers,
     answers: Answers,
-    /// The command before this one on the same connection: packet id and content.
+    /// Packet id and content of the previous command on this connection.
     before: Option<(u16, Vec<u8>)>,
 }
 
@@ -21,23 +22,23 @@ impl Commands {
         Self { triggers, answers, before: None }
     }
 
-    /// On a new connection packet ids start again.
+    /// Call this for each new connection: its packet ids start again.
     pub(super) fn connected(&mut self) {
         self.before = None;
     }
 
-    pub(super) fn heard(&mut self, message: IncomingMessage) {
+    pub(super) fn receive(&mut self, message: IncomingMessage) {
         let received = Stamp::now();
         if message.retained {
             tracing::warn!(
-                "a trigger that the broker had kept is ignored; publish triggers without `retain`"
+                "retained trigger ignored, since it may be an old one; publish triggers without `retain`"
             );
             return;
         }
         let wanted = read_trigger(&message.payload);
         let command = Some((message.packet_id, message.payload));
         if message.again && command == self.before {
-            tracing::warn!("a trigger that came a second time is ignored");
+            tracing::warn!("trigger ignored: the broker delivered it a second time");
             return;
         }
         self.before = command;
@@ -51,7 +52,7 @@ impl Commands {
 
     /// The next answer to be sent.
     pub(super) async fn answer(&mut self) -> Answer {
-        self.answers.recv().await.expect("`triggers` holds the other end")
+        self.answers.recv().await.expect("`triggers` keeps the sender alive")
     }
 
     pub(super) fn all_answered(&self) -> bool {

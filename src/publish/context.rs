@@ -1,4 +1,4 @@
-//! What a station's way to the broker consists of: what it is given, how long it waits, what outlives a connection.
+//! What the publishing of a station works with: its inputs, its time limits, and the state that outlives a connection.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use crate::store::{Backlog, Origin, RowId, StoreHandle};
 /// How often a task that waits updates its pulse.
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long to wait for what.
+/// The time limits of publishing.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// For name, TCP and CONNACK together; whole seconds.
+    /// For resolving the name, TCP and CONNACK together; whole seconds.
     pub connect_limit: Duration,
-    /// For the PUBACK of any message on a living connection.
+    /// For the PUBACK of any message.
     pub acknowledge_limit: Duration,
-    /// For the outbox to empty once the agent stops.
+    /// For sending the outbox once the agent stops.
     pub drain_limit: Duration,
     /// For the PUBACK of the last `status`.
     pub farewell_limit: Duration,
-    /// Between attempts: from the first, doubling, to the longest.
+    /// Between two tries to connect: `first_wait` at first, then twice as long each time, up to `longest_wait`.
     pub first_wait: Duration,
     pub longest_wait: Duration,
-    /// Before a refused row is tried again: at first, doubling, to the longest.
+    /// Before a refused row is sent again: `first_retry` at first, then twice as long each time, up to `longest_retry`.
     pub first_retry: Duration,
     pub longest_retry: Duration,
 }
@@ -65,18 +65,18 @@ pub struct PublishContext {
     pub store: StoreHandle,
     pub status: watch::Receiver<Arc<Status>>,
     pub connection: watch::Sender<Connection>,
-    /// What waits for the broker, as it was read last.
+    /// How much of the outbox the broker has not acknowledged, when it was last read.
     pub outbox: watch::Sender<Backlog>,
     pub delivery: DeliveryTimes,
-    /// Where the line may give commands.
+    /// `None` if the line gives this station no commands.
     pub commands: Option<Commands>,
-    /// True once everything is committed and the pump shall drain and leave.
+    /// Becomes true once everything is committed: the pump then sends the rest of the outbox and disconnects.
     pub shutdown: watch::Receiver<bool>,
     pub pulse: Pulse,
 }
 
 impl PublishContext {
-    /// Logs and announces that the broker has accepted the connection; returns since when.
+    /// Logs and announces that the broker has accepted the connection; returns the time.
     pub(super) fn connected(&self) -> Timestamp {
         let since = Timestamp::now();
         tracing::info!(station = &*self.origin.station, root = self.topics.root(), "connected to the broker");
@@ -84,7 +84,7 @@ impl PublishContext {
         since
     }
 
-    /// Logged and announced when the state or its reason changes, however often it is tried.
+    /// Logs and announces that there is no connection, but only when the state or its reason changes, not for each try.
     pub(super) fn disconnected(&self, fault: BrokerFault) {
         let reason = BrokerError::new(&self.broker, fault);
         self.pulse.failed(&reason);
@@ -103,19 +103,20 @@ impl PublishContext {
     }
 }
 
-/// What outlives a connection.
+/// The state of publishing that outlives a connection.
 pub(super) struct Progress {
-    /// Before the next try to connect.
+    /// How long to wait before the next try to connect.
     pub(super) wait: Duration,
+    /// How many heartbeats were sent.
     pub(super) heartbeats: u64,
-    /// Acknowledged by the broker, still in the outbox.
+    /// Rows that the broker has acknowledged and that are still in the outbox.
     pub(super) acknowledged: Vec<RowId>,
-    /// Refused by the broker, and why: to be noted in the outbox.
+    /// Rows that the broker has refused, and why; not yet recorded in the outbox.
     pub(super) refused: Vec<(RowId, String)>,
     pub(super) backlog_rate: BacklogRate,
     pub(super) suspects: Suspects,
     pub(super) retry: Retry,
-    /// As it was logged last.
+    /// The refusal that was logged last.
     pub(super) refusal: Option<String>,
 }
 

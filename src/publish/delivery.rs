@@ -1,9 +1,9 @@
-//! How long verdicts take to the line: from the exposure of a frame until the broker's PUBACK of its verdict.
+//! How long the delivery of verdicts takes: from the exposure of a frame until the broker's PUBACK for its verdict.
 //!
-//! Guarantees: only verdicts that were delivered live count, not the backlog of an outage and not those that a broker
-//! refused; the newest [`NEWEST`] of them. Recording one waits for nothing but a reader of these figures.
-//! Leaves out: what happens behind the broker; and a jump of the clock between the two ends, which counts as time if
-//! it goes forward and is not counted if it goes back.
+//! Guarantees: the figures cover the newest [`NEWEST`] verdicts that were delivered live. The backlog of an outage and
+//! refused verdicts do not count. Recording a time waits for nothing but a reader of these figures.
+//! Leaves out: the time between the broker and its subscribers; and a correction for clock jumps. If the clock jumps forward
+//! in between, the jump counts as delivery time; if it jumps back, that verdict is not counted.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -18,12 +18,12 @@ use crate::sync::lock;
 /// How many verdicts the figures cover.
 const NEWEST: usize = 1000;
 
-/// Of one station; clones share it.
+/// The delivery times of one station. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryTimes(Arc<Mutex<VecDeque<Duration>>>);
 
 impl DeliveryTimes {
-    /// The broker has acknowledged the verdict on the frame of that time.
+    /// Records that the broker has acknowledged, at `now`, the verdict on the frame captured at `captured_at`.
     pub(super) fn acknowledged(&self, captured_at: Timestamp, now: Timestamp) {
         let Ok(took) = Duration::try_from(now.duration_since(captured_at)) else { return };
         let mut times = lock(&self.0);
@@ -33,7 +33,7 @@ impl DeliveryTimes {
         times.push_back(took);
     }
 
-    /// `None` before the first.
+    /// The figures; `None` before the first live verdict is acknowledged.
     pub fn figures(&self) -> Option<DeliveryTime> {
         let times = lock(&self.0);
         let Percentiles { p50, p99 } = Percentiles::of(times.iter())?;
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_of_the_newest() {
+    fn only_the_newest_are_counted() {
         let times = DeliveryTimes::default();
         times.acknowledged(at(0), at(90_000));
         for took in 1..=1000 {
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_went_back_says_nothing() {
+    fn a_time_that_is_negative_is_not_counted() {
         let times = DeliveryTimes::default();
         times.acknowledged(at(5), at(4));
         assert_eq!(times.figures(), None);

@@ -1,4 +1,4 @@
-//! The heartbeat: a message each second by which a reader sees that the station is alive.
+//! The heartbeat: a message each second that shows a reader that the station is alive.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::wire;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Ticks for the heartbeats of a connection. A late one delays the next; none is made up for.
+/// The timer of the heartbeats. After a late tick the next one comes a full interval later.
 pub(super) fn ticks() -> Interval {
     let mut ticks = interval_at(Instant::now() + INTERVAL, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// The next heartbeat, counted since the agent started.
+/// The next heartbeat message. Its count starts when the agent starts and outlives connections.
 pub(super) fn next(context: &PublishContext, progress: &mut Progress) -> Letter {
     progress.heartbeats += 1;
     let message = wire::heartbeat(context.origin.boot_id, progress.heartbeats, Timestamp::now());

@@ -1,5 +1,5 @@
-//! The `status` messages, which the broker keeps: `online` from the agent, `stopped` as its last one, and `offline` from the
-//! broker in the agent's place when the connection breaks (Last Will).
+//! The `status` messages, which the broker retains. The agent sends `online`, and `stopped` as its last message. If the
+//! connection breaks, the broker sends `offline` instead of the agent (Last Will).
 
 use jiff::Timestamp;
 
@@ -7,7 +7,7 @@ use super::context::PublishContext;
 use super::link::{Class, Letter};
 use super::wire::{self, AgentState};
 
-/// Handed to the broker with CONNECT. An orderly DISCONNECT makes the broker forget it.
+/// The Last Will, which is part of CONNECT. After an orderly DISCONNECT the broker does not send it.
 pub(super) fn will(context: &PublishContext) -> Letter {
     status(context, AgentState::Offline, None)
 }

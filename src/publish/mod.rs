@@ -1,29 +1,29 @@
-//! Sends verdicts to the line and takes its commands: MQTT, and the only module that knows rumqttc.
+//! Sends verdicts to the line over MQTT and receives its commands. The only module that uses rumqttc.
 //!
 //! ```text
 //! broker        how to reach the broker, and what can be wrong with it
-//! topics        where messages go
-//! wire          what the JSON messages say, field by field
+//! topics        the topic of each message
+//! wire          the JSON messages, field by field
 //! json_output   the verdict messages: encoded at the commit, completed when they are sent
-//! commands      what the line asks (`cmd/trigger`)
-//! link          one connection, on which every answer of the broker finds its message
-//! session       what is sent when on a connection
-//! pump          makes one session after another, for one station
+//! commands      the line's commands (`cmd/trigger`)
+//! link          one connection; it matches each answer of the broker with its message
+//! session       what is sent on a connection, and in which order
+//! pump          opens one session after another, for one station
 //! last_will     the `status` messages: will, online, stopped
 //! heartbeat     the message of each second
 //! backlog_rate  how fast the backlog may be sent
 //! refusal       which rows the broker refuses, and when they are tried again
-//! delivery      how long verdicts took to the broker
+//! delivery      how long it takes until a verdict is acknowledged
 //! ```
 //!
-//! Guarantees: only what is committed is published. A row leaves the outbox on its PUBACK and in no other
-//! way (with MQTT 5 a PUBACK may refuse: then the row waits behind the others, visibly). Live verdicts go
-//! before the backlog. Nothing here makes the inspection wait, whatever the broker does, and what it does is
-//! visible as [`Connection`]. Delivery is at least once; a reader recognises a message that came twice by
-//! (boot_id, seq).
-//! Leaves out: TLS, and refusals that MQTT 3.1.1 cannot express: with it, a broker whose access list forbids a topic
-//! acknowledges the message and throws it away (mosquitto does; it does the same with a message above its
-//! `message_size_limit`). Use MQTT 5 where there is an access list.
+//! Guarantees: only committed verdicts are published. A row is deleted from the outbox when the broker acknowledges it, and
+//! for no other reason. With MQTT 5 the broker can refuse a message: the row then stays, is sent after all others, and is
+//! counted in `status`. Live verdicts are sent before the backlog. Nothing here makes the inspection wait, whatever the
+//! broker does. [`Connection`] shows whether the broker is connected. Each message arrives at least once; if it arrives
+//! twice, a reader recognises it by (boot_id, seq).
+//! Leaves out: TLS, and refusals with MQTT 3.1.1, which has no way to express them. There, a broker whose access list forbids
+//! a topic acknowledges the message and throws it away; mosquitto does the same with a message larger than its
+//! `message_size_limit`. Use MQTT 5 where there is an access list.
 
 mod backlog_rate;
 mod broker;

@@ -1,11 +1,12 @@
-//! From the outbox to the broker and back: one task, one connection, one client id, one will per station.
+//! Sends the outbox of a station to the broker: one task, one connection, one client id and one will per station.
 //!
-//! Guarantees: after any fault a new connection starts from the outbox again (capped backoff with jitter; changes of
-//! state are logged, not tries). A broker that takes messages and acknowledges none is left after
-//! [`Timing::acknowledge_limit`](super::Timing). At shutdown the outbox is drained and `stopped` is sent; each step of
-//! that has a limit, whatever broker and store do. A store that does not answer stops neither this task nor `status`.
+//! Guarantees: after any fault a new connection starts from the outbox again. The wait between tries doubles up to a limit,
+//! with jitter; changes of state are logged, tries are not. If the broker does not acknowledge a message within
+//! [`Timing::acknowledge_limit`](super::Timing), the connection is ended. At shutdown the outbox is sent, then `stopped`;
+//! each of these steps has a time limit, whatever broker and store do. A store that does not answer stops neither this task
+//! nor `status`.
 //! Leaves out: what is sent on a connection (see `session`).
-//! Costs: one sync of the disk for each batch of acknowledgements; after a crash their messages are sent again.
+//! Costs: one sync of the disk for each batch of acknowledgements. After a crash the messages of the last batch are sent again.
 
 use tokio::time::{sleep, timeout};
 
@@ -17,7 +18,7 @@ use super::session::{Session, SessionEnd};
 use super::settle::{STORE_LIMIT, STORE_LIMIT_AT_END, settle_within};
 use crate::store::StoreError;
 
-/// One station's way to the broker. [`Pump::run`] is its task.
+/// Sends the outbox of one station. [`Pump::run`] is its task.
 pub struct Pump {
     context: PublishContext,
 }
@@ -27,7 +28,8 @@ impl Pump {
         Self { context }
     }
 
-    /// Runs until `shutdown`, then drains, sends `stopped` and leaves. Ends early only when the store does.
+    /// Runs until `shutdown`, then sends the rest of the outbox and `stopped`, and disconnects. Ends earlier only if the
+    /// store's thread ends.
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut progress = Progress::new(self.context.timing, self.context.broker.backlog_per_second);
         loop {
@@ -49,7 +51,7 @@ impl Pump {
         }
     }
 
-    /// One connection from its first to its last packet; `Ok` when it ended as asked.
+    /// Opens one connection and uses it until it ends. `Ok` if it ended because a shutdown was requested.
     async fn connect(&mut self, progress: &mut Progress) -> Result<(), SessionEnd> {
         let context = &mut self.context;
         let backlog = timeout(STORE_LIMIT, context.store.backlog(&context.origin.station, JSON)).await;

@@ -1,10 +1,10 @@
-//! Which rows the broker does not take, and when it is asked again. No IO, no clock.
+//! Finds out which rows the broker refuses, and decides when they are sent again. No IO; the caller passes the time.
 //!
-//! A broker that closes the connection over a message does not say over which one. [`Suspects`] finds it: a row
-//! that was in flight at the end of several connections in a row is suspected; from then on verdicts go one by
-//! one, and a suspect that is alone in flight when the connection ends again is the one.
-//! Guarantees: a row that is acknowledged is never suspected longer; a network that merely flaps can at worst
-//! make a row wait (see [`Retry`]), since a row so found stays in the outbox.
+//! A broker that closes the connection because of a message does not say which message it was. [`Suspects`] finds it. A row
+//! that was in flight when several connections in succession ended is suspected. From then on verdicts are sent one by one.
+//! If the connection ends while a suspected row alone is in flight, this row is the cause.
+//! Guarantees: a row that is acknowledged is no longer suspected. A row that is found this way stays in the outbox, so an
+//! unstable network can delay a row (see [`Retry`]) but never lose it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,24 +13,25 @@ use tokio::time::Instant;
 
 use crate::store::RowId;
 
-/// Connections that must end over the same row before it is sent alone. More than one, since networks fail too.
+/// How many connections must end while the same row is in flight before rows are sent one by one. More than one, since
+/// networks fail too.
 const ENDS: u32 = 3;
 
-/// Rows over which connections may have ended.
+/// Rows that may be the reason why connections ended.
 #[derive(Default)]
 pub(super) struct Suspects {
-    /// In flight at the end of each of the last `ends` connections, and not answered for since.
+    /// Rows that were in flight when each of the last `ends` connections ended, and that were not answered since.
     rows: BTreeSet<RowId>,
     ends: u32,
 }
 
 impl Suspects {
-    /// Whether verdicts go one by one.
+    /// Whether verdicts are sent one by one.
     pub(super) fn one_by_one(&self) -> bool {
         self.ends >= ENDS
     }
 
-    /// The broker answered for this row, one way or the other.
+    /// Records that the broker acknowledged or refused this row.
     pub(super) fn answered(&mut self, row: RowId) {
         self.rows.remove(&row);
         if self.rows.is_empty() {
@@ -38,12 +39,12 @@ impl Suspects {
         }
     }
 
-    /// Every row of the outbox has been sent and answered, or was refused before: no row is suspected any more.
+    /// Forgets all suspects. Call it when every row of the outbox has been sent and answered, or was refused before.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// A connection ended with these rows in flight; returns the one that it ended over, where that is known.
+    /// Records that a connection ended with these rows in flight. Returns the row that caused it, if that is known.
     pub(super) fn ended(&mut self, in_flight: &BTreeSet<RowId>) -> Option<RowId> {
         if in_flight.is_empty() {
             return None;
@@ -66,18 +67,18 @@ impl Suspects {
     }
 }
 
-/// When the refused rows are tried again: one after a wait that doubles with each refusal; once one is taken, the
-/// next follows at once.
+/// When the refused rows are sent again: one row after a wait, which doubles with each refusal. Once the broker acknowledges
+/// one, the next is sent at once.
 pub(super) struct Retry {
     first: Duration,
     longest: Duration,
     wait: Duration,
-    /// None while there is no refused row.
+    /// `None` while there is no refused row.
     due: Option<Instant>,
 }
 
 impl Retry {
-    /// Rows may have been refused in an earlier start.
+    /// Starts with a wait, since there may be rows that were refused before this start of the agent.
     pub(super) fn new(first: Duration, longest: Duration, now: Instant) -> Self {
         Self { first, longest, wait: first, due: Some(now + first) }
     }
@@ -86,24 +87,24 @@ impl Retry {
         self.due
     }
 
-    /// A row was refused that was not before; those that were do not wait longer for it.
+    /// Records that a row was refused for the first time. Rows that were refused before do not wait longer because of it.
     pub(super) fn refused(&mut self, now: Instant) {
         self.due = self.due.or(Some(now + self.wait));
     }
 
-    /// A row was tried again and refused again.
+    /// Records that a row was sent again and refused again.
     pub(super) fn refused_again(&mut self, now: Instant) {
         self.wait = (self.wait * 2).min(self.longest);
         self.due = Some(now + self.wait);
     }
 
-    /// A row was tried again and taken.
-    pub(super) fn taken(&mut self, now: Instant) {
+    /// Records that a row was sent again and acknowledged.
+    pub(super) fn acknowledged(&mut self, now: Instant) {
         self.wait = self.first;
         self.due = Some(now);
     }
 
-    /// No row is refused.
+    /// Records that no row is refused any more.
     pub(super) fn none(&mut self) {
         self.wait = self.first;
         self.due = None;
@@ -118,7 +119,7 @@ mod tests {
         ids.iter().copied().map(RowId::numbered).collect()
     }
 
-    /// A broker that closes over row 3, and answers for what comes before it.
+    /// A broker that closes the connection because of row 3, and acknowledges the rows before it.
     #[test]
     fn the_row_that_ends_every_connection_is_found() {
         let mut suspects = Suspects::default();
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_ends_over_nothing_proves_nothing() {
+    fn a_connection_that_ends_with_nothing_in_flight_makes_no_row_suspect() {
         let mut suspects = Suspects::default();
         for _ in 0..10 {
             assert_eq!(suspects.ended(&rows(&[])), None);
@@ -172,7 +173,7 @@ mod tests {
             retry.refused_again(now);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        retry.taken(now);
+        retry.acknowledged(now);
         assert_eq!(retry.due(), Some(now), "the cause is gone: the next at once");
         retry.none();
         assert_eq!(retry.due(), None);

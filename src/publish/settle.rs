@@ -1,4 +1,4 @@
-//! Notes in the outbox how the broker answered.
+//! Records the broker's answers in the outbox.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::store::{RowId, StoreError, StoreHandle};
 /// How long a connection that begins or ends waits for the store.
 pub(super) const STORE_LIMIT: Duration = Duration::from_secs(5);
 
-/// The same once the agent stops: a store that does not answer must not hold up the end.
+/// The same once the agent stops: a store that does not answer must not delay the end for long.
 pub(super) const STORE_LIMIT_AT_END: Duration = Duration::from_secs(2);
 
-/// Acknowledged rows leave the outbox, refused ones go behind the others. Returns acknowledged rows that could not be
-/// deleted, so that the caller retries. A row whose refusal could not be noted is sent again.
+/// Deletes acknowledged rows from the outbox, and marks refused ones there. Returns acknowledged rows that could not be
+/// deleted, so that the caller retries. A row whose refusal could not be recorded is sent again.
 pub(super) async fn settle(
     store: StoreHandle,
     acknowledged: Vec<RowId>,
@@ -25,7 +25,9 @@ pub(super) async fn settle(
     for (row, why) in refused {
         match store.refused(JSON, row, Timestamp::now(), why).await {
             Err(StoreError::Ended) => return Err(StoreError::Ended),
-            Err(error) => tracing::warn!(%error, "refusal not noted"),
+            Err(error) => {
+                tracing::warn!(%error, "a refusal could not be recorded in the outbox; the verdict is sent again")
+            }
             Ok(()) => {}
         }
     }
@@ -36,13 +38,14 @@ pub(super) async fn settle(
         Ok(()) => Ok(Vec::new()),
         Err(StoreError::Ended) => Err(StoreError::Ended),
         Err(error) => {
-            tracing::warn!(%error, "outbox not cleared, trying again");
+            tracing::warn!(%error, "acknowledged verdicts could not be deleted from the outbox; trying again");
             Ok(acknowledged)
         }
     }
 }
 
-/// After a connection has ended. What the store does not take within `limit` is kept, and at worst sent twice.
+/// The same after a connection has ended. What the store does not take within `limit` is kept for later; at worst a verdict is
+/// sent twice.
 pub(super) async fn settle_within(
     limit: Duration,
     store: &StoreHandle,

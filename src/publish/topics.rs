@@ -1,7 +1,7 @@
-//! Where messages go: `{prefix}/{site}/{line}/{station}/{leaf}`.
+//! The MQTT topics of a station: `{prefix}/{site}/{line}/{station}/{leaf}`.
 //!
-//! Guarantees: each level but the prefix is one level of `[A-Za-z0-9_-]+`, so that no name can become a
-//! wildcard, a second level or a key that a SCADA system cannot hold; a prefix may have several levels.
+//! Guarantees: each level consists of `[A-Za-z0-9_-]+`, so no name can be a wildcard, contain a second level, or be a key that
+//! a SCADA system cannot use. Only the prefix may have several levels.
 
 /// The topics of one station.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Topics {
     root: String,
 }
 
-/// A name that cannot stand in a topic.
+/// A name that cannot be part of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("mqtt topic: {level} = {value:?}: cannot be a topic level; letters, digits, `-` and `_` are allowed")]
 pub struct BadLevel {
@@ -33,7 +33,7 @@ impl Topics {
         Ok(Self { root: format!("{prefix}/{site}/{line}/{station}") })
     }
 
-    /// The station's own root, for people.
+    /// What all topics of the station begin with; for people.
     pub fn root(&self) -> &str {
         &self.root
     }
@@ -54,7 +54,7 @@ impl Topics {
         self.leaf("heartbeat")
     }
 
-    /// What the line asks.
+    /// Where the line sends its triggers.
     pub fn trigger(&self) -> String {
         self.leaf("cmd/trigger")
     }

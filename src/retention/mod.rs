@@ -1,6 +1,6 @@
-//! Deletes the oldest evidence and rows: by days, by bytes and by room on the disk.
+//! Deletes the oldest evidence and rows: by age, by size, and when the disk is low on space.
 //!
-//! `policy` says what is too much, `step` deletes a little of it at a time.
+//! `policy` decides whether there is too much, `step` deletes a little at a time.
 
 mod policy;
 mod step;

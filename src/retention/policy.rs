@@ -1,33 +1,34 @@
-//! When something is too much or too old to be kept. No IO, no clock.
+//! Decides whether evidence or rows are too old, too large or must be deleted for disk space. No IO; the caller passes the time.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How much may be kept of one kind.
+/// How much may be kept, of evidence or of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     pub days: u32,
     pub bytes: u64,
-    /// With less room than this on the disk, the oldest are deleted.
+    /// With less free space than this on the disk, the oldest are deleted.
     pub min_free_bytes: u64,
 }
 
+/// How much may be kept of evidence and of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionLimits {
     pub evidence: Bounds,
     pub rows: Bounds,
 }
 
-/// When a step is taken.
+/// The time and the free disk space at a step of retention.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     pub now: Timestamp,
-    /// False after the clock has jumped: nothing is old then.
+    /// Whether the age of things can be trusted. False after the clock has jumped: then nothing is deleted by age.
     pub days_count: bool,
-    /// Room on the disk; `None`, when it is not known, is enough.
+    /// Free space on the disk. `None` if it is not known; then nothing is deleted for disk space.
     pub free_bytes: Option<u64>,
 }
 
-/// Whether there is something to delete of `bytes` bytes, of which the `oldest` is of that time.
+/// Whether something must be deleted. `bytes` is how much is kept, `oldest` the time of the oldest item.
 pub(super) fn exceeded(bounds: &Bounds, moment: &Moment, bytes: u64, oldest: Option<Timestamp>) -> bool {
     let Some(oldest) = oldest else {
         return false; // there is nothing

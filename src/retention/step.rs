@@ -1,8 +1,9 @@
-//! One step of retention: a few folders of evidence, or a few rows, are deleted.
+//! One step of retention: deletes a few folders of evidence, or a few rows.
 //!
-//! Guarantees: nothing that waits for the broker is deleted; evidence is deleted before rows when the disk is low; each
-//! [`Retention::step`] is small, so that it delays no verdict. Reads no clock and no disk: the moment is given, so a
-//! year can be tried in a minute. Leaves out: pausing new evidence on a low disk (see `agent`).
+//! Guarantees: nothing that the broker has not acknowledged is deleted. When the disk is low on space, evidence is deleted
+//! before rows. Each [`Retention::step`] is small, so that it delays no verdict. The caller passes the time and the free disk
+//! space, so that a test can run through a year in a minute.
+//! Leaves out: pausing new evidence when the disk is low on space (see `agent::record_stage`).
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use super::policy::{Moment, RetentionLimits, exceeded};
 use crate::store::{KeptEvidence, RowId, StoreError, StoreHandle};
 
-/// What a step did.
+/// How much a step deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionStep {
     pub evidence: usize,
@@ -18,21 +19,21 @@ pub struct RetentionStep {
 }
 
 impl RetentionStep {
-    /// Is there more to do at once?
+    /// Whether anything was deleted: then there may be more to delete at once.
     pub fn did_something(self) -> bool {
         self.evidence > 0 || self.rows > 0
     }
 }
 
-/// Evidence folders removed in one step; each is a handful of files.
+/// How many evidence folders are deleted in one step; each has a handful of files.
 const EVIDENCE_STEP: usize = 20;
-/// Rows looked at in one step: about a millisecond of the store's time.
+/// How many rows are looked at in one step: about a millisecond of the store's time.
 const ROWS_STEP: usize = 200;
 
 /// Keeps one agent's log and evidence within bounds.
 pub struct Retention {
     pub store: StoreHandle,
-    /// Holds a folder per station.
+    /// Has one folder for each station.
     pub evidence_folder: PathBuf,
     pub limits: RetentionLimits,
     cursor: RowId,
@@ -43,7 +44,7 @@ impl Retention {
         Self { store, evidence_folder, limits, cursor: RowId::START }
     }
 
-    /// Deletes a little of what is too much. Evidence that cannot be removed is an error and stays in the log.
+    /// Deletes a little, if there is too much. Evidence that cannot be deleted is an error, and the log keeps its row.
     pub fn step(&mut self, moment: &Moment) -> Result<RetentionStep, RetentionError> {
         let stored = self.store.stored_amount()?;
         let mut step = RetentionStep::default();
@@ -60,8 +61,8 @@ impl Retention {
         Ok(step)
     }
 
-    /// Removes what a crash left behind: evidence folders of the station that no row names. Keeps those with
-    /// `present` in their name: their rows may not be committed yet. `progress` is called all the while.
+    /// Deletes what a crash left behind: evidence folders of the station that no row names. Keeps folders with `present` (the
+    /// running boot) in their name, since their rows may not be committed yet. Calls `progress` again and again meanwhile.
     pub fn sweep(
         &self,
         station: &str,
@@ -110,10 +111,10 @@ impl Retention {
     }
 }
 
-/// Something could not be deleted; it will be tried again.
+/// Something could not be deleted. It is tried again later.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
-    #[error("evidence: {}: cannot be removed: {why}; the agent must own its state folder", path.display())]
+    #[error("evidence: {}: cannot be deleted: {why}; the agent must own its state folder", path.display())]
     Evidence { path: PathBuf, why: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),

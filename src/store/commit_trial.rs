@@ -1,7 +1,7 @@
-//! What durability costs on a disk: the same commits, with their sync and without. For `certiscope bench` only.
+//! Measures what durability costs on a disk: the same commits with their disk sync and without. For `certiscope bench` only.
 //!
-//! Guarantees: both logs are this module's own, made by [`Store::open`], in one folder; only the second has its
-//! syncs taken away, which no other code can do.
+//! Guarantees: both logs are new files in one folder, opened by [`Store::open`]. Only the second one runs without sync, and
+//! no other code can switch the sync off.
 //! Costs: two commits a call, two files of a few kilobytes a commit.
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::error::StoreError;
 use super::identity::{Boot, Origin};
 use crate::inspection::Inspection;
 
-/// Two logs in which one inspection is committed over and over.
+/// Two logs in which one inspection is committed again and again.
 pub(crate) struct CommitTrial<'a> {
     sample: &'a Inspection,
     encode: &'a EncodeMessages,
@@ -51,7 +51,7 @@ impl<'a> CommitTrial<'a> {
         Ok(Self { sample, encode, origin, synced, unsynced })
     }
 
-    /// One commit in each log; how long the synced one and the unsynced one took.
+    /// Commits once in each log. Returns how long the commit with sync and the one without took.
     pub(crate) fn commit_both(&mut self) -> Result<(Duration, Duration), StoreError> {
         let Self { sample, encode, origin, synced, unsynced } = self;
         let timed = |store: &mut Store| -> Result<Duration, StoreError> {

@@ -1,11 +1,12 @@
-//! The open log: durable, up to date, with the one transaction that makes an inspection true.
+//! The open inspection log: how it is opened, brought up to date, and how an inspection is committed.
 //!
-//! Guarantees: [`Store::commit`] writes inspection, sequence number, messages and outbox rows in one
-//! transaction that has reached the disk when it returns (WAL, `synchronous = FULL`, both read back when
-//! opening), or nothing at all. `seq` counts from 1 per boot and station without a gap, since it is given
-//! inside that transaction. An outbox row leaves only through [`Store::acknowledged`].
-//! One agent at a time writes a log (a lock beside the file), others may read it. Leaves out: clocks (every time
-//! is given). Costs: one sync of the disk per commit (`certiscope bench` measures it).
+//! Guarantees: [`Store::commit`] writes inspection, sequence number, messages and outbox rows in one transaction, or nothing
+//! at all. When it returns, the transaction is on the disk (WAL and `synchronous = FULL`, both read back when the log is
+//! opened). `seq` counts from 1 for each boot and station without a gap, because it is assigned inside that transaction. An
+//! outbox row is deleted only by [`Store::acknowledged`]. One agent at a time writes a log (a lock file beside it ensures
+//! that); other programs may read it.
+//! Leaves out: clocks; the caller passes every time.
+//! Costs: one sync of the disk for each commit (`certiscope bench` measures it).
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -20,28 +21,27 @@ use super::inspection_row;
 use super::migrations;
 use crate::inspection::Inspection;
 
-/// How long a commit waits for another process that holds the file (a person with `sqlite3`, a backup).
+/// How long a commit waits for another process that has locked the file (a person with `sqlite3`, a backup).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the write-ahead log is cut back to after a burst.
+/// The size to which the write-ahead log is cut back after a burst of commits.
 const LARGEST_IDLE_WAL_BYTES: i64 = 16 << 20;
 
-/// The open log. Lives in one thread (see [`super::StoreThread`]).
+/// The open log. One thread owns it (see [`super::StoreThread`]).
 #[derive(Debug)]
 pub struct Store {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
-    /// Boots that began through this store; the others have ended, since one agent at a time has it open.
+    /// The boots that this store has recorded. All other boots have ended, since one agent at a time has the log open.
     pub(super) running: Vec<String>,
-    /// Of all evidence together: summed up once, since that reads every row that has some.
+    /// The size of all evidence. Summed up once at the start, because that reads every row with evidence; then kept up to date.
     pub(super) evidence_bytes: u64,
-    /// Held as long as the log is open; the system frees it whatever ends the process.
+    /// Locked as long as the log is open. The system releases the lock however the process ends.
     _lock: File,
 }
 
 impl Store {
-    /// Opens the log at `path`, makes it (with its folder) where there is none, and brings an older one up
-    /// to date.
+    /// Opens the log at `path`. Creates it, with its folder, if it does not exist; brings an older one up to date.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| StoreError::io(path, &error))?;
@@ -61,14 +61,14 @@ impl Store {
             |pragma, wanted| -> rusqlite::Result<()> { self.connection.pragma_update(None, pragma, wanted) };
         self.connection
             .busy_timeout(BUSY_TIMEOUT)
-            // Holds for a new file only: an older one keeps its size and uses its pages again.
+            // Has an effect on a new file only. An older file keeps its size, and its free pages are used again.
             .and_then(|()| set("auto_vacuum", "INCREMENTAL"))
             .and_then(|()| set("journal_mode", "WAL"))
             .and_then(|()| self.connection.pragma_update(None, "journal_size_limit", LARGEST_IDLE_WAL_BYTES))
             .and_then(|()| set("synchronous", "FULL"))
             .and_then(|()| set("foreign_keys", "ON"))
             .map_err(|error| self.error(&error))?;
-        // SQLite answers a pragma it cannot follow with silence: read back what holds.
+        // SQLite silently ignores a pragma that it cannot apply, so the values are read back.
         self.assert_pragma("journal_mode", "wal", "write-ahead logging")?;
         self.assert_pragma("synchronous", "2", "a sync at every commit (FULL, 2)")?;
         self.assert_pragma("foreign_keys", "1", "foreign keys")
@@ -105,7 +105,7 @@ impl Store {
         Ok(())
     }
 
-    /// Records that a station starts; its inspections refer to this.
+    /// Records that a station starts. Its inspections refer to this row.
     pub fn begin(&mut self, origin: &Origin, boot: &Boot<'_>) -> Result<(), StoreError> {
         self.in_transaction(|transaction| {
             let parameters_id = inspection_row::parameters_row(transaction, boot.parameters)?;
@@ -128,7 +128,7 @@ impl Store {
         Ok(())
     }
 
-    /// Commits one inspection with its number, its messages and an outbox row for each of them, or nothing of it.
+    /// Commits one inspection with its number, its messages and an outbox row for each message; or, on an error, nothing.
     pub fn commit(
         &mut self,
         origin: &Origin,
@@ -162,7 +162,7 @@ impl Store {
         Ok(committed)
     }
 
-    /// The newest row of any station; [`RowId::START`] in an empty log.
+    /// The newest row of all stations; [`RowId::START`] in an empty log.
     pub(super) fn newest_row(&self) -> Result<RowId, StoreError> {
         self.read(|connection| {
             connection
@@ -196,7 +196,7 @@ impl Store {
     }
 }
 
-/// Keeps a second agent off the log.
+/// Locks the log, so that no second agent opens it.
 fn lock(path: &Path) -> Result<File, StoreError> {
     let file = path.with_extension("lock");
     let lock = File::create(&file).map_err(|error| StoreError::io(&file, &error))?;

@@ -1,9 +1,9 @@
-//! What is deleted from the log: evidence and rows, oldest first, a few at a time.
+//! Deletes old rows from the log, and records the deletion of evidence: oldest first, a few at a time.
 //!
-//! Guarantees: a row with a message that waits for the broker is never deleted, nor is its evidence offered for
-//! deletion. Each call reads a bounded number of rows, so that no commit waits long behind it. Numbers of deleted rows
-//! are never given again (`boot.last_seq`). Leaves out: when to delete what, and the files of the evidence (see
-//! [`crate::retention`]).
+//! Guarantees: a row with a message that the broker has not acknowledged is never deleted, and its evidence is not offered
+//! for deletion. Each call reads a limited number of rows, so that no commit waits long for it. The number of a deleted row
+//! is never used again (`boot.last_seq`).
+//! Leaves out: when to delete what, and the files of the evidence (see [`crate::retention`]).
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::database::{BUSY_TIMEOUT, Store};
 use super::error::StoreError;
 use super::identity::RowId;
 
-/// Evidence that may be deleted: its row and where it lies.
+/// Evidence that may be deleted: its row and its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptEvidence {
     pub row: RowId,
@@ -23,27 +23,27 @@ pub struct KeptEvidence {
     pub folder: String,
 }
 
-/// How much there is in the log.
+/// How much the log and its evidence use, and how old they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoredAmount {
-    /// Of the database, without pages that are free to be used again.
+    /// The size of the database, without its free pages.
     pub rows_bytes: u64,
     pub oldest_row: Option<Timestamp>,
     pub evidence_bytes: u64,
     pub oldest_evidence: Option<Timestamp>,
 }
 
-/// What was deleted of some of the oldest rows.
+/// The result of [`Store::delete_rows`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedRows {
     pub rows: usize,
-    /// Rows that only their evidence keeps.
+    /// Rows that were not deleted, only because they still have evidence.
     pub held_by_evidence: Vec<KeptEvidence>,
     /// Where the next call begins; `None` when there were no more rows.
     pub next: Option<RowId>,
 }
 
-/// Free pages given back to the disk at a time.
+/// How many free pages are given back to the disk at a time.
 const VACUUM_PAGES: u32 = 256;
 
 impl Store {
@@ -67,7 +67,7 @@ impl Store {
         })
     }
 
-    /// The oldest evidence whose verdict the broker has, at most `limit`.
+    /// The oldest evidence whose verdict the broker has acknowledged, at most `limit` folders.
     pub fn oldest_evidence(&self, limit: usize) -> Result<Vec<KeptEvidence>, StoreError> {
         self.read(|connection| {
             connection
@@ -81,8 +81,8 @@ impl Store {
         })
     }
 
-    /// Notes that the evidence of these rows is deleted. A row whose evidence was removed keeps `evidence_bytes` = 0,
-    /// one that never had any has NULL.
+    /// Records that the evidence of these rows is deleted: their `evidence_bytes` becomes 0. A row that never had evidence has
+    /// NULL there.
     pub fn evidence_removed(&mut self, rows: &[RowId]) -> Result<(), StoreError> {
         let bytes = self.in_transaction(|transaction| {
             let mut size =
@@ -111,8 +111,8 @@ impl Store {
         })
     }
 
-    /// Of the `limit` oldest rows after `after`, deletes those that neither wait for the broker nor have
-    /// evidence; gives some of the room back to the disk.
+    /// Looks at the `limit` oldest rows after `after`. Deletes those that are acknowledged and have no evidence, and gives some
+    /// of the free space back to the disk.
     pub fn delete_rows(&mut self, after: RowId, limit: usize) -> Result<DeletedRows, StoreError> {
         let running = serde_json::json!(self.running).to_string();
         let deleted = self.in_transaction(|transaction| {
@@ -131,7 +131,7 @@ impl Store {
                 .prepare_cached(&format!("SELECT id, station, evidence {ACKNOWLEDGED}"))?
                 .query_map([after.0, last], kept)?
                 .collect::<rusqlite::Result<_>>()?;
-            // Starts of which nothing is left. Not by their time: the clock may have been wrong.
+            // Deletes boots without inspections. Not by their time: the clock may have been wrong.
             transaction
                 .prepare_cached(
                     "DELETE FROM boot WHERE boot_id NOT IN (SELECT value FROM json_each(?1))
@@ -152,7 +152,7 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Of these folders of a station's evidence, those that no row names.
+    /// Returns those of a station's evidence folders that no row names.
     pub fn unnamed(&self, station: &str, folders: Vec<String>) -> Result<Vec<String>, StoreError> {
         self.read(|connection| {
             let mut named = connection.prepare_cached(
@@ -173,11 +173,11 @@ fn kept(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeptEvidence> {
     Ok(KeptEvidence { row: RowId(row.get(0)?), station: row.get(1)?, folder: row.get(2)? })
 }
 
-/// Steps of SQLite, a page or a row each, between two calls of `progress`: milliseconds on any disk.
+/// How many steps of SQLite (a page or a row each) there are between two calls of `progress`: milliseconds on any disk.
 const CHECK_STEPS: i32 = 1000;
 
-/// Reads the whole database beside its agent: is it sound? Takes as long as the disk takes to read it; `progress` is
-/// called all the while.
+/// Checks the whole database for damage, while the agent uses it. Takes as long as the disk takes to read it, and calls
+/// `progress` again and again meanwhile.
 pub(crate) fn check(path: &Path, mut progress: impl FnMut() + Send + 'static) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::new(path, &error);
     let mut connection =

@@ -1,13 +1,13 @@
-//! What the store is given to send: the messages of an inspection, one for each output.
+//! The function that makes the messages of an inspection, one for each output.
 //!
-//! Leaves out: what is in them. The store keeps bytes, and the sender hands in the encoder.
+//! Leaves out: the content of the messages. The store keeps bytes; the code that sends them provides the encoder.
 
 use uuid::Uuid;
 
 use crate::inspection::Inspection;
 
-/// One way out of the station, with its own messages, its own outbox rows and its own refusals. The name is kept in
-/// the log: it never changes.
+/// The name of an output, such as `json`. Each output has its own messages, outbox rows and refusals. The name is stored in
+/// the log, so it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OutputId(&'static str);
 
@@ -21,6 +21,6 @@ impl OutputId {
     }
 }
 
-/// Encodes an inspection for every output that sends it, as far as it is known at the commit. Called with boot id and
+/// Encodes an inspection for each output, as far as the message is known at the commit. Called with boot id and sequence
 /// number inside the transaction of the commit, so it must be quick and must not use the store.
 pub(crate) type EncodeMessages = dyn Fn(Uuid, u64, &Inspection) -> Vec<(OutputId, Vec<u8>)> + Send + Sync;

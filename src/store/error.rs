@@ -1,4 +1,4 @@
-//! What can go wrong with the log: in words that say what to do, and as a kind for programs.
+//! What can go wrong with the inspection log: a message that says what to do, and a kind for the program to act on.
 
 use std::path::Path;
 
@@ -7,9 +7,9 @@ use rusqlite::ErrorCode;
 /// The inspection log cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("store: {path}: {}: {why}; {}", cause.words(), cause.way_out())]
+    #[error("store: {path}: {}: {why}; {}", cause.description(), cause.remedy())]
     Unwritable { path: String, cause: Cause, why: String },
-    #[error("store: {path}: another agent writes it; stop that one, or name another folder under [store]")]
+    #[error("store: {path}: another agent writes it; stop that agent, or set another folder under [store]")]
     InUse { path: String },
     #[error(
         "store: {path}: not a sound database: {why}; stop the agent, move the file aside together with its -wal and \
@@ -18,31 +18,31 @@ pub enum StoreError {
     Corrupt { path: String, why: String },
     #[error(
         "store: {path}: written by a newer certiscope (schema {found}; this version knows {known}); run that version, \
-         or name another store"
+         or set another folder under [store]"
     )]
     Newer { path: String, found: u32, known: u32 },
     #[error(
-        "store: {path}: {pragma} is {found}: the disk or file system refused {wanted}, without which a power cut loses verdicts; use a local disk"
+        "store: {path}: {pragma} is {found}: the disk or file system does not support {wanted}, and without it a power cut loses verdicts; use a local disk"
     )]
     NotDurable { path: String, pragma: &'static str, found: String, wanted: &'static str },
     #[error("store: {path}: {why}")]
     Sql { path: String, why: String },
     #[error("store: its thread cannot be started: {0}; the system allows no more threads or memory")]
     Thread(std::io::Error),
-    #[error("store: its thread has ended; the reason stands earlier in the log")]
+    #[error("store: its thread has ended; the reason is earlier in the journal")]
     Ended,
 }
 
-/// Why the disk takes nothing. Its word is part of the `status` message.
+/// Why nothing can be written. Its word is part of the `status` message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     Full,
     ReadOnly,
-    /// Rights are missing, or there is no such folder, or no file can be opened any more.
+    /// A permission is missing, the folder does not exist, or no more files can be opened.
     Refused,
     /// The disk reports errors.
     Failing,
-    /// Another program holds the file.
+    /// Another program has locked the file.
     Busy,
 }
 
@@ -57,35 +57,35 @@ impl Cause {
         }
     }
 
-    fn words(self) -> &'static str {
+    fn description(self) -> &'static str {
         match self {
             Self::Full => "cannot be written, the disk is full",
             Self::ReadOnly => "cannot be written, the disk or file is read-only",
             Self::Refused => "cannot be written",
             Self::Failing => "cannot be written, the disk reports errors",
-            Self::Busy => "held by another program",
+            Self::Busy => "cannot be written, another program has locked it",
         }
     }
 
-    fn way_out(self) -> &'static str {
+    fn remedy(self) -> &'static str {
         match self {
-            Self::Full => "make room on it",
-            Self::ReadOnly => "mount it writable, or name a folder that certiscope may write",
-            Self::Refused => "name a folder that certiscope may write",
-            Self::Failing => "look into the system's log, and replace the disk if it is broken",
+            Self::Full => "free some space on it",
+            Self::ReadOnly => "mount it writable, or set a folder that certiscope may write",
+            Self::Refused => "set a folder that certiscope may write",
+            Self::Failing => "read the system's log, and replace the disk if it is broken",
             Self::Busy => "end that program (a backup, a person with sqlite3)",
         }
     }
 }
 
-/// What a program does about an error of the store; what a person does is in its text.
+/// The kinds of errors that the program treats differently. What a person should do is in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// It will not be done, however often it is asked.
+    /// The log cannot be used as it is; trying again does not help.
     Refused,
-    /// Another agent has the log.
+    /// Another agent uses the log.
     InUse,
-    /// The disk or the folder's rights hinder it; waiting may help.
+    /// The disk is full or failing, or a permission is missing; waiting may help.
     Unavailable,
     /// The file is damaged.
     Corrupt,
@@ -104,7 +104,7 @@ impl StoreError {
         }
     }
 
-    /// Why nothing can be written now, where waiting may help; `None` for an error that stays.
+    /// Why nothing can be written now, if waiting may help; `None` for an error that stays.
     pub fn passing(&self) -> Option<Cause> {
         match self {
             Self::Unwritable { cause, .. } => Some(*cause),
@@ -112,7 +112,7 @@ impl StoreError {
         }
     }
 
-    /// Sorts SQLite's error by what a person has to do about it.
+    /// Classifies an error of SQLite by what a person has to do about it.
     pub(super) fn new(path: &Path, error: &rusqlite::Error) -> Self {
         let (path, why) = (path.display().to_string(), error.to_string());
         let cause = match error.sqlite_error_code() {
@@ -127,7 +127,7 @@ impl StoreError {
         Self::Unwritable { path, cause, why }
     }
 
-    /// Sorts the system's error on the way to the database.
+    /// Classifies an error of the operating system that came up while the database was opened.
     pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
         let cause = match error.kind() {
             std::io::ErrorKind::StorageFull => Cause::Full,

@@ -1,4 +1,4 @@
-//! By what the log tells starts, stations and rows apart.
+//! The keys of the log: which start of the agent, which station, which row.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use uuid::Uuid;
 
 use crate::inspection::Parameters;
 
-/// Who inspects: one start of the agent, at one of its stations.
+/// Where inspections come from: one start of the agent, at one of its stations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     pub boot_id: Uuid,
     pub station: Arc<str>,
 }
 
-/// What is known when a station starts.
+/// What is recorded when a station starts.
 #[derive(Debug)]
 pub struct Boot<'a> {
     pub started_at: Timestamp,
-    /// Of certiscope.
+    /// The version of certiscope.
     pub version: &'a str,
     /// The station's configuration as it was read.
     pub configuration: &'a str,
-    /// Where the bundle lay, absolute.
+    /// The folder of the bundle, absolute.
     pub bundle_folder: &'a Path,
     pub parameters: &'a Parameters,
 }
 
-/// A committed inspection's row: grows with every commit, over all boots and stations.
+/// The row number of a committed inspection. It grows with every commit, over all boots and stations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId(pub(super) i64);
 
@@ -46,7 +46,7 @@ impl RowId {
     }
 }
 
-/// What a commit gave.
+/// The row and the sequence number of a committed inspection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
     pub row: RowId,

@@ -1,8 +1,8 @@
-//! How an [`Inspection`] and its [`Parameters`] lie in the tables.
+//! Writes an [`Inspection`] and its [`Parameters`] to their tables, and reads them back.
 //!
-//! Guarantees: every field is kept, numbers exactly (an f32 widens to SQLite's REAL without loss, score
-//! bits travel as a blob, so a NaN survives); equal parameters share one row; what is read back is what was
-//! written, and a row that means nothing is an error that names its column.
+//! Guarantees: what is read back is what was written. Every field is kept and every number is exact: an f32 fits into
+//! SQLite's REAL without loss, and the bits of the scores are stored as a blob, so that a NaN survives. Equal parameters
+//! share one row. A row that cannot be understood is an error that names the column.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::inspection::{Evidence, Inspection, Latency, Parameters};
 use crate::smoothing::{Certificate, Prior, RuleSettings, Side};
 use crate::verdict::{Reason, Verdict};
 
-/// The row of these parameters, made where there is none yet.
+/// Returns the row of these parameters. Inserts it if there is none yet.
 pub(super) fn parameters_row(connection: &Connection, parameters: &Parameters) -> Result<i64> {
     const COLUMNS: &str = "model, model_sha256, channels, height, width, k, sigma, threshold, alpha, target_radius, \
          required_radius, max_draws, deadline_ms, prior, provider, precision, onnxruntime, recipe, bundle_sha256, \
@@ -188,7 +188,7 @@ pub(super) fn inspection(row: &Row<'_>, parameters: Arc<Parameters>) -> Result<I
             infer_ms: ms("infer_ms")?,
             total_ms: ms("total_ms")?,
         },
-        // A log of the first version did not count the bytes.
+        // Rows written by schema version 1 have no size.
         evidence: folder.map(|folder| Evidence { folder, bytes: bytes.unwrap_or_default() as u64 }),
         parameters,
     })
@@ -202,7 +202,9 @@ fn certificate(row: &Row<'_>) -> Result<Option<Certificate>> {
     let side = side
         .map(|word| {
             let named = Side::BOTH.into_iter().find(|side| side_word(*side) == word);
-            named.ok_or_else(|| refused(row, "side", "no side; normal or anomalous"))
+            named.ok_or_else(|| {
+                refused(row, "side", format!("{word:?} is no side; allowed are normal and anomalous"))
+            })
         })
         .transpose()?;
     Ok(Some(Certificate {
@@ -224,7 +226,9 @@ fn verdict(row: &Row<'_>) -> Result<Verdict> {
         .into_iter()
         .chain(abstained)
         .find(|verdict| verdict.word() == word && verdict.reason().map(Reason::word) == reason.as_deref())
-        .ok_or_else(|| refused(row, "verdict", "no verdict with its reason that this version knows"))
+        .ok_or_else(|| {
+            refused(row, "verdict", format!("{word:?} with reason {reason:?} is not known to this version"))
+        })
 }
 
 fn side_word(side: Side) -> &'static str {
@@ -252,7 +256,7 @@ pub(super) fn time(row: &Row<'_>, column: &str) -> Result<Timestamp> {
     Timestamp::from_microsecond(row.get(column)?).map_err(|error| refused(row, column, error))
 }
 
-/// A value that SQLite holds and that means nothing here.
+/// The error for a value in the database that this version cannot understand.
 pub(super) fn refused(row: &Row<'_>, column: &str, why: impl Display) -> Error {
     let index = row.as_ref().column_index(column).unwrap_or_default();
     Error::FromSqlConversionFailure(index, Type::Null, format!("{column}: {why}").into())

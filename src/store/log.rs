@@ -1,9 +1,9 @@
-//! Reads the log, beside a running agent: which verdicts there are, and why.
+//! Reads the inspection log, also while an agent writes it.
 //!
-//! Guarantees: nothing is written, and no transaction is held open between pages, so neither the agent's commits
-//! nor its checkpoints wait for a reader, however long it reads. Memory is that of one page.
-//! A page is a snapshot, many pages are not: what is committed or deleted meanwhile may be in or out.
-//! Leaves out: making a log or repairing one (see [`super::Store`]), and the files of the evidence.
+//! Guarantees: nothing is written. Rows are read in pages, and no transaction stays open between two pages, so the agent's
+//! commits and checkpoints never wait for a reader. Only one page is in memory. All rows of a page are from the same point in
+//! time; rows that are committed or deleted between two pages may or may not be seen.
+//! Leaves out: creating a log (see [`super::Store`]), repairing one, and the files of the evidence.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -21,64 +21,66 @@ use super::stored_message::PAYLOAD;
 use super::{inspection_row, migrations};
 use crate::inspection::{Inspection, Parameters};
 
-/// Rows read at a time.
+/// The number of rows of a page.
 const PAGE: u32 = 256;
 
 /// The log cannot be read, or what was asked for is not in it.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("store: {}: no such file; name the state folder of a station that has run ([store] folder)", path.display())]
+    #[error("store: {}: no such file; give the state folder of a station that has run ([store] folder)", path.display())]
     Absent { path: PathBuf },
     #[error("store: {}: cannot be read: {why}; run this as a user who may read and write its folder", path.display())]
     Unreadable { path: PathBuf, why: String },
     #[error(
-        "store: {}: of an older certiscope (schema {found}; this version reads {known}); start the agent once, which brings it up to date",
+        "store: {}: written by an older certiscope (schema {found}; this version reads {known}); start the agent once, which brings it up to date",
         path.display()
     )]
     Older { path: PathBuf, found: u32, known: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("boot {boot}: not in this log; it begins with one of {}", listed(known))]
+    #[error("boot {boot}: not in this log; its newest boots are {}", listed(known))]
     UnknownBoot { boot: String, known: Vec<String> },
-    #[error("boot {boot}: several begin so: {}; give more of it", listed(candidates))]
+    #[error("boot {boot}: several boot ids begin with this: {}; give more characters", listed(candidates))]
     AmbiguousBoot { boot: String, candidates: Vec<String> },
-    #[error("boot {boot}: it ran several stations: {}; name one by --station", listed(stations))]
+    #[error("boot {boot}: it ran several stations: {}; choose one with --station", listed(stations))]
     AmbiguousStation { boot: String, stations: Vec<String> },
-    #[error("{boot}-{seq}: not in this log: retention has removed it; its numbers go from 1 to {last}")]
+    #[error(
+        "{boot}-{seq}: not in this log: retention has deleted it; the numbers of this boot go from 1 to {last}"
+    )]
     Removed { boot: Uuid, seq: u64, last: u64 },
-    #[error("{boot}-{seq}: never given; the numbers of this boot go from 1 to {last}")]
+    #[error("{boot}-{seq}: no inspection ever had this number; the numbers of this boot go from 1 to {last}")]
     NeverGiven { boot: Uuid, seq: u64, last: u64 },
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() { "none: it is empty".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "none (the log is empty)".to_owned() } else { names.join(", ") }
 }
 
-/// Which inspections. The default is all of them.
+/// Which inspections to read. The default is all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Captured at or after.
+    /// Captured at this time or later.
     pub from: Option<Timestamp>,
-    /// Captured before.
+    /// Captured before this time.
     pub to: Option<Timestamp>,
-    /// Words of the contract, such as `abstain` and `bad_frame`.
+    /// Words of the `verdict` message, such as `abstain` and `bad_frame`.
     pub verdict: Option<String>,
     pub reason: Option<String>,
-    /// A part's name; each `*` stands for any run of characters.
+    /// The name of a part; each `*` matches any characters.
     pub part: Option<String>,
     pub station: Option<String>,
     /// The first characters of a boot id, or all of it.
     pub boot: Option<String>,
 }
 
-/// By the time of capture.
+/// The order of inspections, by the time of capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     NewestFirst,
     OldestFirst,
 }
 
-/// One row of the log with everything that belongs to it.
+/// One inspection of the log with everything that belongs to it.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub boot_id: Uuid,
@@ -87,30 +89,30 @@ pub struct Record {
     pub inspection: Inspection,
     pub evidence_state: EvidenceKept,
     pub delivery: DeliveryState,
-    /// Of certiscope, when it was inspected.
+    /// The version of certiscope that made the inspection.
     pub version: String,
-    /// Where the bundle lay then.
+    /// The folder of the bundle at that time.
     pub bundle_folder: PathBuf,
 }
 
 impl Record {
-    /// What the wire calls this inspection.
+    /// The `result_id` of the `verdict` message.
     pub fn result_id(&self) -> String {
         format!("{}-{}", self.boot_id, self.seq)
     }
 }
 
-/// What became of the evidence.
+/// Whether there is evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvidenceKept {
     Kept,
-    /// A normal part that was not chosen, or a disk without room.
+    /// None was kept: the part was normal and not chosen, or evidence could not be written.
     Never,
-    /// Kept once, removed by retention.
+    /// It was kept, and retention has deleted it since.
     Removed,
 }
 
-/// Whether the broker has acknowledged the verdict: each of its messages, if several outputs send it.
+/// Whether the broker has acknowledged the verdict; if several outputs send it, each of its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryState {
     Acknowledged,
@@ -123,18 +125,18 @@ pub enum DeliveryState {
 pub struct BootOnLog {
     pub boot_id: Uuid,
     pub station: String,
-    /// The last number given.
+    /// The number of its newest inspection.
     pub last_seq: u64,
 }
 
-/// The log, open to be read.
+/// The inspection log, open for reading.
 #[derive(Debug)]
 pub struct Log {
     connection: Connection,
     path: PathBuf,
 }
 
-/// Where several messages of an inspection wait, one that was refused is shown.
+/// If several messages of an inspection are in the outbox, the one that was refused last is selected.
 const SELECT: &str =
     "SELECT inspection.*, version, bundle_folder, outbox.inspection_id AS waiting, refused_at_us, refusal
      FROM inspection LEFT JOIN boot USING (boot_id, station)
@@ -175,7 +177,7 @@ impl Log {
         }
     }
 
-    /// The one inspection of this number.
+    /// The inspection with this number.
     pub fn one(&self, boot: &str, station: Option<&str>, seq: u64) -> Result<Record, LogError> {
         let BootOnLog { boot_id, station, last_seq: last } = self.boot(boot, station)?;
         let sql = format!("{SELECT} WHERE inspection.boot_id = ?1 AND inspection.station = ?2 AND seq = ?3");
@@ -187,7 +189,7 @@ impl Log {
         })
     }
 
-    /// The one start whose boot id begins with `boot`, at `station` where it ran several.
+    /// The one start whose boot id begins with `boot`. `station` is needed if that start ran several.
     pub fn boot(&self, boot: &str, station: Option<&str>) -> Result<BootOnLog, LogError> {
         let starts: Vec<BootOnLog> = self.read(|connection| {
             connection
@@ -226,8 +228,8 @@ impl Log {
         }
     }
 
-    /// Number and message, as its encoder made it, of the boot's inspections from `from` to `to`, in order, at most a
-    /// page of them.
+    /// Sequence numbers and messages of the boot's inspections from `from` to `to`, in order, at most a page of them. The
+    /// messages are as their encoder made them.
     pub fn messages(
         &self,
         boot: &BootOnLog,
@@ -258,7 +260,7 @@ impl Log {
         })
     }
 
-    /// Rows with their ids, as `sql` selects them.
+    /// The rows that `sql` selects, with their ids.
     fn page(
         &self,
         sql: &str,
@@ -291,9 +293,9 @@ impl Log {
     }
 }
 
-/// Opens the database read-only. Without write permission SQLite cannot create the -shm file through which readers and
-/// writers agree. If the agent left none, nothing writes the database, and it is opened as immutable. An agent that
-/// starts just then is not noticed.
+/// Opens the database read-only. Without write permission SQLite cannot create the -shm file, which readers and writers
+/// share. If there is no such file, no agent writes the database, and it is opened as immutable. An agent that starts right
+/// then is not noticed.
 fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let probe = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
@@ -308,11 +310,11 @@ fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
         }
-        _ => Ok(connection), // whatever is wrong, reading will report it
+        _ => Ok(connection), // any other error is reported by the next read
     }
 }
 
-/// The error of a reader. Where a writer is told that the file cannot be written, it cannot be read.
+/// The error for a reader: "cannot be written" becomes "cannot be read".
 fn unreadable(path: &Path, error: &rusqlite::Error) -> LogError {
     match StoreError::new(path, error) {
         StoreError::Unwritable { why, .. } => LogError::Unreadable { path: path.to_path_buf(), why },
@@ -352,7 +354,7 @@ fn uuid(row: &Row<'_>) -> rusqlite::Result<Uuid> {
     Uuid::parse_str(&id).map_err(|error| inspection_row::refused(row, "boot_id", error))
 }
 
-/// Inspections in order of their time, read a page at a time.
+/// Inspections in the order of their capture time, read a page at a time.
 #[derive(Debug)]
 pub struct Records<'a> {
     log: &'a Log,
@@ -373,9 +375,9 @@ enum PageStart {
 }
 
 impl Records<'_> {
-    fn turn_page(&mut self) -> Result<(), LogError> {
-        // A plus before a column keeps SQLite from walking its index: it would sort all that is found there for
-        // each page, where the index of the times gives the order as it goes.
+    fn read_next_page(&mut self) -> Result<(), LogError> {
+        // A plus before a column keeps SQLite from using the index of that column. With that index it would have to sort
+        // all matching rows for each page; the index of the times has the rows in order already.
         let mut conditions = vec!["TRUE"];
         let mut values: Vec<(&str, Value)> = vec![(":page", PAGE.into())];
         let mut only = |condition, name, value: Option<Value>| {
@@ -427,7 +429,7 @@ impl Iterator for Records<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.page.is_empty()
             && !matches!(self.next, PageStart::End)
-            && let Err(error) = self.turn_page()
+            && let Err(error) = self.read_next_page()
         {
             self.next = PageStart::End;
             return Some(Err(error));
@@ -436,7 +438,7 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// The pattern of SQLite's GLOB in which only `*` means more than itself.
+/// A pattern for SQLite's GLOB in which only `*` is special.
 fn glob(part: &str) -> String {
     part.replace('[', "[[]").replace('?', "[?]")
 }

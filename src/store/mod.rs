@@ -1,8 +1,8 @@
-//! The inspection log and the outbox: one SQLite file, the only module that knows SQL.
+//! The inspection log and the outbox, in one SQLite file. The only module that uses SQL.
 //!
-//! `database` opens the file and commits, `migrations` brings an older file up to date, `outbox` holds what is not yet
-//! acknowledged, `log` reads, `deletion` makes room, `thread` lets other threads use the store. What is sent of an
-//! inspection, and how, the store does not know: an encoder is handed in with each commit (`encoder`).
+//! `database` opens the file and commits, `migrations` brings an older file up to date, `outbox` has the messages that are
+//! not yet acknowledged, `log` reads inspections, `deletion` deletes old ones, `thread` lets other threads use the store.
+//! The store does not know what a message contains or how it is sent: each commit is given an encoder (`encoder`).
 
 mod commit_trial;
 mod database;

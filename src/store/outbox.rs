@@ -1,7 +1,7 @@
-//! The messages that the broker has not acknowledged: one row for each inspection and output.
+//! The outbox: the messages that the broker has not acknowledged, one row for each inspection and output.
 //!
-//! Guarantees: a row leaves through [`Store::acknowledged`] and in no other way; no output touches the rows of another
-//! one. A row that the broker refused stays, apart from the others, with the reason.
+//! Guarantees: a row is deleted only by [`Store::acknowledged`]. No output changes the rows of another output. A row that the
+//! broker refused stays, with the time and the reason.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, named_params, params};
@@ -12,26 +12,26 @@ use super::error::StoreError;
 use super::identity::RowId;
 use super::stored_message::PAYLOAD;
 
-/// What an output sends of a committed inspection.
+/// A message of a committed inspection, for one output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
     pub row: RowId,
-    /// `None` where the log holds no time that can be read: the message goes all the same.
+    /// `None` if the time in the log cannot be read; the message is sent nevertheless.
     pub captured_at: Option<Timestamp>,
-    /// As its encoder made it at the commit.
+    /// The message as its encoder made it at the commit.
     pub payload: Vec<u8>,
 }
 
-/// What of one station and output still waits for the broker.
+/// How much of the outbox, for one station and output, the broker has not acknowledged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// All rows, those refused among them.
+    /// The number of all rows, with those that were refused.
     pub depth: u64,
     /// When the oldest waiting part was captured.
     pub oldest: Option<Timestamp>,
-    /// Rows that the broker did not take when they were sent; they are tried again later.
+    /// The number of rows that the broker refused; they are sent again later.
     pub refused: u64,
-    /// Why the newest of these was refused.
+    /// The reason of the newest refusal.
     pub refusal: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl Store {
         })
     }
 
-    /// Notes that the broker did not take this row, and why. Nothing happens to one that is acknowledged.
+    /// Records that the broker refused this row, and why. Does nothing if the row is already acknowledged.
     pub fn refused(
         &mut self,
         output: OutputId,
@@ -66,8 +66,8 @@ impl Store {
         })
     }
 
-    /// The station's oldest messages of an output after `after` and up to `until` that are neither acknowledged nor
-    /// refused, at most `limit`, in order of commitment.
+    /// The oldest messages of a station and output that are neither acknowledged nor refused: those after `after` and up to
+    /// `until`, at most `limit`, in the order of their commit.
     pub fn outbox_between(
         &self,
         station: &str,
@@ -99,7 +99,7 @@ impl Store {
         })
     }
 
-    /// The message whose refusal is the longest ago.
+    /// The message that was refused the longest time ago.
     pub fn longest_refused(&self, station: &str, output: OutputId) -> Result<Option<OutboxRow>, StoreError> {
         self.one_message(
             "SELECT inspection_id FROM outbox
@@ -110,7 +110,7 @@ impl Store {
         )
     }
 
-    /// The message of the station's newest inspection, acknowledged or not, but for one that the broker refused.
+    /// The message of the station's newest inspection, acknowledged or not; `None` if the broker refused it.
     pub fn newest_message(&self, station: &str, output: OutputId) -> Result<Option<OutboxRow>, StoreError> {
         self.one_message(
             "SELECT newest FROM (SELECT max(id) AS newest FROM inspection WHERE station = :station)

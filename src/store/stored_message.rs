@@ -1,10 +1,10 @@
-//! Where the message of an inspection for an output is kept: in `output_message`, or beside the inspection if the
-//! log was of version 1 or 2 when it was committed.
+//! Where the message of an inspection is stored: in the table `output_message`, or in the row of the inspection if that
+//! was committed when the log had schema version 1 or 2.
 
-/// The payload, as an expression on a row of `inspection`; needs `:output`. NULL where that output has no message.
+/// The payload of the output `:output`, as an SQL expression on a row of `inspection`. NULL if that output has no message.
 ///
-/// Versions 1 and 2 had one output, `json`, and kept its whole text, which ends in `,"historical":false}`: 20
-/// characters that are left out here, since `historical` is decided when it is sent.
+/// Versions 1 and 2 had one output, `json`, and stored its whole text. The text ends in `,"historical":false}`. These 20
+/// characters are cut off here, because `historical` is decided when the message is sent.
 pub(super) const PAYLOAD: &str = r"
     coalesce((SELECT payload FROM output_message WHERE inspection_id = inspection.id AND output = :output),
              CASE WHEN :output = 'json' AND inspection.message <> ''

@@ -1,9 +1,9 @@
-//! The one thread that owns the [`Store`], and the handle by which every other thread uses it.
+//! The thread that owns the [`Store`], and the handle through which all other threads use it.
 //!
-//! Guarantees: commands run one after another in the order they were given. The queue is bounded, so a slow
-//! disk slows its callers down instead of filling the memory. Every commit is announced to those who send
-//! before its caller goes on. The thread ends, and closes the file, when the last handle is dropped.
-//! Leaves out: what to do about an error; the caller decides.
+//! Guarantees: commands run one after another, in the order they were given. The queue is bounded, so a slow disk makes the
+//! callers wait instead of filling the memory. A commit is announced to the publishers before its caller continues. When the
+//! last handle is dropped, the thread closes the file and ends.
+//! Leaves out: what to do about an error. The caller decides.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,16 +20,16 @@ use super::outbox::{Backlog, OutboxRow};
 use crate::inspection::Inspection;
 use crate::pulse::Pulse;
 
-/// Commands that may wait; beyond it, callers wait.
+/// How many commands the queue can have; when it is full, callers wait.
 const QUEUE: usize = 64;
 
 type StoreCommand = Box<dyn FnOnce(&mut Store) + Send>;
 
-/// The store's thread, to be joined once every [`StoreHandle`] is dropped.
+/// The store's thread. Join it once every [`StoreHandle`] is dropped.
 #[derive(Debug)]
 pub struct StoreThread(JoinHandle<()>);
 
-/// The way to the store from any thread.
+/// Lets any thread use the store.
 #[derive(Debug, Clone)]
 pub struct StoreHandle {
     commands: mpsc::Sender<StoreCommand>,
@@ -62,15 +62,15 @@ impl StoreThread {
         self.0.is_finished()
     }
 
-    /// Waits until everything asked for is done and the file is closed.
+    /// Waits until all commands are done and the file is closed.
     pub fn join(self) -> Result<(), StoreError> {
         self.0.join().map_err(|_| StoreError::Ended)
     }
 }
 
 impl StoreHandle {
-    /// Commits one inspection with the messages that `encode` makes of it; returns when it is on the disk. Blocks:
-    /// for OS threads, never for a task.
+    /// Commits one inspection with the messages that `encode` makes of it. Returns when it is on the disk. Blocks, so never
+    /// call it from an async task.
     pub fn commit(
         &self,
         origin: &Origin,
@@ -86,7 +86,7 @@ impl StoreHandle {
         })
     }
 
-    /// See [`Store::stored_amount`]. Blocks, as all of these do that are no `async fn`.
+    /// See [`Store::stored_amount`]. Blocks, like all methods here that ask the store and are not `async`.
     pub fn stored_amount(&self) -> Result<StoredAmount, StoreError> {
         self.ask_blocking(|store| store.stored_amount())
     }
@@ -112,7 +112,7 @@ impl StoreHandle {
         self.ask_blocking(move |store| store.unnamed(&station, folders))
     }
 
-    /// Makes the thread's loop run once, without waiting for it; false when it has ended.
+    /// Makes the thread's loop run once, so that its pulse shows whether it works. Does not wait; false if the thread has ended.
     pub fn ping(&self) -> bool {
         !matches!(self.commands.try_send(Box::new(|_| ())), Err(mpsc::error::TrySendError::Closed(_)))
     }
@@ -121,12 +121,12 @@ impl StoreHandle {
         &self.pulse
     }
 
-    /// Commands that wait for the thread.
+    /// How many commands wait in the queue.
     pub fn queued(&self) -> usize {
         self.commands.max_capacity() - self.commands.capacity()
     }
 
-    /// The newest committed row of any station: changes when there may be something to send.
+    /// The newest committed row of all stations. When it changes, there may be something to send.
     pub fn newest_row(&self) -> watch::Receiver<RowId> {
         self.newest.subscribe()
     }
@@ -205,14 +205,14 @@ impl StoreHandle {
     }
 }
 
-/// Work for the store's thread, and where its answer will come.
+/// Makes a command of `work`, and the channel on which its result arrives.
 fn command<T: Send + 'static>(
     work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
 ) -> (StoreCommand, oneshot::Receiver<Result<T, StoreError>>) {
     let (answer, reply) = oneshot::channel();
     let command = Box::new(move |store: &mut Store| {
         let result = work(store);
-        // A caller that went away (a pump that was stopped) needs no answer; the work is done all the same.
+        // A caller that has ended (a pump that was stopped) needs no answer. The work is done nevertheless.
         let _ = answer.send(result);
     });
     (command, reply)

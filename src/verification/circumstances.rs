@@ -1,20 +1,20 @@
-//! What was different when the part was inspected, and may change the last bits of a score.
+//! Finds what was different when the part was inspected and may change the last bits of a score.
 
 use crate::bundle::Bundle;
 use crate::computation::Computation;
 use crate::diffusion::onnx::ProviderReport;
 use crate::store::Record;
 
-/// Something that was different when the part was inspected, and may change bits.
+/// A difference between then and now that may change the last bits of a score.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Circumstance {
     pub what: &'static str,
-    /// Empty where the log does not know.
+    /// Empty if the log does not have it.
     pub stored: String,
     pub here: String,
 }
 
-/// Every difference between then and now; `model`: what computes here, where draws are computed at all.
+/// Lists every difference between then and now. `model` is the model with which the draws are computed again, if they are.
 pub(crate) fn circumstances(record: &Record, model: Option<(&Bundle, &ProviderReport)>) -> Vec<Circumstance> {
     let stored = &*record.inspection.parameters;
     let mut list = vec![("certiscope", record.version.clone(), env!("CARGO_PKG_VERSION").to_owned())];

@@ -1,4 +1,4 @@
-//! From scores to the verdict once more: the sequential rule of the stored parameters over draws in issue order.
+//! Computes the verdict again from scores: applies the sequential rule with the stored parameters, and compares the result.
 
 use std::fmt::Debug;
 
@@ -10,18 +10,18 @@ use crate::score::CertifiedScore;
 use crate::smoothing::{Certificate, SequentialRule, SequentialRun, StoppingState};
 use crate::verdict::{Reason, Verdict};
 
-/// What the logarithms of two machines may make of one radius, in units of sigma.
+/// How much a radius may differ between two machines because of their logarithms, in units of sigma.
 const RADIUS_ROUNDING: f64 = 1e-9;
 
-/// What the rule makes of a list of scores.
-pub(super) struct Followed {
+/// The result of applying the rule to a list of scores.
+pub(super) struct AppliedRule {
     certificate: Certificate,
     verdict: Verdict,
     pub(super) ending: DrawingEnd,
 }
 
-/// Counts `scores` in the stored model calls; an error where the rule would have made others, or no more.
-pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Result<Followed, String> {
+/// Applies the rule to `scores`, one stored model call after the other. An error if the rule would have made other calls.
+pub(super) fn apply_rule(inspection: &Inspection, scores: &[CertifiedScore]) -> Result<AppliedRule, String> {
     let parameters = &*inspection.parameters;
     let rule = SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)
         .map_err(|error| error.to_string())?;
@@ -33,7 +33,7 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
         if run.state() != StoppingState::Continue || not_a_number {
             return Err(format!("the rule stops after {done} draws; the log holds {}", scores.len()));
         }
-        // A log of the first version does not know the size of a call.
+        // Rows written by schema version 1 do not have the batch size.
         let expected = call_size(parameters.batch, rule.max_draws() - done);
         if parameters.batch > 0 && draws != expected {
             return Err(format!(
@@ -58,7 +58,10 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
     } else if parameters.deadline_ms.is_some() {
         DrawingEnd::Deadline
     } else {
-        return Err(format!("the rule goes on after {} draws, and there was no deadline", run.draws()));
+        return Err(format!(
+            "the rule would continue after {} draws, and there was no deadline",
+            run.draws()
+        ));
     };
     let mut certificate = run.certificate();
     let otherwise = match ending {
@@ -71,33 +74,37 @@ pub(super) fn follow(inspection: &Inspection, scores: &[CertifiedScore]) -> Resu
         }
     };
     let verdict = Verdict::from_certificate(&certificate, otherwise);
-    Ok(Followed { certificate, verdict, ending })
+    Ok(AppliedRule { certificate, verdict, ending })
 }
 
-/// Compares with what is stored; `norm`: of the map from the frame to the input, where the frame is there.
-pub(super) fn same(
+/// Compares the result with what is stored. `norm` is the norm of the map from the frame to the input, if the frame is there.
+pub(super) fn compare(
     inspection: &Inspection,
-    followed: &Result<Followed, String>,
+    applied: &Result<AppliedRule, String>,
     norm: Option<f64>,
     yardstick: Yardstick,
 ) -> Finding {
-    let Followed { certificate: here, verdict, .. } = match followed {
-        Ok(followed) => followed,
+    let AppliedRule { certificate: here, verdict, .. } = match applied {
+        Ok(applied) => applied,
         Err(why) => return Finding::Different(why.clone()),
     };
     if *verdict != inspection.verdict {
-        return apart("verdict", Some(inspection.verdict), Some(*verdict));
+        return different("verdict", Some(inspection.verdict), Some(*verdict));
     }
     let Some(stored) = &inspection.certificate else {
         // Before the first draw nothing is certified.
-        return if here.draws == 0 { Finding::Equal } else { apart("draws", Some(0), Some(here.draws)) };
+        return if here.draws == 0 { Finding::Equal } else { different("draws", Some(0), Some(here.draws)) };
     };
     if stored.side != here.side {
-        return apart("side", stored.side, here.side);
+        return different("side", stored.side, here.side);
     }
     let counts = |it: &Certificate| [it.draws, it.above, it.not_a_number];
     if counts(stored) != counts(here) {
-        return apart("[draws, above the threshold, not a number]", Some(counts(stored)), Some(counts(here)));
+        return different(
+            "[draws, above the threshold, not a number]",
+            Some(counts(stored)),
+            Some(counts(here)),
+        );
     }
     let mut radii = vec![("radius", Some(stored.radius), Some(here.radius))];
     if let Some(norm) = norm {
@@ -111,7 +118,7 @@ pub(super) fn same(
             _ => f64::INFINITY,
         };
         if difference.is_nan() || difference > RADIUS_ROUNDING {
-            return apart(what, stored, here);
+            return different(what, stored, here);
         }
         worst = Finding::Within { worst: difference, tolerance: RADIUS_ROUNDING };
     }
@@ -126,13 +133,13 @@ pub(super) fn same(
             (Some(value), Some(other)) if yardstick.allows(yardstick.difference(other, value)) => {
                 largest = yardstick.difference(other, value).max(largest);
             }
-            _ => return apart(what, stored, here),
+            _ => return different(what, stored, here),
         }
     }
     if largest > 0.0 { yardstick.finding(largest) } else { worst }
 }
 
-fn apart<T: Debug>(what: &str, stored: Option<T>, here: Option<T>) -> Finding {
+fn different<T: Debug>(what: &str, stored: Option<T>, here: Option<T>) -> Finding {
     let shown = |value: Option<T>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:?}"));
     Finding::Different(format!("{what}: {} in the log, {} here", shown(stored), shown(here)))
 }

@@ -1,12 +1,12 @@
-//! Recomputes a stored verdict from its evidence: from the frame to the input, the scores, the verdict.
+//! Computes a stored verdict again from its evidence: from the frame to the input, to the scores, to the verdict.
 //!
-//! Guarantees: every step is compared with what was stored for it and starts from what was stored before it, so a
-//! difference shows where it arose; draws are made with the stored seed in model calls of the stored sizes, since
-//! ONNX Runtime promises equal bits for equal shapes only. What may change bits without anybody's fault is named by
-//! [`circumstances`], before anything is compared.
-//! Leaves out: the empirical score and the heat map, on which no verdict depends; whether a deadline or a failing
-//! model call could be repeated: they are taken from the log, and the draws that came before them are followed.
-//! Costs: the inspection's own model calls; without evidence, microseconds.
+//! Guarantees: each step starts from the stored result of the step before, and its own result is compared with the stored
+//! one. So a difference shows in which step it arose. The verdict is also computed from the recomputed scores. Draws are made
+//! with the stored seed, in model calls of the stored sizes, because ONNX Runtime gives equal bits only for equal shapes.
+//! [`circumstances`] lists what may change the last bits without being a fault, such as another processor.
+//! Leaves out: the empirical score and the heat map, on which no verdict depends. A deadline or a failed model call is not
+//! repeated: it is taken from the log, and only the draws before it are computed again.
+//! Costs: as many model calls as the inspection; without evidence, microseconds.
 
 mod circumstances;
 mod decision;

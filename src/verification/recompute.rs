@@ -24,7 +24,7 @@ pub(crate) struct VerificationModel<'a> {
 }
 
 impl<'a> VerificationModel<'a> {
-    /// `detector` must make the largest of the stored model calls as one.
+    /// The batch of `detector` must be at least the largest of the stored model calls.
     pub(crate) fn new(bundle: &'a Bundle, detector: &'a mut Detector) -> Result<Self, BundleError> {
         bundle.calibrated()?;
         let manifest = &bundle.manifest;
@@ -34,13 +34,13 @@ impl<'a> VerificationModel<'a> {
     }
 }
 
-/// Whether draws can be computed again: there were some, and an input or a frame is kept.
+/// Whether draws can be computed again: draws were made, and an input or a frame is kept.
 pub(crate) fn needs_model(inspection: &Inspection, evidence: Option<&Files>) -> bool {
     !inspection.scores.is_empty()
         && evidence.is_some_and(|files| files.input.is_some() || files.frame.is_some())
 }
 
-/// Follows a stored inspection again, as far as its evidence goes; `model` where [`needs_model`] says so.
+/// Computes a stored inspection again, as far as its evidence allows. Needs `model` if [`needs_model`] returns true.
 pub(crate) fn verify(
     inspection: &Inspection,
     evidence: Option<&Files>,
@@ -72,27 +72,28 @@ pub(crate) fn verify(
     }
 
     let stored: Vec<_> = inspection.scores.iter().map(|&score| CertifiedScore::stored(score)).collect();
-    let followed = decision::follow(inspection, &stored);
-    let ending = followed.as_ref().ok().map(|followed| followed.ending);
-    let same = decision::same(inspection, &followed, norm, Yardstick::BITS);
+    let applied = decision::apply_rule(inspection, &stored);
+    let ending = applied.as_ref().ok().map(|applied| applied.ending);
+    let same = decision::compare(inspection, &applied, norm, Yardstick::BITS);
     steps.push((VerificationStep::StoredScoresToVerdict, same));
     if let Some((scores, yardstick)) = recomputed {
-        let followed = decision::follow(inspection, &scores);
-        let same = decision::same(inspection, &followed, norm, yardstick);
+        let applied = decision::apply_rule(inspection, &scores);
+        let same = decision::compare(inspection, &applied, norm, yardstick);
         steps.push((VerificationStep::RecomputedScoresToVerdict, same));
     }
     VerificationReport { steps, ending }
 }
 
-/// Why a kept frame gives no input.
+/// Why there is no input from a kept frame.
 enum NoInput {
+    /// The frame is not there.
     Gone(String),
-    /// In the words of a fault of an inspection, without the name that the frame had.
+    /// The frame cannot be inspected. The text is that of an inspection's fault, without the name of the frame.
     Bad(String),
 }
 
 fn prepared(path: &Path, parameters: &Parameters) -> Result<Prepared, NoInput> {
-    // A fault reads `frame: NAME: why`; the name was that of the file it came from.
+    // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
     let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
     let picture = decode(NAME, &bytes)
@@ -135,7 +136,7 @@ fn same_input(
         (Err(NoInput::Bad(why)), _) => {
             Finding::Different(format!("the kept frame cannot be inspected: {why}"))
         }
-        // A model call that never came back leaves a frame without an input.
+        // If a model call did not return, only the frame is kept, without an input.
         (Ok(_), None) if inspection.scores.is_empty() => Finding::Equal,
         (Ok(_), None) => Finding::Gone("no input is kept; the frame's is used instead".to_owned()),
         (Ok(prepared), Some(Ok(kept))) => {
@@ -144,7 +145,7 @@ fn same_input(
             match apart.count() {
                 0 => Finding::Equal,
                 count => Finding::Different(format!(
-                    "{count} of {} values of the kept input are not those of the kept frame",
+                    "{count} of {} values of the kept input differ from those of the kept frame",
                     pairs.len()
                 )),
             }
@@ -174,7 +175,7 @@ fn same_parameters(bundle: &Bundle, parameters: &Parameters) -> Finding {
     }
 }
 
-/// The draws of the stored seed, in model calls of the stored sizes.
+/// Makes the draws again, with the stored seed, in model calls of the stored sizes.
 fn draw_again(
     inspection: &Inspection,
     input: &Input,
@@ -193,7 +194,11 @@ fn same_scores(stored: &[f32], drawn: &Result<Vec<CertifiedScore>, String>, yard
     let drawn = match drawn {
         Err(why) => return Finding::Different(format!("the model fails here: {why}")),
         Ok(drawn) if drawn.len() != stored.len() => {
-            return Finding::Different(format!("{} scores in calls of {} draws", stored.len(), drawn.len()));
+            return Finding::Different(format!(
+                "{} scores are stored, but the stored model calls have {} draws",
+                stored.len(),
+                drawn.len()
+            ));
         }
         Ok(drawn) => drawn,
     };

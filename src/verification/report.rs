@@ -1,46 +1,50 @@
-//! What a recomputation found, step by step.
+//! The result of a recomputation, step by step.
 
 use crate::smoothing::StoppingState;
 
-/// What one step of the recomputation came to.
+/// The result of one step of the recomputation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Finding {
-    /// Bit for bit.
+    /// Equal bit for bit.
     Equal,
-    /// Shares of the spread of normal scores (of the score, where larger); for a radius, of sigma.
+    /// Different, but within the tolerance. Both numbers are shares of the spread of normal scores, or of the score if that is
+    /// larger; for a radius, shares of sigma.
     Within {
         worst: f64,
         tolerance: f64,
     },
-    /// What cannot be compared, since it is not there any more.
+    /// Not compared, because something is not there any more.
     Gone(String),
     Different(String),
 }
 
-/// The steps, in order; an inspection has those that its draws and its evidence allow.
+/// The steps, in order. An inspection has only those that its draws and its evidence allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VerificationStep {
-    /// The stored parameters are those of the bundle.
+    /// The stored parameters must be those of the bundle.
     Parameters,
-    /// The kept frame gives the kept input.
+    /// The kept frame must give the kept input.
     FrameToInput,
-    /// The kept frame is bad in the way that was stored.
+    /// The kept frame must have the fault that was stored.
     FrameToFault,
-    /// The kept input and the stored seed give the stored scores.
+    /// The kept input and the stored seed must give the stored scores.
     InputToScores,
-    /// The stored scores give the stored verdict.
+    /// The stored scores must give the stored verdict.
     StoredScoresToVerdict,
-    /// The recomputed scores give the stored verdict.
+    /// The recomputed scores must give the stored verdict.
     RecomputedScoresToVerdict,
 }
 
-/// What all steps together say, from the best to the worst.
+/// The worst finding of all steps. Ordered from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
+    /// Everything is equal bit for bit.
     Bits,
+    /// Everything is equal within the tolerance.
     Tolerance,
-    /// What is still there holds.
+    /// Something is not there any more; the rest is equal.
     Gone,
+    /// Something is different.
     Different,
 }
 
@@ -48,7 +52,7 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VerificationReport {
     pub steps: Vec<(VerificationStep, Finding)>,
-    /// `None` where the stored draws contradict the rule.
+    /// `None` if the stored draws contradict the rule.
     pub ending: Option<DrawingEnd>,
 }
 
@@ -67,14 +71,14 @@ impl VerificationReport {
 /// Why no more draws were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DrawingEnd {
-    /// The picture allowed none.
+    /// The frame was bad, so none were made.
     BadFrame,
-    /// The target radius was reached, could not be reached any more, or the draws were spent.
+    /// The rule stopped: the target radius was certified, could not be certified any more, or all draws were made.
     Rule(StoppingState),
-    /// The clock said so: taken from the log.
+    /// The deadline passed; taken from the log.
     Deadline,
-    /// Scores that are not numbers.
+    /// A score was not a number.
     NotANumber,
-    /// A model call failed, or did not come back: taken from the log.
+    /// A model call failed or did not return; taken from the log.
     CallFailed,
 }

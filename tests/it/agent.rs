@@ -1,4 +1,4 @@
-//! The whole agent as its users run it: the program, a configuration file, real pictures, a real mosquitto.
+//! The whole agent as users run it: the program, a configuration file, real pictures, a real mosquitto.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -20,7 +20,7 @@ struct FolderStation {
 }
 
 impl FolderStation {
-    /// With pictures of simulated parts: `per_kind` good ones and as many of each kind of defect.
+    /// A station with pictures of simulated parts: `per_kind` good ones and as many of each kind of defect.
     fn with_pictures(per_kind: u64) -> Self {
         let station = Self { folder: tempfile::tempdir().unwrap() };
         let settings = SimulatorSettings { width: 96, height: 96, ..SimulatorSettings::default() };
@@ -32,7 +32,7 @@ impl FolderStation {
         self.folder.path().join(name)
     }
 
-    /// A configuration that inspects `source` by the demo's bundle and talks to `broker`.
+    /// Writes a configuration that inspects `source` with the demo's bundle and publishes to `broker`.
     fn configure(&self, broker: &str, source: &str) -> PathBuf {
         self.configure_with("demo-line", broker, source)
     }
@@ -69,7 +69,7 @@ impl FolderStation {
         self.database().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }
 
-    /// Rows so far; 0 while the agent has not made the table yet.
+    /// The number of rows; 0 while the agent has not created the table yet.
     fn count_or_zero(&self, table: &str) -> i64 {
         if !self.path("state/certiscope.db").is_file() {
             return 0;
@@ -82,7 +82,7 @@ impl FolderStation {
 const FOLDER: &str = "kind = \"folder\"\npath = \"pictures/test\"";
 const BELT: &str = "kind = \"simulator\"\nframes_per_second = 50.0\nwidth_px = 96\nheight_px = 96";
 
-/// Waits for the end of a program: its exit code, and what it wrote to stdout and stderr.
+/// Waits for the end of a program. Returns its exit code, and what it wrote to stdout and stderr.
 fn end(mut child: Child) -> (Option<i32>, String, String) {
     let read = |pipe: Option<&mut dyn Read>| {
         let mut text = String::new();
@@ -95,12 +95,12 @@ fn end(mut child: Child) -> (Option<i32>, String, String) {
 }
 
 fn signal(child: &Child, name: &str) {
-    // The shell's own kill: a bare Debian has no program of that name.
+    // The `kill` of the shell, since a bare Debian has no program of that name.
     let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", child.id())).status().unwrap();
     assert!(sent.success());
 }
 
-/// Pictures, some of them broken: each file gives one verdict, which is committed, and heard once.
+/// Pictures, some of them broken: each file gives one verdict, which is committed and arrives once.
 #[test]
 fn every_file_gives_exactly_one_verdict() {
     let station = FolderStation::with_pictures(2);
@@ -142,8 +142,8 @@ fn every_file_gives_exactly_one_verdict() {
     assert_eq!(last["seq"], files as u64);
 }
 
-/// Real photographs of a real product, by the model that was trained on others of the kind. They are not part of
-/// the project: `CERTISCOPE_SHARED_DATA` names the folder that holds `magnetic-tile`.
+/// Real photographs of a real product, inspected with the model that was trained on other photographs of it. They are not part
+/// of the repository: `CERTISCOPE_SHARED_DATA` is the folder that contains `magnetic-tile`.
 #[test]
 fn real_photographs_are_inspected() {
     let Some(data) = std::env::var_os("CERTISCOPE_SHARED_DATA") else {
@@ -175,15 +175,15 @@ fn real_photographs_are_inspected() {
         assert_eq!(verdict["input"], serde_json::json!([1, 128, 128]));
         assert_ne!(verdict["reason"], "model_fault", "{verdict}");
         assert_ne!(verdict["reason"], "bad_frame", "{verdict}");
-        // These tiles are larger than the model input, so the frame may be changed by more than the input may.
+        // These pictures are larger than the model input, so their radius is larger than that of the input.
         if let Some(radius) = verdict["radius"].as_f64() {
             assert!(verdict["frame_radius"].as_f64().unwrap() > radius, "{verdict}");
         }
     }
 }
 
-/// For every part that is not normal a technician finds the bytes as captured, the input and a heat map, and in the
-/// inspection log the seed and the scores.
+/// For every part that is not normal there are the bytes as captured, the input and a heat map as files, and the seed and the
+/// scores in the inspection log.
 #[test]
 fn flagged_parts_keep_their_evidence() {
     let station = FolderStation::with_pictures(1);
@@ -222,7 +222,7 @@ fn flagged_parts_keep_their_evidence() {
     assert!(flagged >= 1, "the empty file at the least");
 }
 
-/// The broker is not there at first: inspection goes on, and the verdicts of that time come later, marked as historical.
+/// The broker is not there at first: inspection continues, and the verdicts of that time are sent later, marked as historical.
 #[test]
 fn inspection_goes_on_without_a_broker() {
     let station = FolderStation::with_pictures(1);
@@ -242,8 +242,8 @@ fn inspection_goes_on_without_a_broker() {
     signal(&agent, "TERM");
     let (code, out, err) = end(agent);
     assert_eq!(code, Some(0), "{out}{err}");
-    // The broker has acknowledged the last one; the reader may hear it a moment later.
-    wait_until("every row is heard", || subscriber.verdicts().len() as i64 == station.count("inspection"));
+    // The broker has acknowledged the last one; the reader may get it a little later.
+    wait_until("every row has arrived", || subscriber.verdicts().len() as i64 == station.count("inspection"));
     assert_eq!(station.count("outbox"), 0);
 }
 
@@ -277,7 +277,7 @@ fn a_second_signal_ends_at_once() {
     signal(&agent, "INT");
     let mut ended = None;
     wait_until("the agent ends", || {
-        // Again and again: one that comes before the first was taken counts for nothing.
+        // Sent again and again, because a second signal that comes before the first one was handled has no effect.
         ended = agent.try_wait().unwrap();
         ended.is_some() || {
             signal(&agent, "INT");

@@ -1,4 +1,4 @@
-//! A disk that does not say how much room it has: the question to it never returns.
+//! A disk that hangs: the call that reads its free space does not return.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::support::metrics::{get, metric};
 use crate::support::scripted::{Now, Script};
 use crate::support::wait_until;
 
-/// Answers until it is told to hang; then never, until it is told to go on.
+/// A disk probe that does not return while `hangs` is true.
 fn probe(hangs: &Arc<AtomicBool>) -> DiskProbe {
     let hangs = Arc::clone(hangs);
     Arc::new(move |path: &Path| {
@@ -27,7 +27,7 @@ fn probe(hangs: &Arc<AtomicBool>) -> DiskProbe {
 }
 
 #[test]
-fn a_disk_that_does_not_say_how_much_room_it_has_stops_nothing_and_is_reported() {
+fn a_disk_that_hangs_stops_nothing_and_is_reported() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut line = Line::new();
     line.rest = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"");
@@ -47,7 +47,7 @@ fn a_disk_that_does_not_say_how_much_room_it_has_stops_nothing_and_is_reported()
     let status = line.wait_status("the store is stuck", |status| status["store"]["state"] == "stuck");
     let reported = hung.elapsed();
     let reason = status["store"]["reason"].as_str().unwrap();
-    assert!(reason.contains("how much room") && reason.contains("look at the disk"), "{reason}");
+    assert!(reason.contains("free space") && reason.contains("look at the disk"), "{reason}");
     let asked = Instant::now();
     let answer = get(port, "/metrics");
     assert!(asked.elapsed() < Duration::from_secs(2), "/metrics took {:?}", asked.elapsed());
@@ -87,7 +87,7 @@ fn a_disk_that_never_answers_delays_a_stop_by_nothing() {
     let ended = agent.join().unwrap();
     let took = asked.elapsed();
     hangs.store(false, Ordering::Relaxed);
-    // Retention asks too, on a thread that is left behind after its limit.
+    // Retention reads the free space too. Its thread is waited for only up to a limit.
     assert!(took < Duration::from_secs(15), "{took:?}");
     assert!(ended.is_ok(), "{ended:?}");
     line.check_nothing_is_lost();

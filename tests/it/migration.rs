@@ -1,7 +1,8 @@
-//! A log of version 2 after the migration: every message goes out as version 2 would have sent it, byte by byte.
+//! A log of schema version 2 after the migration: every message is sent byte for byte as version 2 would have sent it.
 //!
-//! `store_version_2.db` and `store_version_2.jsonl` were made once with the code of version 2 (commit 7f0ca78): 18 inspections of
-//! two starts at two stations, of which 14 wait for the broker and 3 of those were refused, and what version 2 makes of each.
+//! The fixtures were made with the code of version 2 (commit 7f0ca78). `store_version_2.db` has 18 inspections of two starts at
+//! two stations; 14 of them are in the outbox, and 3 of those were refused. `store_version_2.jsonl` has the messages that
+//! version 2 makes of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ fn log_of_version_2(folder: &TempDir) -> PathBuf {
     path
 }
 
-/// The messages that version 2 makes of its log for this purpose, at one station or at all, in order.
+/// The messages that version 2 makes of its log for `purpose`, of one station or of all, in order.
 fn payloads_of_version_2(what: &str, station: Option<&str>) -> Vec<String> {
     std::fs::read_to_string(fixture("store_version_2.jsonl"))
         .unwrap()
@@ -44,7 +45,7 @@ fn sent(stored: Vec<u8>, timeliness: Timeliness) -> String {
     String::from_utf8(message(stored, timeliness)).unwrap()
 }
 
-/// Golden messages: what an inspection is on the wire, live and late.
+/// Compares the messages of inspections, live and historical, with those of version 2.
 #[test]
 fn an_inspection_is_encoded_as_version_2_did() {
     let folder = TempDir::new().unwrap();
@@ -95,7 +96,7 @@ fn the_backlog_of_version_2_is_the_same_after_the_migration() {
     }
 }
 
-/// The whole way: the pump on the migrated log, a real broker, the bytes that a reader gets.
+/// Sends a migrated log with the real pump over a real broker, and compares the bytes that a reader receives.
 #[test]
 fn the_backlog_of_version_2_reaches_the_line_byte_by_byte() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
@@ -109,7 +110,7 @@ fn the_backlog_of_version_2_reaches_the_line_byte_by_byte() {
         let heard = reader.heard("verdict").into_iter();
         heard.map(|heard| String::from_utf8(heard.payload).unwrap()).collect()
     };
-    // The refused ones come later, when they are tried again.
+    // The refused ones come later, when they are sent again.
     wait_until("the backlog and the refused rows have come", || heard().len() >= waiting.len() + 2);
     assert_eq!(heard()[..waiting.len()], waiting, "in order, before the refused ones");
     assert_eq!(heard()[waiting.len()], payloads_of_version_2("refused", Some("a"))[0]);
@@ -122,7 +123,7 @@ fn the_backlog_of_version_2_reaches_the_line_byte_by_byte() {
     station.stop();
 }
 
-/// Everything that a log holds, and how its tables are made.
+/// The whole content of a log, with the definitions of its tables.
 fn content(path: &Path) -> Vec<String> {
     let sql = Connection::open(path).unwrap();
     let rows = |query: &str| -> Vec<String> {
@@ -146,7 +147,7 @@ fn content(path: &Path) -> Vec<String> {
     .collect()
 }
 
-/// Its last statement fails: everything before it is undone, and once the cause is gone the migration works.
+/// The last statement of a migration fails: everything before it is undone. Once the cause is removed, the migration works.
 #[test]
 fn a_migration_that_is_interrupted_leaves_the_log_of_version_2() {
     let folder = TempDir::new().unwrap();

@@ -1,6 +1,6 @@
-//! What a package brings beside the program: unit files, an example configuration, man pages, completions.
+//! The files of a package beside the program: unit files, an example configuration, man pages, completions.
 //!
-//! Leaves out whether the service runs under its hardening: tests/vm/ns/run, with a real systemd.
+//! Leaves out: whether the service runs under its hardening. tests/vm/ns/run tests that with a real systemd.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::support::program::{certiscope, run};
 use crate::support::station_config::StationConfig;
 use crate::support::{say, skip};
 
-/// At most this, on systemd's scale from 0 (locked in) to 10 (exposed), in tenths.
+/// The highest exposure that is allowed, in tenths on systemd's scale from 0 (locked down) to 10 (exposed).
 const EXPOSURE: &str = "--threshold=15";
 
 fn shipped(file: &str) -> String {
@@ -46,7 +46,7 @@ impl Units {
         }
     }
 
-    /// What systemd-analyze says of each unit, and whether it succeeded. `None` without systemd: the test is skipped.
+    /// The output of systemd-analyze for each unit, and whether it succeeded. `None` without systemd; then the test is skipped.
     fn analyze(&self, arguments: &[&str]) -> Option<Vec<(bool, String)>> {
         let analyze = |unit: &str| {
             let output = Command::new("systemd-analyze")
@@ -118,7 +118,7 @@ fn the_example_is_a_whole_configuration_for_the_service() {
     assert_eq!(config.state_folder, Path::new("/var/lib/certiscope/station"));
     assert!(config.station.call_limit.as_secs() < 60, "the watchdog would come first");
 
-    // The keys that it shows in comments are right, too.
+    // The keys in its comments must be right, too.
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("credentials")).unwrap();
     std::fs::write(folder.path().join("credentials/broker"), "secret").unwrap();

@@ -1,4 +1,4 @@
-//! The station as a systemd service: what it reports to the service manager, and when the watchdog is no longer fed.
+//! The station as a systemd service: what it reports to the service manager, and when it sends no more signs of life.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,18 +16,18 @@ use crate::support::scripted::{Now, Script};
 use crate::support::service_manager::ServiceManager;
 use crate::support::{wait_until, wait_within};
 
-/// What the manager allows between two signs of life.
+/// The longest time that the manager allows between two signs of life.
 const WATCHDOG: Duration = Duration::from_secs(2);
-/// Several of these.
+/// Several times `WATCHDOG`: how long a station is observed.
 const LONG: Duration = Duration::from_secs(6);
-/// Less than a stage may take for one step without being taken for one that hangs.
+/// Less than the time after which a stage counts as hanging.
 const SLOW: Duration = Duration::from_secs(15);
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_certiscope"))
 }
 
-/// A service manager of this line's station. When the station says that it is ready, its log must have begun.
+/// The service manager of this line's station. When the station says that it is ready, its start must be in the log.
 fn manager(line: &Line) -> ServiceManager {
     let log = line.state.join("certiscope.db");
     ServiceManager::new(line.path(), move || {
@@ -37,7 +37,7 @@ fn manager(line: &Line) -> ServiceManager {
     })
 }
 
-/// How often each stage's loop has gone round.
+/// How often the loop of each stage has run.
 fn turns(port: u16) -> [f64; 6] {
     let answer = get(port, "/metrics");
     ["capture", "inference", "record", "store", "publish", "retention"].map(|stage| {
@@ -45,8 +45,8 @@ fn turns(port: u16) -> [f64; 6] {
     })
 }
 
-/// A station that only waits is not restarted: it feeds the watchdog, and the loop of every stage goes on. The loops are
-/// looked at because a stage that stopped would show at the watchdog only after `SLOW`.
+/// A station that only waits is not restarted: it sends signs of life, and the loop of every stage runs. The loops are checked
+/// because a stage that hangs would stop the signs of life only after `SLOW`.
 fn stays_alive(manager: &ServiceManager, port: u16, words: &str) {
     let ready = manager.wait_ready();
     manager.wait(words, |said| said.starts_with("STATUS=") && said.contains(words));
@@ -113,7 +113,7 @@ struct KilledAtEnd(Child);
 
 impl Drop for KilledAtEnd {
     fn drop(&mut self) {
-        let _ = self.0.kill(); // may have ended
+        let _ = self.0.kill(); // fails if the process has ended
         let _ = self.0.wait();
     }
 }
@@ -170,7 +170,7 @@ fn a_commit_that_hangs_ends_the_signs_of_life_and_is_on_status() {
     command.env("LD_PRELOAD", &library).env("CERTISCOPE_TEST_HANG", &hang);
     let agent = line.start_as(manager.watch(&mut command, WATCHDOG));
 
-    // A slow disk is reported, and the watchdog is still fed.
+    // A slow disk is reported, and signs of life are still sent.
     let slow = Instant::now();
     std::fs::write(&hang, []).unwrap();
     let status = line.wait_status("the store is stuck", |status| status["store"]["state"] == "stuck");
@@ -194,7 +194,7 @@ fn a_commit_that_hangs_ends_the_signs_of_life_and_is_on_status() {
     assert_eq!(manager.heard("WATCHDOG=1").into_iter().filter(|sign| *sign > hung + seen).count(), 0);
     assert!(!agent.said().contains("stage publish has hung"), "{}", agent.said());
     std::fs::remove_file(&hang).unwrap();
-    wait_until("the stage goes on", || agent.said().contains("watchdog: stage record goes on"));
+    wait_until("the stage goes on", || agent.said().contains("watchdog: stage record works again"));
     agent.stop();
     let committed = line.check_nothing_is_lost();
     report(

@@ -1,4 +1,4 @@
-//! What a station reports: `status` and metrics agree with each other and with what happened.
+//! What a station reports: the `status` message and the metrics agree with each other and with what happened.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn status_and_metrics_say_the_same() {
     for (condition, state) in [("bundle", "ok"), ("source", "ok"), ("store", "ok"), ("evidence", "ok")] {
         assert_eq!(status[condition]["state"], state);
     }
-    // Against what others say of the same, while both go up and down.
+    // Compared with what other programs report. The values change all the time, so they only have to be alike.
     let alike = |ours: &Value, theirs: u64| (0.5..2.0).contains(&(ours.as_f64().unwrap() / theirs as f64));
     assert!(alike(&status["disk_free_bytes"], room_on_disk(&line.state)), "{status}");
     assert!(alike(&status["memory_bytes"], memory(agent.pid())), "{status}");
@@ -72,13 +72,13 @@ fn status_and_metrics_say_the_same() {
     }
 }
 
-/// What `df` says of the room on a folder's disk, bytes.
+/// The free space on a folder's disk as `df` reports it, in bytes.
 fn room_on_disk(folder: &Path) -> u64 {
     let df = Command::new("df").args(["--output=avail", "--block-size=1"]).arg(folder).output().unwrap();
     String::from_utf8(df.stdout).unwrap().lines().nth(1).unwrap().trim().parse().unwrap()
 }
 
-/// The pages of a process that are in memory, bytes.
+/// The resident memory of a process, in bytes.
 fn memory(pid: u32) -> u64 {
     let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     4096 * pages.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
@@ -125,5 +125,5 @@ fn metrics_on_a_port_that_is_taken_are_refused_at_the_start() {
     line.rest = format!("[metrics]\nlisten = \"{}\"", taken.local_addr().unwrap());
     let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
     assert_eq!(status.code(), Some(78), "{said}");
-    assert!(said.contains("metrics.listen") && said.contains("give a free port"), "{said}");
+    assert!(said.contains("metrics.listen") && said.contains("use a free port"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! The inspection log: what is committed is whole and stays, what is not leaves no trace.
+//! The inspection log: a commit is complete and lasting, and a commit that fails leaves nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -196,7 +196,7 @@ fn the_outbox_gives_rows_in_order_until_they_are_acknowledged() {
     );
 }
 
-/// As it will be with Sparkplug B or a topic for the PLC: each output has its own message, rows and refusals.
+/// Two outputs, as there will be with Sparkplug B or a PLC topic: each has its own messages, rows and refusals.
 #[test]
 fn an_output_never_touches_the_rows_of_another_one() {
     const BINARY: OutputId = OutputId::new("binary");
@@ -273,20 +273,20 @@ fn the_thread_answers_everybody_and_announces_the_newest_row() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_refused_with_the_way_out() {
+fn a_folder_that_cannot_be_written_is_refused_with_what_to_do() {
     let log = Log::new();
     let file = log.folder.path().join("file");
     std::fs::write(&file, "in the way").unwrap();
     let error = Store::open(&file.join("log.sqlite")).unwrap_err();
     assert!(matches!(error, StoreError::Unwritable { .. }), "{error}");
-    assert!(error.to_string().contains("name a folder"), "{error}");
+    assert!(error.to_string().contains("set a folder"), "{error}");
     let folder = Store::open(log.folder.path()).unwrap_err();
     assert!(matches!(folder, StoreError::Unwritable { .. }), "a folder is no log: {folder}");
 }
 
 #[test]
 fn a_file_system_that_cannot_make_commits_last_is_refused() {
-    // SQLite keeps ":memory:" off the disk, and says so only when asked.
+    // SQLite keeps ":memory:" in memory only, and does not report that as an error.
     let error = Store::open(Path::new(":memory:")).unwrap_err();
     std::fs::remove_file(":memory:.lock").unwrap();
     assert!(matches!(error, StoreError::NotDurable { pragma: "journal_mode", .. }), "{error}");
@@ -315,7 +315,7 @@ fn a_log_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(last, 2);
 }
 
-/// Its rows may all be gone, and a clock that was wrong may say that it began before others that have ended.
+/// Not even if all its rows are deleted, and a wrong clock says that it began before boots that have ended.
 #[test]
 fn the_running_start_is_never_deleted() {
     let log = Log::new();
@@ -346,7 +346,7 @@ fn a_newer_log_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_broken_file_is_refused_with_the_way_out() {
+fn a_damaged_file_is_refused_with_what_to_do() {
     let log = Log::new();
     let mut store = log.open();
     let origin = log.boot(&mut store, "a");

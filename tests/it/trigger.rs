@@ -137,7 +137,7 @@ fn what_is_no_trigger_is_refused_and_what_the_broker_kept_fires_nothing() {
         line.rest = format!("protocol = {protocol:?}");
         line.reader.say(TRIGGER, true, r#"{"part_id":"yesterday","meas_id":null}"#);
         let agent = line.start_idle();
-        wait_until("the kept trigger is ignored", || agent.said().contains("the broker had kept"));
+        wait_until("the retained trigger is ignored", || agent.said().contains("retained trigger ignored"));
         let no_trigger =
             [r#"{"part_id":17}"#, "now!", r#"{"part_id":"a\nb"}"#, r#"{"part_id":null,"speed":3}"#];
         for (answers, text) in (1..).zip(no_trigger) {

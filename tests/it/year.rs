@@ -1,7 +1,7 @@
-//! A year of a station in a minute: real database, real evidence folders, a clock that the test sets.
+//! A year of a station in a minute: a real database, real evidence folders, and a clock that the test sets.
 //!
-//! 4 verdicts a second would be 126 million rows; `CERTISCOPE_YEAR_ROWS_A_DAY` (60 if not set) are made of them, and
-//! the limits are as much smaller. An outage longer than the limits is part of it.
+//! With 4 verdicts a second there would be 126 million rows. The test makes only `CERTISCOPE_YEAR_ROWS_A_DAY` (60 if not set) a
+//! day, and its retention limits are smaller in proportion. The year has an outage that is longer than the limits.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::support::say;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Bytes of the files below a folder.
+/// The size of all files below a folder, in bytes.
 fn bytes_below(folder: &Path) -> u64 {
     std::fs::read_dir(folder)
         .unwrap()
@@ -47,7 +47,7 @@ struct Station {
 
 impl Station {
     fn new(limits: RetentionLimits) -> Self {
-        // In memory where there is such a disk: what a sync costs is not what is looked at.
+        // In memory if there is such a disk, since the test does not measure the cost of a sync.
         let folder = TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap());
         let mut store = Store::open(&folder.path().join("certiscope.db")).unwrap();
         let origin = Origin { boot_id: Uuid::new_v4(), station: "station1".into() };
@@ -67,7 +67,7 @@ impl Station {
         Self { folder, store, thread, origin, retention, runtime, unacknowledged: Vec::new(), made: 0 }
     }
 
-    /// One part at this moment, with evidence if it is wanted.
+    /// Commits the inspection of one part captured at this time, with evidence if it is wanted.
     fn inspect(&mut self, at: Timestamp) {
         let mut inspection = inspection(self.made, &Arc::new(parameters()));
         inspection.captured_at = at;
@@ -181,7 +181,7 @@ fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
 }
 
 #[test]
-fn a_clock_that_cannot_be_trusted_makes_nothing_old() {
+fn a_clock_that_cannot_be_trusted_deletes_nothing_by_age() {
     let bounds = Bounds { days: 1, bytes: u64::MAX, min_free_bytes: 0 };
     let mut station = Station::new(RetentionLimits { rows: bounds, evidence: bounds });
     for _ in 0..8 {
@@ -199,7 +199,7 @@ fn a_clock_that_cannot_be_trusted_makes_nothing_old() {
 }
 
 #[test]
-fn a_low_disk_takes_evidence_before_rows() {
+fn with_low_disk_space_evidence_is_deleted_before_rows() {
     let bounds = |min_free_bytes| Bounds { days: 9999, bytes: u64::MAX, min_free_bytes };
     let mut station = Station::new(RetentionLimits { rows: bounds(100), evidence: bounds(1000) });
     for _ in 0..8 {
@@ -221,7 +221,7 @@ fn a_low_disk_takes_evidence_before_rows() {
 }
 
 #[test]
-fn what_a_crash_left_behind_is_swept_and_nothing_else() {
+fn what_a_crash_left_behind_is_deleted_and_nothing_else() {
     let bounds = Bounds { days: 9999, bytes: u64::MAX, min_free_bytes: 0 };
     let mut station = Station::new(RetentionLimits { rows: bounds, evidence: bounds });
     (0..4).for_each(|_| station.inspect(Timestamp::UNIX_EPOCH));

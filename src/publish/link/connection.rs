@@ -1,13 +1,13 @@
-//! One connection to the broker, on which every answer finds the message it belongs to.
+//! One connection to the broker. It matches each answer of the broker with its message.
 //!
-//! rumqttc 0.25 has no handle from a publish to its PUBACK, drops what is pending when a reconnect finds no
-//! session, and may loop on a packet id it used twice. So a [`Link`] lives for one connection with a clean
-//! session and is never reused: after any [`BrokerFault`] it is dropped with all its state, and the next one
-//! starts from the outbox. Within it, rumqttc reports the packet ids it gave in the order of the publishes,
-//! which ties each PUBACK to its message.
-//! Guarantees: [`Link::publish`] never waits, and never hands rumqttc a message that is larger than the broker
-//! takes (rumqttc would end the connection over it); [`Link::next`] may be dropped at any await.
-//! Leaves out: what to send, and when to give up on a PUBACK (see `session`).
+//! rumqttc 0.25 does not say which PUBACK belongs to which publish. After a reconnect without a session it drops the
+//! pending messages, and it may loop when it uses a packet id twice. So a [`Link`] lives for one connection with a clean
+//! session and is never reused: after any [`BrokerFault`] it is dropped with all its state, and the next link starts from
+//! the outbox. Within one connection, rumqttc reports the packet ids in the order of the publishes, so each PUBACK can be
+//! matched with its message.
+//! Guarantees: [`Link::publish`] never waits, and never gives rumqttc a message that is larger than the broker allows
+//! (rumqttc would end the connection). [`Link::next`] may be dropped at any await.
+//! Leaves out: what to send, and how long to wait for a PUBACK (see `session`).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -32,18 +32,18 @@ enum EventLoop {
     V5(Box<rumqttc::v5::EventLoop>),
 }
 
-/// One connection; `T` tells its messages apart.
+/// One connection. The caller gives each message a token of type `T`, and gets it back with the answer.
 pub(in crate::publish) struct Link<T> {
     client: Client,
     events: mpsc::Receiver<Result<ProtocolEvent, BrokerFault>>,
     limits: BrokerLimits,
-    /// Until the broker accepts: it may be one that closes when it reads the version of our CONNECT.
+    /// True with MQTT 5 until CONNACK: an older broker may close the connection because of the version in our CONNECT.
     version_in_doubt: bool,
-    /// Given to rumqttc, packet id not yet known; in order.
+    /// Messages given to rumqttc whose packet id is not yet known, in order.
     handed: VecDeque<(T, Instant)>,
-    /// Written under this packet id, PUBACK outstanding.
+    /// Messages that were written, by packet id; their PUBACK has not come.
     written: HashMap<u16, (T, Instant)>,
-    /// Not given to rumqttc, since the broker would not take it; not yet reported.
+    /// Messages larger than the broker allows, with their size; not given to rumqttc, and not yet reported.
     too_large: VecDeque<(T, usize)>,
     /// Aborted when the link is dropped.
     _polling: JoinSet<()>,
@@ -82,7 +82,7 @@ impl<T> Link<T> {
         }
     }
 
-    /// Hands a message over, without waiting.
+    /// Gives a message to rumqttc, without waiting.
     pub(in crate::publish) fn publish(&mut self, letter: Letter, token: T) -> Result<(), BrokerFault> {
         let bytes = packet_bytes(&letter);
         if bytes > self.limits.packet_bytes {
@@ -93,15 +93,15 @@ impl<T> Link<T> {
             Client::V4(client) => v4::publish(client, letter),
             Client::V5(client) => v5::publish(client, letter),
         };
-        // The request queue of an ended connection refuses too; why it ended is what `next` will say.
+        // The request queue of an ended connection refuses too; `next` then reports why it ended.
         if !taken && !self.events.is_closed() {
-            return Err(BrokerFault::NoAnswer("messages pile up, the connection does not move"));
+            return Err(BrokerFault::NoAnswer("messages pile up, nothing is written to the connection"));
         }
         self.handed.push_back((token, Instant::now()));
         Ok(())
     }
 
-    /// Asks for the messages of a topic, with QoS 1; [`LinkEvent::Heard`] follows for each of them.
+    /// Subscribes to a topic, with QoS 1; [`LinkEvent::Received`] follows for each of its messages.
     pub(in crate::publish) fn subscribe(&mut self, topic: String) -> Result<(), BrokerFault> {
         let taken = match &self.client {
             Client::V4(client) => client.try_subscribe(topic, rumqttc::QoS::AtLeastOnce).is_ok(),
@@ -121,11 +121,14 @@ impl<T> Link<T> {
         taken.then_some(()).ok_or(BrokerFault::Closed)
     }
 
-    /// The next thing that happened. Any error is the end of this link.
+    /// The next event on the connection. After an error this link is of no more use.
     pub(in crate::publish) async fn next(&mut self) -> Result<LinkEvent<T>, BrokerFault> {
         if let Some((token, bytes)) = self.too_large.pop_front() {
             let limit = self.limits.packet_bytes;
-            return Ok(LinkEvent::Refused(token, format!("{bytes} bytes: the broker takes at most {limit}")));
+            return Ok(LinkEvent::Refused(
+                token,
+                format!("{bytes} bytes: the broker allows at most {limit}"),
+            ));
         }
         loop {
             match self.events.recv().await.unwrap_or(Err(BrokerFault::Closed)) {
@@ -148,7 +151,7 @@ impl<T> Link<T> {
                         });
                     }
                 }
-                Ok(ProtocolEvent::Heard(message)) => return Ok(LinkEvent::Heard(message)),
+                Ok(ProtocolEvent::Received(message)) => return Ok(LinkEvent::Received(message)),
                 Ok(ProtocolEvent::Subscribed(Ok(()))) => {}
                 Ok(ProtocolEvent::Subscribed(Err(reason))) => return Ok(LinkEvent::SubscribeRefused(reason)),
                 Ok(ProtocolEvent::PacketIdTaken) => {
@@ -161,13 +164,13 @@ impl<T> Link<T> {
         }
     }
 
-    /// When the message was handed over that has waited longest for the broker.
+    /// When the message that has waited longest for the broker was published; `None` if none waits.
     pub(in crate::publish) fn waiting_since(&self) -> Option<Instant> {
         self.handed.front().into_iter().chain(self.written.values()).map(|(_, since)| *since).min()
     }
 }
 
-/// Of the PUBLISH with a packet id, in MQTT 5, which is never the shorter one.
+/// The size of the PUBLISH packet, with a packet id. Computed for MQTT 5, whose packets are never shorter than those of 3.1.1.
 fn packet_bytes(letter: &Letter) -> usize {
     let (topic_length, packet_id, no_properties) = (2, 2, 1);
     let remaining = topic_length + letter.topic.len() + packet_id + no_properties + letter.payload.len();
@@ -180,21 +183,21 @@ fn packet_bytes(letter: &Letter) -> usize {
     1 + length_digits + remaining
 }
 
-/// Polls in a separate task: rumqttc's poll loses a packet when it is dropped in the middle of a write.
+/// Polls rumqttc in a separate task, because its poll loses a packet when it is dropped in the middle of a write.
 async fn poll(mut event_loop: EventLoop, forward: mpsc::Sender<Result<ProtocolEvent, BrokerFault>>) {
     loop {
         let event = match &mut event_loop {
             EventLoop::V4(event_loop) => v4::next(event_loop).await,
             EventLoop::V5(event_loop) => v5::next(event_loop).await,
         };
-        let broken = event.is_err(); // polling on would reconnect, with what rumqttc kept
+        let broken = event.is_err(); // another poll would reconnect, with the messages that rumqttc still has
         if forward.send(event).await.is_err() || broken {
             return;
         }
     }
 }
 
-/// Connects once and leaves again: is the broker there, and does it let this station in?
+/// Connects once and disconnects: is the broker there, and does it accept this station?
 pub async fn probe(settings: &BrokerSettings, limit: Duration) -> Result<(), BrokerError> {
     let settings = BrokerSettings { client_id: format!("{}-check", settings.client_id), ..settings.clone() };
     let mut link = Link::<()>::open(&settings, limit, None);

@@ -1,20 +1,20 @@
-//! What goes over a connection, and what happens on it, in the words of neither version of MQTT.
+//! What is sent over a connection, and what happens on it, the same for both versions of MQTT.
 
-/// Room for what is handed to rumqttc and not yet written; also its window. Several times what `session`
-/// keeps unacknowledged, so that neither limit is reached on a connection that works.
+/// How many messages rumqttc may have that are not yet written, and how many that are not yet acknowledged. Several times
+/// what `session` keeps unacknowledged, so that neither limit is reached on a connection that works.
 pub(super) const REQUESTS: usize = 64;
 
-/// Far above any message of ours; rumqttc's own limit of 10 KiB is not.
+/// Far above any message of ours. rumqttc's default of 10 KiB would be too small.
 pub(super) const MAX_PACKET_BYTES: usize = 1 << 20;
 
-/// A message and its place.
+/// A message to publish, with its topic.
 pub(in crate::publish) struct Letter {
     pub topic: String,
     pub payload: Vec<u8>,
     pub class: Class,
 }
 
-/// What the broker owes a message.
+/// How the broker treats a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::publish) enum Class {
     /// QoS 0.
@@ -28,9 +28,9 @@ pub(in crate::publish) enum Class {
 /// A message of a topic that we subscribed to.
 pub(in crate::publish) struct IncomingMessage {
     pub payload: Vec<u8>,
-    /// Kept by the broker from before we subscribed.
+    /// The broker stored it before we subscribed.
     pub retained: bool,
-    /// The broker says that it has sent it before.
+    /// The broker says that it may have sent it before.
     pub again: bool,
     pub packet_id: u16,
 }
@@ -38,18 +38,18 @@ pub(in crate::publish) struct IncomingMessage {
 /// What happened on the connection.
 pub(in crate::publish) enum LinkEvent<T> {
     Connected(BrokerLimits),
-    /// The broker has the message that was published with this token.
+    /// The broker has acknowledged the message with this token.
     Acknowledged(T),
-    /// The broker answered that it does not take this message, or had said before that it would not.
+    /// The broker refused the message with this token, or it is larger than the broker allows; and why.
     Refused(T, String),
-    Heard(IncomingMessage),
+    Received(IncomingMessage),
     /// Why the broker refused the subscription.
     SubscribeRefused(&'static str),
     /// Our DISCONNECT is written.
     Closed,
 }
 
-/// What the broker takes on this connection.
+/// The limits of the broker for this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::publish) struct BrokerLimits {
     /// Messages without PUBACK.
@@ -58,7 +58,7 @@ pub(in crate::publish) struct BrokerLimits {
 }
 
 impl BrokerLimits {
-    /// Of a broker that states none.
+    /// Our limits, for a broker that states none.
     pub(super) const UNSAID: Self = Self { unacknowledged: REQUESTS, packet_bytes: MAX_PACKET_BYTES };
 }
 
@@ -67,12 +67,12 @@ pub(super) enum ProtocolEvent {
     Accepted(BrokerLimits),
     /// The next publish in order is written, under this packet id; 0 for QoS 0.
     Written(u16),
-    /// A PUBACK; with MQTT 5 it may be a refusal, in the words of its reason code.
+    /// A PUBACK. With MQTT 5 it may refuse the message; the error is the meaning of its reason code.
     Answered {
         packet_id: u16,
         answer: Result<(), &'static str>,
     },
-    Heard(IncomingMessage),
+    Received(IncomingMessage),
     /// A SUBACK.
     Subscribed(Result<(), &'static str>),
     /// A packet id was used again before its first PUBACK.

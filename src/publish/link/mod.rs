@@ -1,7 +1,7 @@
 //! One connection to the broker, in either version of MQTT.
 //!
-//! `connection` is the link itself, `letter` what goes over it, `options` how it is opened; `v4` (MQTT 3.1.1) and `v5` (MQTT 5)
-//! turn the two interfaces of rumqttc into one.
+//! `connection` is the link itself, `letter` what is sent over it, `options` how it is opened. `v4` (MQTT 3.1.1) and `v5`
+//! (MQTT 5) make the two interfaces of rumqttc look the same.
 
 mod connection;
 mod letter;

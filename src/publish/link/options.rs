@@ -1,4 +1,4 @@
-//! How a connection is opened, for both versions of MQTT: what the two have in common is decided here.
+//! The options of a connection that both versions of MQTT have in common.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rumqttc::NetworkOptions;
 use super::letter::{Class, Letter, MAX_PACKET_BYTES, REQUESTS};
 use crate::publish::broker::{BrokerSettings, Credentials};
 
-/// What CONNECT says, and how long it may take.
+/// The content of CONNECT, and the limits of the connection.
 pub(super) struct ConnectOptions {
     pub client_id: String,
     pub host: String,
@@ -15,10 +15,10 @@ pub(super) struct ConnectOptions {
     pub credentials: Option<Credentials>,
     pub will: Option<Letter>,
     pub keep_alive: Duration,
-    /// Messages without PUBACK.
+    /// How many messages may be without PUBACK.
     pub in_flight: u16,
     pub max_packet_bytes: usize,
-    /// For name, TCP and CONNACK together.
+    /// For resolving the name, TCP and CONNACK together.
     pub limit_secs: u64,
 }
 
@@ -37,7 +37,7 @@ impl ConnectOptions {
         }
     }
 
-    /// Of the socket.
+    /// The options of the socket.
     pub(super) fn network(&self) -> NetworkOptions {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
@@ -47,7 +47,7 @@ impl ConnectOptions {
 }
 
 impl Class {
-    /// QoS 1, or 0.
+    /// Whether it is sent with QoS 1 (or else with QoS 0).
     pub(super) fn acknowledged(self) -> bool {
         self != Self::Unacknowledged
     }

@@ -1,8 +1,8 @@
-//! MQTT 3.1.1, as rumqttc speaks it.
+//! MQTT 3.1.1 through rumqttc.
 //!
-//! Leaves out: refusals, for which the protocol has no word. mosquitto acknowledges a message that its access list
-//! forbids, or that is larger than its `message_size_limit`, and throws it away; at one larger than its
-//! `max_packet_size` it closes the connection (see `refusal` in the parent for that).
+//! Leaves out: refusals, which this protocol cannot express. When its access list forbids a message, or the message is
+//! larger than its `message_size_limit`, mosquitto acknowledges the message and throws it away. When the message is larger
+//! than its `max_packet_size`, it closes the connection (see `publish::refusal`).
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
@@ -31,7 +31,7 @@ pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
     (client, event_loop)
 }
 
-/// Whether there was room for it.
+/// Gives a message to rumqttc; false if there was no room for it.
 pub(super) fn publish(client: &AsyncClient, letter: Letter) -> bool {
     client.try_publish(letter.topic, qos(letter.class), letter.class.retained(), letter.payload).is_ok()
 }
@@ -52,7 +52,7 @@ pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, Br
                 let refused = ack.return_codes.contains(&SubscribeReasonCode::Failure);
                 ProtocolEvent::Subscribed(if refused { Err("refused") } else { Ok(()) })
             }
-            rumqttc::Event::Incoming(Packet::Publish(publish)) => ProtocolEvent::Heard(IncomingMessage {
+            rumqttc::Event::Incoming(Packet::Publish(publish)) => ProtocolEvent::Received(IncomingMessage {
                 payload: publish.payload.to_vec(),
                 retained: publish.retain,
                 again: publish.dup,
@@ -78,7 +78,7 @@ fn fault(error: ConnectionError) -> BrokerFault {
         },
         ConnectionError::Io(error) => BrokerFault::Unreachable(error.to_string()),
         ConnectionError::NetworkTimeout => BrokerFault::NoAnswer("no CONNACK in time"),
-        ConnectionError::FlushTimeout => BrokerFault::NoAnswer("nothing can be written any more"),
+        ConnectionError::FlushTimeout => BrokerFault::NoAnswer("writing to the connection timed out"),
         ConnectionError::MqttState(StateError::AwaitPingResp) => BrokerFault::NoAnswer("no answer to a ping"),
         ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => BrokerFault::Closed,
         ConnectionError::MqttState(StateError::Deserialization(rumqttc::Error::Io(_))) => BrokerFault::Closed,

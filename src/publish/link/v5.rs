@@ -1,10 +1,11 @@
-//! MQTT 5, as rumqttc speaks it: a clean start, no session, no message expiry, no topic alias.
+//! MQTT 5 through rumqttc: a clean start, no session, no message expiry, no topic alias.
 //!
-//! What rumqttc 0.25.1 does here and what becomes of it: it keeps to the broker's Receive Maximum and
-//! numbers its packets within it; a packet larger than the broker's maximum ends its connection, so the link holds
-//! those back; a PUBACK with a reason code that it does not know ends its connection too (mosquitto's
-//! 0x95 for a message above `message_size_limit`; see `refusal` in the parent); a flush has no time limit, so
-//! a half-open link is noticed by the ping or by the missing PUBACK.
+//! What rumqttc 0.25.1 does, and what follows from it:
+//! - It keeps to the broker's Receive Maximum, and its packet ids are never larger than that.
+//! - It ends the connection over a packet that is larger than the broker's maximum. So the link does not give it such packets.
+//! - It ends the connection over a PUBACK with a reason code that it does not know, such as mosquitto's 0x95 for a message
+//!   above `message_size_limit` (see `publish::refusal`).
+//! - It has no time limit for a flush. So a half-open connection is noticed by the ping or by the missing PUBACK.
 
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{
@@ -38,7 +39,7 @@ pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
     AsyncClient::new(mqtt, options.in_flight.into())
 }
 
-/// Whether there was room for it.
+/// Gives a message to rumqttc; false if there was no room for it.
 pub(super) fn publish(client: &AsyncClient, letter: Letter) -> bool {
     client.try_publish(letter.topic, qos(letter.class), letter.class.retained(), letter.payload).is_ok()
 }
@@ -60,12 +61,14 @@ pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, Br
             rumqttc::v5::Event::Incoming(Packet::SubAck(ack)) => {
                 ProtocolEvent::Subscribed(ack.return_codes.into_iter().try_for_each(subscribed))
             }
-            rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => ProtocolEvent::Heard(IncomingMessage {
-                payload: publish.payload.to_vec(),
-                retained: publish.retain,
-                again: publish.dup,
-                packet_id: publish.pkid,
-            }),
+            rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => {
+                ProtocolEvent::Received(IncomingMessage {
+                    payload: publish.payload.to_vec(),
+                    retained: publish.retain,
+                    again: publish.dup,
+                    packet_id: publish.pkid,
+                })
+            }
             rumqttc::v5::Event::Outgoing(Outgoing::AwaitAck(_)) => ProtocolEvent::PacketIdTaken,
             rumqttc::v5::Event::Outgoing(Outgoing::Disconnect) => ProtocolEvent::Disconnected,
             _ => continue,
@@ -84,7 +87,7 @@ fn limits(accepted: &ConnAck) -> BrokerLimits {
     }
 }
 
-/// Only these two mean that the broker has the message.
+/// The meaning of a PUBACK. Only the first two reasons mean that the broker has the message.
 fn answer(reason: PubAckReason) -> Result<(), &'static str> {
     match reason {
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
@@ -117,10 +120,10 @@ fn fault(error: ConnectionError) -> BrokerFault {
             StateError::AwaitPingResp => BrokerFault::NoAnswer("no answer to a ping"),
             StateError::ConnectionAborted | StateError::Io(_) => BrokerFault::Closed,
             StateError::Deserialization(Error::Io(_)) => BrokerFault::Closed,
-            // Of a PUBACK too, whatever its name says.
-            StateError::Deserialization(Error::InvalidConnectReturnCode(0x95)) => {
-                BrokerFault::Protocol("reason code 0x95 (packet too large) where it has no place".to_owned())
-            }
+            // rumqttc reports an unknown reason code of a PUBACK under this name too.
+            StateError::Deserialization(Error::InvalidConnectReturnCode(0x95)) => BrokerFault::Protocol(
+                "reason code 0x95 (packet too large) in a packet that must not have it".to_owned(),
+            ),
             StateError::ServerDisconnect { reason_code, .. } => BrokerFault::Dismissed(farewell(reason_code)),
             other => BrokerFault::Protocol(other.to_string()),
         },
@@ -153,8 +156,8 @@ fn refused(code: ConnectReturnCode) -> BrokerFault {
 fn farewell(reason: DisconnectReasonCode) -> String {
     match reason {
         DisconnectReasonCode::SessionTakenOver => "another client uses the same client id".to_owned(),
-        DisconnectReasonCode::ServerShuttingDown => "it shuts down".to_owned(),
-        DisconnectReasonCode::PacketTooLarge => "a message is larger than it takes".to_owned(),
+        DisconnectReasonCode::ServerShuttingDown => "it is shutting down".to_owned(),
+        DisconnectReasonCode::PacketTooLarge => "a message is larger than it allows".to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What the broker answers on a connection, and how the store learns of it.
+//! Records the broker's answers on a connection, and updates the store with them.
 //!
 //! Guarantees: recording an answer never blocks; the store is updated before the next query that depends on it.
 
@@ -15,30 +15,32 @@ use crate::publish::settle;
 use crate::store::RowId;
 
 impl Session<'_> {
-    /// Records what happened on the connection. The store learns of it later: nothing here waits.
+    /// Records what happened on the connection. The store is updated later, so that nothing here waits.
     pub(super) fn note(&mut self, event: LinkEvent<Sent>) {
         match event {
             LinkEvent::Acknowledged(sent) => self.acknowledged(sent),
             LinkEvent::Refused(sent, why) => self.refused(sent, why),
-            LinkEvent::Heard(message) => self.heard(message),
+            LinkEvent::Received(message) => self.receive(message),
             LinkEvent::SubscribeRefused(why) => self.subscribe_refused(why),
             LinkEvent::Connected(_) | LinkEvent::Closed => {}
         }
     }
 
-    /// Updates the store now if that cannot wait: a row that was tried again must be deleted, and a refused one noted,
-    /// before the next is asked for.
+    /// Updates the store now if that cannot wait: before the store is asked for the next row, a refused row that was sent again
+    /// and acknowledged must be deleted, and a newly refused one must be recorded.
     pub(super) async fn settle(&mut self) -> Result<(), SessionEnd> {
         let tried_again = self.progress.retry.due().is_some_and(|due| due <= Instant::now());
         let many = self.progress.acknowledged.len() >= ACKNOWLEDGED_BATCH;
         if !self.progress.refused.is_empty() || tried_again || many {
-            self.tell_store().await
+            self.update_store().await
         } else {
             Ok(())
         }
     }
 
-    pub(super) async fn tell_store(&mut self) -> Result<(), SessionEnd> {
+    /// Deletes acknowledged rows from the outbox and records refused ones there. What the store does not take is kept for the
+    /// next call.
+    pub(super) async fn update_store(&mut self) -> Result<(), SessionEnd> {
         let rows = std::mem::take(&mut self.progress.acknowledged);
         let refused = std::mem::take(&mut self.progress.refused);
         let (again, refused_again) = (rows.clone(), refused.clone());
@@ -52,15 +54,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn heard(&mut self, message: IncomingMessage) {
+    fn receive(&mut self, message: IncomingMessage) {
         if let Some(commands) = &mut self.context.commands {
-            commands.heard(message);
+            commands.receive(message);
         }
     }
 
     fn subscribe_refused(&self, why: &str) {
         let topic = self.context.topics.trigger();
-        let fault = format!("{topic}: the broker lets nothing be heard there: {why}; check its access rules");
+        let fault = format!(
+            "{topic}: the broker refused the subscription: {why}; triggers are not received: check its access rules"
+        );
         tracing::error!("{fault}");
         self.context.pulse.failed(fault);
     }
@@ -73,7 +77,9 @@ impl Session<'_> {
                     Some(InFlight { lane: Lane::Live, captured_at: Some(at) }) => {
                         self.context.delivery.acknowledged(at, Timestamp::now());
                     }
-                    Some(InFlight { lane: Lane::Refused, .. }) => self.progress.retry.taken(Instant::now()),
+                    Some(InFlight { lane: Lane::Refused, .. }) => {
+                        self.progress.retry.acknowledged(Instant::now())
+                    }
                     Some(InFlight { lane: Lane::Live | Lane::Backlog, .. }) | None => {}
                 }
                 self.progress.suspects.answered(row);
@@ -98,17 +104,18 @@ impl Session<'_> {
             Sent::Status => self.status.refused("status", &why),
             Sent::Answer => {
                 self.answers_in_flight -= 1;
-                tracing::warn!("the broker does not take the answer to a trigger: {why}");
+                tracing::warn!("the broker refused the answer to a trigger: {why}; check its access rules");
             }
             Sent::Stopped | Sent::Heartbeat => {}
         }
     }
 
-    /// The broker answers, so it works: the next fault is a new one, and the first wait is short again.
+    /// The broker answers, so it works. After the next fault the first wait is short again.
     fn answered(&mut self) {
         self.progress.wait = self.context.timing.first_wait;
     }
 
+    /// Records that a row was refused: from now on it is sent after all others.
     fn put_behind(&mut self, row: RowId, lane: Option<Lane>, why: String) {
         match lane {
             Some(Lane::Refused) => self.progress.retry.refused_again(Instant::now()),
@@ -117,8 +124,8 @@ impl Session<'_> {
         self.progress.refused.push((row, why));
     }
 
-    /// After the connection ended without being asked to: puts the row that it ended over behind the others, if that row
-    /// is known.
+    /// Call this when the connection has ended because of a fault. If it is known which row caused that, this row is from now
+    /// on sent after all others.
     pub(super) fn set_aside(&mut self, fault: &BrokerFault) {
         let (tried_again, mut others): (BTreeSet<RowId>, BTreeSet<RowId>) =
             self.in_flight.keys().partition(|row| self.in_flight[*row].lane == Lane::Refused);

@@ -1,7 +1,8 @@
-//! One connection from its first `status` to its last.
+//! The loop of one connection, from its first `status` message to its last.
 //!
-//! Guarantees: `status` is sent again at once when a condition changed and each second when a counter did, one at a time.
-//! A store that does not answer stops neither it nor the heartbeat, nor, once the agent stops, the end.
+//! Guarantees: `status` is sent at once when a condition changes, and within a second when its content changes otherwise; one
+//! is in flight at a time. A store that does not answer stops neither `status` nor the heartbeat, and does not delay the end
+//! of the agent beyond its limits.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::publish::{heartbeat, last_will, wire};
 use crate::store::{StoreError, StoreHandle};
 
 impl Session<'_> {
-    /// `Ok` when it ended as asked.
+    /// Uses the connection until it ends. `Ok` if it ended because a shutdown was requested.
     pub(in crate::publish) async fn run(mut self) -> Result<(), SessionEnd> {
         let ended = self.converse().await;
         if let Err(SessionEnd::Broker(fault)) = &ended {
@@ -54,12 +55,12 @@ impl Session<'_> {
                     self.last_due = true;
                 }
                 _ = self.seconds.tick() => {
-                    self.beat()?;
-                    self.tell_store().await?;
-                    self.look_at_outbox().await?;
+                    self.send_heartbeat()?;
+                    self.update_store().await?;
+                    self.read_outbox().await?;
                     self.send_status()?;
                 }
-                // Once the sender is gone shutdown follows.
+                // When the sender is dropped, a shutdown follows.
                 Ok(()) = self.context.status.changed() => self.send_status()?,
                 () = shutdown_requested(&mut self.context.shutdown), if deadline.is_none() => {
                     self.begin_to_leave();
@@ -70,16 +71,16 @@ impl Session<'_> {
         }
     }
 
-    /// From now on the outbox is drained, until a deadline.
+    /// A shutdown was requested: the rest of the outbox is sent, until a deadline.
     fn begin_to_leave(&mut self) {
         self.leaving = Some(Instant::now() + self.context.timing.drain_limit);
-        // Requested after the last commit, but perhaps received before the news of it.
+        // The request was made after the last commit, but it may arrive before the notice of that commit.
         self.live.may_have_more = true;
         self.last_due = true;
     }
 
-    /// Asks the store. However long it takes, the broker is listened to, and heartbeat and `status` are sent. `None` when
-    /// the store has not answered before the session must leave.
+    /// Asks the store. While it has not answered, events of the connection are recorded, and heartbeat and `status` are sent.
+    /// `None` if the store has not answered before the session must end.
     pub(super) async fn ask_store<T, A>(
         &mut self,
         ask: impl FnOnce(StoreHandle, Arc<str>) -> A,
@@ -98,7 +99,7 @@ impl Session<'_> {
                     self.send_answer(&answer)?;
                 }
                 _ = self.seconds.tick() => {
-                    self.beat()?;
+                    self.send_heartbeat()?;
                     self.send_status()?;
                 }
                 () = shutdown_requested(&mut self.context.shutdown), if deadline.is_none() => {
@@ -110,7 +111,8 @@ impl Session<'_> {
         }
     }
 
-    async fn look_at_outbox(&mut self) -> Result<(), SessionEnd> {
+    /// Reads how much waits in the outbox, for `status`.
+    async fn read_outbox(&mut self) -> Result<(), SessionEnd> {
         let backlog =
             self.ask_store(|store, station| async move { store.backlog(&station, JSON).await }).await?;
         if let Some(backlog) = backlog {
@@ -146,7 +148,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// When it changed, not each time.
+    /// Logs why the broker refuses verdicts, once for each change.
     fn log_refusal(&mut self) {
         let backlog = self.context.outbox.borrow();
         if backlog.refusal == self.progress.refusal {
@@ -158,15 +160,15 @@ impl Session<'_> {
                 station,
                 rows = backlog.refused,
                 why,
-                "the broker does not take verdicts; they stay in the outbox and are tried again later"
+                "the broker refuses verdicts; they stay in the outbox and are sent again later"
             ),
-            None => tracing::info!(station, "the broker took every verdict that it had refused"),
+            None => tracing::info!(station, "the broker has acknowledged every verdict that it had refused"),
         }
         self.progress.refusal.clone_from(&backlog.refusal);
     }
 
-    /// Each second.
-    fn beat(&mut self) -> Result<(), BrokerFault> {
+    /// Sends a heartbeat; called each second. An error if the broker has not acknowledged a message in time.
+    fn send_heartbeat(&mut self) -> Result<(), BrokerFault> {
         let limit = self.context.timing.acknowledge_limit;
         if self.link.waiting_since().is_some_and(|since| since.elapsed() > limit) {
             return Err(BrokerFault::NoAnswer("a message was not acknowledged in time"));
@@ -175,18 +177,19 @@ impl Session<'_> {
         self.link.publish(letter, Sent::Heartbeat)
     }
 
+    /// Whether everything but refused rows is sent and answered.
     fn drained(&self) -> bool {
-        let shown = !self.last_due && !self.last.in_flight || self.progress.suspects.one_by_one();
+        let last_is_sent = !self.last_due && !self.last.in_flight || self.progress.suspects.one_by_one();
         let answered =
             self.answers_in_flight == 0 && self.context.commands.as_ref().is_none_or(Commands::all_answered);
-        self.nothing_waits() && shown && answered
+        self.nothing_waits() && last_is_sent && answered
     }
 
-    /// Sends `stopped` and disconnects in order, so that the broker does not send the will.
+    /// Sends `stopped` and disconnects orderly, so that the broker does not send the will.
     async fn leave(&mut self) -> Result<(), SessionEnd> {
         self.leaving = Some(Instant::now() + STORE_LIMIT_AT_END);
-        self.tell_store().await?;
-        self.look_at_outbox().await?;
+        self.update_store().await?;
+        self.read_outbox().await?;
         let left = self.context.outbox.borrow().depth;
         self.link.publish(last_will::stopped(self.context), Sent::Stopped)?;
         let farewell = async {
@@ -199,7 +202,7 @@ impl Session<'_> {
                     LinkEvent::Closed => return Ok(()),
                     // A row refused now is refused again at the next start.
                     LinkEvent::Acknowledged(_) | LinkEvent::Refused(..) | LinkEvent::Connected(_) => {}
-                    LinkEvent::Heard(_) | LinkEvent::SubscribeRefused(_) => {}
+                    LinkEvent::Received(_) | LinkEvent::SubscribeRefused(_) => {}
                 }
             }
         };
@@ -207,12 +210,16 @@ impl Session<'_> {
         let unanswered =
             Err(SessionEnd::Broker(BrokerFault::NoAnswer("the last status was not acknowledged in time")));
         tokio::time::timeout(limit, farewell).await.unwrap_or(unanswered)?;
-        tracing::info!(station = &*self.context.origin.station, left, "left the broker");
+        tracing::info!(
+            station = &*self.context.origin.station,
+            left,
+            "disconnected; `left` verdicts stay in the outbox"
+        );
         Ok(())
     }
 }
 
-/// The next answer to a command; never, where there are no commands.
+/// The next answer to a command. Never returns if there are no commands.
 async fn answer(commands: &mut Option<Commands>) -> Answer {
     match commands {
         Some(commands) => commands.answer().await,

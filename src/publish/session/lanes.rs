@@ -1,12 +1,12 @@
-//! What of the outbox is sent, and in which order.
+//! Sends the outbox: which verdicts, and in which order.
 //!
-//! `verdict` messages go in three lanes: live (committed after the connection came up), backlog (committed before), and
-//! those that the broker refused. Live ones always go first, and the backlog never holds more than half of the
-//! window, so that no live one waits behind it. The backlog keeps to its rate. A refused one goes when nothing else is
-//! to be sent. What is not live is marked `historical`.
-//! Guarantees: within a lane in order of commitment; at most [`WINDOW`](super::state) verdicts unanswered, and at most
-//! what the broker takes. `last` is always the newest verdict and never one of the backlog.
-//! Costs: a read of the store for each live verdict and for each burst of the backlog.
+//! `verdict` messages are sent in three lanes: live (committed after the connection came up), backlog (committed before),
+//! and those that the broker refused earlier. Live verdicts are sent first. The backlog keeps to its rate and never fills
+//! more than half of the window, so that no live verdict waits behind it. A refused verdict is sent only when nothing else
+//! waits. Whatever is not live is marked `historical`.
+//! Guarantees: within the live lane and within the backlog, verdicts are sent in the order of their commit. At most
+//! [`WINDOW`](super::state) verdicts are unanswered, or fewer if the broker allows fewer. `last` is always the newest verdict.
+//! Costs: one read of the store for each live verdict and for each burst of the backlog.
 
 use tokio::time::Instant;
 
@@ -41,7 +41,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Behind every live verdict, and in no more than half of the window, so that there is room for the next.
+    /// How many verdicts of the backlog may be sent now: none while live ones wait, and never more than half of the window,
+    /// so that there is room for the next live one.
     pub(super) fn room_for_backlog(&self) -> usize {
         if self.live.may_have_more {
             return 0;
@@ -50,7 +51,7 @@ impl Session<'_> {
         (self.window() / 2).max(1).saturating_sub(of_backlog).min(self.room())
     }
 
-    /// Sends up to `room` rows of a lane; how many there were.
+    /// Sends up to `room` rows of a lane; returns how many.
     pub(super) async fn send_from(&mut self, lane: Lane, room: usize) -> Result<usize, SessionEnd> {
         let stretch = if lane == Lane::Live { &self.live } else { &self.backlog };
         if !stretch.may_have_more || room == 0 {
@@ -81,7 +82,7 @@ impl Session<'_> {
         self.link.publish(letter, Sent::Verdict(message.row))
     }
 
-    /// One refused row at a time, when it is due and nothing else is to be sent.
+    /// Sends one refused row, if it is due and nothing else waits to be sent.
     pub(super) async fn send_refused(&mut self) -> Result<(), SessionEnd> {
         let now = Instant::now();
         let due = self.progress.retry.due().is_some_and(|due| due <= now);
@@ -106,7 +107,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// When there is something to send that waits for the clock only.
+    /// When the next message is due of those that wait for a point in time only.
     pub(super) fn next_sending(&self) -> Option<Instant> {
         let pace = self.progress.backlog_rate.next();
         if self.backlog.may_have_more && self.room_for_backlog() > 0 {
@@ -116,13 +117,13 @@ impl Session<'_> {
         Some(due.max(pace))
     }
 
-    /// Everything but refused rows is sent and answered for.
+    /// Whether every row but the refused ones is sent and answered.
     pub(super) fn nothing_waits(&self) -> bool {
         !self.live.may_have_more && !self.backlog.may_have_more && self.in_flight.is_empty()
     }
 
     pub(super) async fn send_last(&mut self) -> Result<(), SessionEnd> {
-        // The connection may end over the newest verdict: while that row is searched for, `last` is not sent either.
+        // The newest verdict may be the reason why connections end. While that row is searched for, `last` is not sent either.
         if !self.last_due || self.last.in_flight || self.progress.suspects.one_by_one() {
             return Ok(());
         }

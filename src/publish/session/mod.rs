@@ -1,5 +1,5 @@
-//! One connection as the pump uses it: `conversation` runs it, `lanes` sends the outbox, `answers` records what the broker
-//! says, `state` is what they share.
+//! What happens on one connection. `conversation` is its loop, `lanes` sends the outbox, `answers` records the broker's
+//! answers, `state` is what the three share.
 
 mod answers;
 mod conversation;

@@ -1,4 +1,4 @@
-//! What one connection knows: how far each lane has been sent, and what the broker has not answered.
+//! The state of one connection: how far each lane has been sent, and what the broker has not answered.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,23 @@ use tokio::time::{Instant, Interval};
 use crate::publish::broker::BrokerFault;
 use crate::publish::context::{Progress, PublishContext};
 use crate::publish::heartbeat;
-use crate::publish::lane::{Lane, Shown, Stretch};
+use crate::publish::lane::{Lane, RetainedMessage, Stretch};
 use crate::publish::link::{BrokerLimits, Link};
 use crate::store::{RowId, StoreError};
 
-/// Verdicts that may be unanswered; well below what [`Link`] and a broker's default (20) hold.
+/// How many verdicts may be unanswered. Well below the limit of [`Link`] and a broker's usual default (20).
 pub(super) const WINDOW: usize = 16;
 
-/// Of what the broker takes, what is kept for `last` and `status`.
-const SHOWN: usize = 2;
+/// How many unanswered messages are reserved for `last` and `status`.
+const RETAINED: usize = 2;
 
-/// And for answers to commands; more of them wait.
+/// How many are reserved for answers to commands; further answers wait.
 pub(super) const ANSWERS: usize = 2;
 
-/// Acknowledged rows that are taken out of the outbox together, at the latest each second.
+/// After so many acknowledgements the rows are deleted from the outbox; otherwise each second.
 pub(super) const ACKNOWLEDGED_BATCH: usize = 32;
 
-/// Tells our messages apart when the broker answers for them.
+/// What a message was, for when the broker answers it.
 pub(in crate::publish) enum Sent {
     Verdict(RowId),
     Last,
@@ -35,13 +35,13 @@ pub(in crate::publish) enum Sent {
     Heartbeat,
 }
 
-/// A verdict that the broker has not answered for.
+/// A verdict that the broker has not answered.
 pub(super) struct InFlight {
     pub(super) lane: Lane,
     pub(super) captured_at: Option<Timestamp>,
 }
 
-/// Why a session ended without being asked to.
+/// The fault that ended a session.
 pub(in crate::publish) enum SessionEnd {
     Broker(BrokerFault),
     Store(StoreError),
@@ -59,7 +59,7 @@ impl From<StoreError> for SessionEnd {
     }
 }
 
-/// What one connection knows.
+/// The state of one connection.
 pub(in crate::publish) struct Session<'a> {
     pub(super) context: &'a mut PublishContext,
     pub(super) progress: &'a mut Progress,
@@ -70,23 +70,23 @@ pub(in crate::publish) struct Session<'a> {
     pub(super) since: Timestamp,
     pub(super) live: Stretch,
     pub(super) backlog: Stretch,
-    /// Verdicts that the broker has not answered for.
+    /// Verdicts that the broker has not answered.
     pub(super) in_flight: BTreeMap<RowId, InFlight>,
-    /// How many of these the broker and we allow.
+    /// How many of these there may be.
     pub(super) most_in_flight: usize,
-    /// There may be a newer verdict in the log than was sent as `last`.
+    /// There may be a newer verdict in the log than the one sent as `last`.
     pub(super) last_due: bool,
-    pub(super) last: Shown<RowId>,
-    pub(super) status: Shown<Vec<u8>>,
+    pub(super) last: RetainedMessage<RowId>,
+    pub(super) status: RetainedMessage<Vec<u8>>,
     pub(super) seconds: Interval,
-    /// Answers to commands that the broker has not answered for.
+    /// How many answers to commands the broker has not acknowledged.
     pub(super) answers_in_flight: usize,
-    /// Set once shutdown is asked: when draining ends.
+    /// The deadline for sending the rest of the outbox; set once a shutdown is requested.
     pub(super) leaving: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
-    /// On a link that has just been accepted.
+    /// Begins a session on a link that the broker has just accepted.
     pub(in crate::publish) fn new(
         context: &'a mut PublishContext,
         progress: &'a mut Progress,
@@ -105,11 +105,11 @@ impl<'a> Session<'a> {
             live: Stretch { sent: before, until: RowId::END, may_have_more: true },
             backlog: Stretch { sent: RowId::START, until: before, may_have_more: true },
             in_flight: BTreeMap::new(),
-            most_in_flight: limits.unacknowledged.saturating_sub(SHOWN + ANSWERS).clamp(1, WINDOW),
+            most_in_flight: limits.unacknowledged.saturating_sub(RETAINED + ANSWERS).clamp(1, WINDOW),
             progress,
             last_due: true,
-            last: Shown::new(RowId::START),
-            status: Shown::new(Vec::new()),
+            last: RetainedMessage::new(RowId::START),
+            status: RetainedMessage::new(Vec::new()),
             seconds: heartbeat::ticks(),
             answers_in_flight: 0,
             leaving: None,

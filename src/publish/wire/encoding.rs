@@ -1,7 +1,7 @@
 //! How values are written in every message: JSON, times, rounded numbers.
 //!
-//! Guarantees: radii are rounded down to six digits, so that no message claims more than what was certified; no number is
-//! NaN or infinite.
+//! Guarantees: radii are rounded down to six digits, so that no message claims more than was certified. A number that is NaN
+//! or infinite is written as `null`.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,19 +9,19 @@ use serde::Serialize;
 /// Decimal digits of a radius on the wire.
 const RADIUS_DIGITS: i32 = 6;
 
-/// Version of the contract.
+/// The version of the message format, the key `v` of every message.
 pub(super) const V: u8 = 1;
 
 pub(super) fn json(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("wire types have string keys and cannot fail to serialise")
 }
 
-/// RFC 3339, UTC, always six digits of a second: what the store keeps too.
+/// RFC 3339, UTC, always with six digits after the second: the resolution of the store.
 pub(super) fn time(at: Timestamp) -> String {
     format!("{at:.6}")
 }
 
-/// To the microsecond.
+/// Rounded to a microsecond.
 pub(super) fn milliseconds(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -1,8 +1,8 @@
-//! The JSON messages of the station, field by field: `verdict`, `status`, `heartbeat` and `cmd/trigger/ack`.
+//! The JSON messages of the station, field by field: `verdict`, `status`, `heartbeat`, `cmd/trigger` and `cmd/trigger/ack`.
 //!
-//! Guarantees: field names, order and types are those of the contract (`verdict.schema.json` and its siblings in `publish/`, checked against
-//! every message in the tests). A key never changes its type, absent values are `null`.
-//! Leaves out: topics and delivery (see `topics`, `session`).
+//! Guarantees: field names, order and types are those of the JSON schemas in `publish/`; the tests check messages
+//! against them. A key never changes its type; a missing value is `null`.
+//! Leaves out: topics (see `topics`), and when messages are sent (see `session`).
 
 mod encoding;
 mod heartbeat;

@@ -1,6 +1,6 @@
-//! The words of `status`, field by field: a [`Status`] as JSON.
+//! The `status` message, field by field: a [`Status`] as JSON.
 //!
-//! Leaves out: how a station is (see `status`), and when it is sent (`session`).
+//! Leaves out: where the values come from (see `crate::status`), and when the message is sent (see `session`).
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use crate::capture::CameraInfo;
 use crate::status::{Condition, ConditionState, DeliveryTime, SourceStatus, StageStatus, Status};
 use crate::store::Backlog;
 
-/// What a station is doing, as far as the broker can know.
+/// Whether the agent runs; the key `state` of the `status` message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AgentState {
     Online,
-    /// Ended as asked.
+    /// It ended in order.
     Stopped,
     /// Sent by the broker (Last Will) when the connection broke.
     Offline,
@@ -165,7 +165,7 @@ struct OutboxMessage<'a> {
     refusal: Option<&'a str>,
 }
 
-/// The `status` message. `since` is `None` in the Last Will: nobody can know beforehand when it is sent.
+/// The `status` message. `since` is `None` in the Last Will: when it will be sent is not known beforehand.
 pub(crate) fn status(
     boot_id: Uuid,
     state: AgentState,
@@ -229,7 +229,7 @@ mod tests {
     };
     use crate::store::Cause;
 
-    /// Written by the version before the domain had a status of its own: readers see no difference.
+    /// The message of an earlier version for the same status: readers must see no difference.
     const FULL: &str = r#"{"v":1,"state":"online","boot_id":"00000000-0000-0000-0000-000000000000","since":"2026-11-28T06:07:08.123456Z","version":"0.1.0","model":"demo-line@3","model_sha256":"ab12","provider":{"requested":"cuda","active":"cpu","fallback":"no device"},"bundle":{"state":"changed","reason":"sha256 is cd"},"source":{"state":"frozen","reason":"30 equal frames","last_frame_at":"2026-11-28T06:07:08.123456Z","camera":{"device":"/dev/v4l/by-id/x","path":"/dev/video0","driver":"uvcvideo","format":"MJPG","width_px":640,"height_px":480,"frames_per_second":29.97,"controls_drifted":["gain is 3, not 2"]}},"store":{"state":"read_only","reason":"why"},"evidence":{"state":"paused","reason":"low"},"clock_synchronised":false,"clock":{"steps":2,"last_step_ms":-5},"disk_free_bytes":7,"memory_bytes":8,"deadline_ms":900,"verdicts":{"abstain":3,"anomalous":2,"normal":1},"drops":{"broken":3,"driver":2,"evidence":5,"newer_frame":1,"stale":4},"delivery":{"verdicts":5,"p50_ms":1.5,"p99_ms":2.25},"triggers":{"accepted":1,"busy":2,"missed":3,"refused":4},"queues":{"frames":1,"record":2,"store":3},"stages":{"capture":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"inference":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"publish":{"turns":9,"working_ms":null,"last_error":"no broker","last_error_at":"2026-11-28T06:07:08.123456Z"},"record":{"turns":9,"working_ms":4,"last_error":null,"last_error_at":null},"retention":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"store":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null}},"outbox":{"depth":4,"oldest_captured_at":"2026-11-28T06:07:08.123456Z","age_secs":61,"refused":1,"refusal":"not authorized"}}"#;
     const BARE: &str = r#"{"v":1,"state":"offline","boot_id":"00000000-0000-0000-0000-000000000000","since":null,"version":"0.1.0","model":"demo-line@3","model_sha256":"ab12","provider":{"requested":"cpu","active":"cpu","fallback":null},"bundle":{"state":"ok","reason":null},"source":{"state":"ok","reason":null,"last_frame_at":null,"camera":null},"store":{"state":"ok","reason":null},"evidence":{"state":"ok","reason":null},"clock_synchronised":null,"clock":{"steps":0,"last_step_ms":null},"disk_free_bytes":null,"memory_bytes":null,"deadline_ms":null,"verdicts":{"abstain":3,"anomalous":2,"normal":1},"drops":{"broken":3,"driver":2,"evidence":5,"newer_frame":1,"stale":4},"delivery":null,"triggers":null,"queues":{"frames":1,"record":2,"store":3},"stages":{"capture":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"inference":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"publish":{"turns":9,"working_ms":null,"last_error":"no broker","last_error_at":"2026-11-28T06:07:08.123456Z"},"record":{"turns":9,"working_ms":4,"last_error":null,"last_error_at":null},"retention":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"store":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null}},"outbox":{"depth":0,"oldest_captured_at":null,"age_secs":null,"refused":0,"refusal":null}}"#;
 

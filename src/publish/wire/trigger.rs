@@ -1,10 +1,10 @@
-//! The words of `cmd/trigger`, field by field, read strictly.
+//! The `cmd/trigger` message, field by field, read strictly.
 //!
-//! Leaves out: which triggers are obeyed (see `commands`).
+//! Leaves out: which triggers are ignored (see `commands`).
 
 use serde::Deserialize;
 
-/// Characters of a part's or a measurement's name.
+/// The most characters that the name of a part or a measurement may have.
 const LONGEST_NAME: usize = 128;
 
 /// A `cmd/trigger` message; see trigger.schema.json.
@@ -19,8 +19,8 @@ pub(in crate::publish) struct TriggerMessage {
 
 /// Reads a message; the error says what is allowed.
 pub(in crate::publish) fn read_trigger(payload: &[u8]) -> Result<TriggerMessage, String> {
-    const ALLOWED: &str = "a JSON object with part_id and meas_id, each a string or null, is allowed";
-    // serde would take a list for an object.
+    const ALLOWED: &str = "allowed is a JSON object with part_id and meas_id, each a string or null";
+    // serde would accept a list as an object.
     if payload.trim_ascii_start().first() != Some(&b'{') {
         return Err(format!("trigger: not an object; {ALLOWED}"));
     }

@@ -1,6 +1,6 @@
-//! The `verdict` message, which is also the `last` message.
+//! The `verdict` message; the `last` message has the same content.
 //!
-//! Guarantees: what is sent late differs from what is sent live in `historical` only.
+//! Guarantees: a message that is sent late differs from one that is sent live in `historical` only.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -50,8 +50,8 @@ struct LatencyMessage {
     total: f64,
 }
 
-/// The `verdict` message of an inspection as far as it is known at the commit: its last key and the closing brace are
-/// missing, see [`verdict_message`].
+/// The `verdict` message of an inspection as far as it is known at the commit: without its last key, `historical`, and the
+/// closing brace. [`verdict_message`] adds them.
 pub(in crate::publish) fn verdict_body(boot_id: Uuid, seq: u64, inspection: &Inspection) -> String {
     let parameters = &*inspection.parameters;
     let certificate = inspection.certificate.as_ref();
@@ -101,8 +101,8 @@ pub(in crate::publish) fn verdict_body(boot_id: Uuid, seq: u64, inspection: &Ins
     body
 }
 
-/// The whole `verdict` message. `historical`: the inspection was committed before the connection on which it is sent,
-/// or its message was refused before, or it is exported from the log.
+/// The whole `verdict` message. `historical` is true if the inspection was committed before the connection was up, if its
+/// message was refused before, or if it is exported from the log.
 pub(in crate::publish) fn verdict_message(body: Vec<u8>, historical: bool) -> Vec<u8> {
     let last_key: &[u8] = if historical { br#","historical":true}"# } else { br#","historical":false}"# };
     let mut message = body;

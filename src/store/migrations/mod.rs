@@ -1,7 +1,7 @@
-//! How a log of an earlier version becomes one of this version: one numbered SQL file for each step.
+//! Brings a log of an earlier schema version up to date: one numbered SQL file for each step.
 //!
-//! Guarantees: all steps that are missing run in one transaction, so that a log is of the old version or of the new
-//! one, whatever interrupts them. A log of a newer version is left as it is.
+//! Guarantees: all missing steps run in one transaction. If they are interrupted, the log still has its old version. A log of
+//! a newer version is not changed.
 
 use rusqlite::{Result, Transaction};
 
@@ -15,14 +15,14 @@ const STEPS: [&str; 3] = [
 /// The version of the log that this program writes and reads.
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
-/// Brings the log to [`VERSION`], if it is older; returns the version it had.
+/// Brings the log to [`VERSION`] if it is older. Returns the version that it had.
 pub(super) fn run(transaction: &Transaction<'_>) -> Result<u32> {
     let found: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found <= VERSION {
         for step in &STEPS[found as usize..] {
             transaction.execute_batch(step)?;
         }
-        // Even when there is no step to take, so that a read-only disk shows itself at the start.
+        // Written even if no step is missing, so that a read-only disk is noticed at the start.
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(found)

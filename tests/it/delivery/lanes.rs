@@ -1,4 +1,4 @@
-//! Live verdicts go first, and the backlog keeps to its rate.
+//! Live verdicts are sent first, and the backlog keeps to its rate.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::support::subscriber::{Heard, Key, Subscriber, key};
 const BACKLOG: u64 = 300;
 const PER_SECOND: u32 = 100;
 
-/// What a reader hears after an outage in which [`BACKLOG`] verdicts were made, and one more as soon as the
-/// station is connected again.
+/// What a reader receives after an outage during which [`BACKLOG`] verdicts were made, and one more as soon as the station is
+/// connected again.
 fn after_an_outage(protocol: Protocol) -> (Vec<Key>, Vec<Heard>) {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let reader = Subscriber::at(broker.port);
@@ -59,7 +59,7 @@ fn live_verdicts_go_before_the_backlog_with_mqtt_3() {
     lanes_are_kept(Protocol::V3);
 }
 
-/// A broker that takes two messages at a time (Receive Maximum) would end the connection over a third.
+/// A broker that allows two unacknowledged messages (Receive Maximum) would end the connection because of a third.
 #[test]
 fn no_more_is_in_flight_than_the_broker_takes() {
     let (broker, folder) = (Broker::with("max_inflight_messages 2"), TempDir::new().unwrap());
@@ -73,7 +73,7 @@ fn no_more_is_in_flight_than_the_broker_takes() {
     assert_eq!((reader.verdicts(), proxy.connections()), (exactly_once(&keys), 1));
 }
 
-/// A station that stops does not stay for its backlog; what is left goes at the next start.
+/// A station that stops does not wait until its whole backlog is sent. The rest is sent after the next start.
 #[test]
 fn a_stop_drains_no_faster_than_the_rate() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());

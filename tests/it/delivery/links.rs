@@ -1,4 +1,4 @@
-//! Links that break in every way a link can, and brokers that die: nothing is lost, with either protocol.
+//! Connections that break in every way, and brokers that are killed: no verdict is lost, with both versions of MQTT.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -77,7 +77,7 @@ fn a_link_cut_again_and_again_loses_nothing() {
 }
 
 #[test]
-fn a_deaf_link_is_left_and_what_it_took_is_sent_again_as_historical() {
+fn a_link_without_answers_is_ended_and_its_verdicts_are_sent_again_as_historical() {
     for protocol in PROTOCOLS {
         let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
         let reader = Subscriber::at(broker.port);
@@ -116,9 +116,9 @@ fn a_broker_that_never_answers_is_a_state_with_a_reason() {
     }
 }
 
-/// No FIN, no answer: only the missing PUBACK tells.
+/// The other side sends neither FIN nor an answer: only the missing PUBACK shows that the link is broken.
 #[test]
-fn a_half_open_link_is_left_and_nothing_is_lost() {
+fn a_half_open_link_is_ended_and_nothing_is_lost() {
     for protocol in PROTOCOLS {
         let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
         let reader = Subscriber::at(broker.port);
@@ -138,14 +138,14 @@ fn a_half_open_link_is_left_and_nothing_is_lost() {
     }
 }
 
-/// rumqttc would wait for ever when its packet ids come round to the one without PUBACK (its issues 1014, 1056).
+/// rumqttc would wait for ever when it reuses the packet id of a message without PUBACK (its issues 1014, 1056).
 #[test]
 fn a_message_that_is_never_acknowledged_stops_no_other() {
     for protocol in PROTOCOLS {
         let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
         let reader = Subscriber::at(broker.port);
         let proxy = Proxy::before(broker.port);
-        // Its own limit would end the connection too: here only the packet ids can.
+        // The limit for PUBACKs would end the connection too. It is long here, so that only the packet ids do.
         let patient = Timing { acknowledge_limit: Duration::from_secs(600), ..timing() };
         let mut station = Station::start_with(folder.path(), broker_in(protocol, proxy.port), patient);
         station.wait_connected();

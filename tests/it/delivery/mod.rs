@@ -1,4 +1,4 @@
-//! From the store to a reader of the line, over a real mosquitto that is killed, absent, deaf or strict.
+//! From the store to a reader on the line, over a real mosquitto that is killed, absent, unresponsive or strict.
 
 mod lanes;
 mod links;
@@ -18,7 +18,7 @@ use crate::support::station::{Station, broker_at, timing};
 use crate::support::subscriber::{Heard, Key, Subscriber, key, verdict_schema};
 use crate::support::wait_until;
 
-/// Each key exactly once, and nothing else.
+/// Expects each key exactly once, and nothing else.
 fn exactly_once(keys: &[Key]) -> BTreeMap<Key, usize> {
     keys.iter().map(|key| (key.clone(), 1)).collect()
 }
@@ -89,7 +89,7 @@ fn no_broker_is_a_state_with_a_reason() {
 }
 
 #[test]
-fn a_refused_station_says_so_and_goes_on_inspecting() {
+fn a_refused_station_reports_it_and_continues_inspecting() {
     let (broker, folder) = (Broker::with_password(), TempDir::new().unwrap());
     let wrong = broker_at(broker.port, Some((USER, "guessed")));
     let mut station = Station::start(folder.path(), wrong);
@@ -107,7 +107,7 @@ fn a_refused_station_says_so_and_goes_on_inspecting() {
 }
 
 #[test]
-fn probe_tells_wrong_from_not_there() {
+fn probe_distinguishes_a_refusal_from_a_broker_that_is_not_there() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let limit = Duration::from_secs(1);
     let mut broker = Broker::with_password();
@@ -126,7 +126,7 @@ fn probe_tells_wrong_from_not_there() {
 }
 
 #[test]
-fn the_will_speaks_after_a_cut_and_not_after_a_goodbye() {
+fn the_will_is_sent_after_a_cut_and_not_after_an_orderly_end() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let proxy = Proxy::before(broker.port);
     let station = Station::start(folder.path(), broker_at(proxy.port, None));
@@ -159,7 +159,7 @@ fn a_crash_is_reported_by_the_will() {
 }
 
 #[test]
-fn a_changed_status_is_said_again_and_the_heart_beats() {
+fn a_changed_status_is_sent_again_and_heartbeats_are_sent() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let reader = Subscriber::at(broker.port);
     let station = Station::start(folder.path(), broker_at(broker.port, None));
@@ -234,9 +234,9 @@ fn stopping_drains_first() {
     assert_eq!(states.last(), Some(&json!("stopped")), "the will speaks after the farewell: {states:?}");
 }
 
-/// The agent stops while its disk hangs: the broker is left all the same, with `stopped`.
+/// The agent stops while its disk hangs: it sends `stopped` and disconnects nevertheless.
 #[test]
-fn a_store_that_does_not_answer_does_not_hold_up_the_end() {
+fn a_store_that_does_not_answer_does_not_delay_the_end() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
     let reader = Subscriber::at(broker.port);
     let drain_limit = Duration::from_secs(1);
@@ -255,7 +255,7 @@ fn a_store_that_does_not_answer_does_not_hold_up_the_end() {
     station.crash();
 }
 
-/// A stop that follows a commit at once may be heard before the news of it.
+/// If a stop follows right after a commit, the pump may see the stop before it sees the commit.
 #[test]
 fn the_last_verdict_before_a_stop_is_delivered() {
     let (broker, folder) = (Broker::start(), TempDir::new().unwrap());
@@ -302,13 +302,13 @@ fn the_schema_refuses_what_contradicts_the_contract() {
     }
 }
 
-/// What the broker keeps on this leaf, once it passes the test: read by newcomers, as a PLC after its reboot.
+/// The retained message of this topic, once it is the `wanted` one. Each read subscribes anew, like a PLC after a reboot.
 pub(crate) fn kept(broker: &Broker, leaf: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let mut found = None;
     wait_until("the broker keeps the right message", || {
         let newcomer = Subscriber::at(broker.port);
         let first = newcomer.wait_heard(leaf, "a message is kept", |_| true);
-        found = first.retained.then_some(first.message).filter(&wanted); // else it was said just now: look again
+        found = first.retained.then_some(first.message).filter(&wanted); // else it was published just now: read again
         found.is_some()
     });
     found.expect("waited for")
@@ -318,7 +318,7 @@ fn keys_of(message: &Value) -> Vec<String> {
     message.as_object().unwrap().keys().cloned().collect()
 }
 
-/// What is in the outbox, read directly from the file.
+/// The verdicts in the outbox, read directly from the file.
 fn unacknowledged(folder: &TempDir) -> Vec<Key> {
     let connection = rusqlite::Connection::open(folder.path().join("log.sqlite")).unwrap();
     connection

@@ -1,4 +1,4 @@
-//! What the broker does not take stays, is seen, and stops nothing else.
+//! A verdict that the broker refuses stays in the outbox, is reported, and delays no other.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -41,7 +41,7 @@ fn a_refused_verdict_stays_and_is_sent_once_it_is_allowed() {
     station.stop();
 }
 
-/// Refused rows of an earlier start are tried again by the next one.
+/// Rows that were refused in an earlier start are sent again in the next one.
 #[test]
 fn a_refusal_outlives_a_restart() {
     let (broker, folder) = (Broker::with_access_list(NO_VERDICTS), TempDir::new().unwrap());
@@ -57,7 +57,7 @@ fn a_refusal_outlives_a_restart() {
     station.stop();
 }
 
-/// What MQTT 3.1.1 has no word for: the broker acknowledges and throws away. Known and documented.
+/// MQTT 3.1.1 cannot express a refusal: the broker acknowledges the message and throws it away. Known and documented.
 #[test]
 fn with_mqtt_3_a_forbidden_verdict_is_acknowledged_and_gone() {
     let (broker, folder) = (Broker::with_access_list(NO_VERDICTS), TempDir::new().unwrap());
@@ -70,8 +70,8 @@ fn with_mqtt_3_a_forbidden_verdict_is_acknowledged_and_gone() {
     assert_eq!(reader.heard("verdict").len(), 0);
 }
 
-/// Parts before, one whose message is too large, parts after; all are made while the station is away, so that the
-/// large one is in the backlog, then more while it is connected.
+/// A backlog with one message that is too large in the middle, made while the station is not connected. Then the same while it
+/// is connected.
 fn one_is_too_large(broker: &Broker, protocol: Protocol) -> (Station, TempDir, Proxy) {
     let folder = TempDir::new().unwrap();
     let reader = Subscriber::at(broker.port);
@@ -98,12 +98,12 @@ fn a_verdict_larger_than_the_broker_says_is_held_back() {
     let broker = Broker::with("max_packet_size 3000");
     let (station, _folder, proxy) = one_is_too_large(&broker, Protocol::V5);
     let refusal = station.backlog().refusal.unwrap();
-    assert!(refusal.ends_with("bytes: the broker takes at most 3000"), "{refusal}");
+    assert!(refusal.ends_with("bytes: the broker allows at most 3000"), "{refusal}");
     assert_eq!(proxy.connections(), 1, "nothing was sent that would end the connection");
     station.stop();
 }
 
-/// MQTT 3.1.1 has no word for it: the broker closes the connection, whatever else is in flight.
+/// MQTT 3.1.1 cannot express a refusal: the broker closes the connection, whatever else is in flight.
 #[test]
 fn a_verdict_that_ends_every_connection_is_found_and_stops_no_other() {
     let broker = Broker::with("max_packet_size 3000");
@@ -113,8 +113,8 @@ fn a_verdict_that_ends_every_connection_is_found_and_stops_no_other() {
     station.stop();
 }
 
-/// mosquitto answers with a reason code (0x95) that the protocol does not have in a PUBACK, and over which rumqttc
-/// ends the connection.
+/// mosquitto answers with a reason code (0x95) that the protocol does not allow in a PUBACK, and rumqttc then ends the
+/// connection.
 #[test]
 fn an_answer_that_cannot_be_read_is_found_in_the_same_way() {
     let broker = Broker::with("message_size_limit 3000");
@@ -140,7 +140,7 @@ fn a_large_verdict_that_is_the_newest_is_not_shown_either() {
     }
 }
 
-/// A broker of the old kind: it answers a CONNECT of a version that it does not know with return code 1.
+/// An old broker: it answers a CONNECT of a version that it does not know with return code 1.
 #[test]
 fn a_broker_that_only_speaks_mqtt_3_is_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -255,13 +255,15 @@ fn what_cannot_be_found_or_read_is_refused_with_the_way_out() {
     show(&[&boot, "1"]).refused("two stations", &["several stations: a, b", "--station"]);
     show(&[&boot, "1", "--station", "a"]).succeeded();
     show(&[&format!("{boot}-1"), "--station", "b"]).succeeded();
-    show(&[&boot, "4", "--station", "a"]).refused("beyond", &["never given", "1 to 3"]);
-    show(&[&boot, "0", "--station", "a"]).refused("zero", &["never given"]);
+    show(&[&boot, "4", "--station", "a"])
+        .refused("beyond", &["no inspection ever had this number", "1 to 3"]);
+    show(&[&boot, "0", "--station", "a"]).refused("zero", &["no inspection ever had this number"]);
     show(&[&boot, "1", "--station", "c"]).refused("no such station", &["not in this log"]);
     show(&["part-x"]).refused("no id", &["BOOT and SEQ, or a result_id"]);
     let second = Uuid::parse_str(&format!("{}{}", &boot[..8], "-0000-4000-8000-000000000000")).unwrap();
     begin(&mut Store::open(&made.state.path().join("certiscope.db")).unwrap(), second, "a");
-    show(&[&boot[..8], "1"]).refused("ambiguous", &["several begin so", &boot, &second.to_string()]);
+    show(&[&boot[..8], "1"])
+        .refused("ambiguous", &["several boot ids begin with this", &boot, &second.to_string()]);
     made.state.run("export", &["--boot", "ffff", "--from", "1"]).refused("no boot", &["not in this log"]);
 
     let folder = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! A wall clock that steps forward and back while the agent runs. libfaketime gives the agent its time.
+//! A wall clock that jumps forward and back while the agent runs. The agent gets its time from libfaketime.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -51,7 +51,7 @@ fn a_clock_that_steps_changes_no_verdict_and_deletes_nothing() {
     );
 }
 
-/// No library, no test: never skipped.
+/// The path of libfaketime. Without the library the test fails; it is never skipped.
 fn libfaketime() -> PathBuf {
     let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
     folders

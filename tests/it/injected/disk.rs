@@ -19,7 +19,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// `None` without the right to mount: the test is skipped.
+    /// Mounts a disk. `None` without the permission to mount; then the test is skipped.
     fn mount(on: &Path, arguments: &[&str]) -> Option<Self> {
         let mounted = Command::new("mount").args(arguments).arg(on).output().expect("mount is installed");
         if !mounted.status.success() {
@@ -29,12 +29,12 @@ impl Disk {
         Some(Self { on: on.to_owned() })
     }
 
-    /// A disk in memory of so many bytes.
+    /// A disk in memory of `bytes` bytes.
     fn small(on: &Path, bytes: u32) -> Option<Self> {
         Self::mount(on, &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
     }
 
-    /// A file system in a file, for what a disk in memory cannot do.
+    /// A file system in a file, for tests that a disk in memory cannot serve.
     fn ext4(on: &Path, image: &Path) -> Option<Self> {
         std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
         // Debian has it in /usr/sbin, which is not in the PATH of every user.
@@ -44,7 +44,7 @@ impl Disk {
         Self::mount(on, &["-o", "loop", image.to_str().unwrap()])
     }
 
-    /// Takes all the room there is.
+    /// Fills the disk with a file.
     fn fill(&self) -> PathBuf {
         let filler = self.on.join("filler");
         let mut file = std::fs::File::create(&filler).unwrap();
@@ -59,8 +59,8 @@ impl Drop for Disk {
     }
 }
 
-/// A disk on which every write waits. It goes on when this is dropped, also when the test fails: a program that waits
-/// there cannot be killed.
+/// A disk on which every write hangs. The writes continue when this is dropped, also if the test fails, because a program that
+/// hangs in a write cannot be killed.
 struct Frozen<'a>(&'a Path);
 
 impl<'a> Frozen<'a> {
@@ -91,7 +91,7 @@ fn a_full_disk_stops_evidence_then_verdicts_and_loses_none() {
     let filler = disk.fill();
     let status = line.wait_status("the store is full", |status| status["store"]["state"] == "full");
     let seen = filled.elapsed();
-    assert!(status["store"]["reason"].as_str().unwrap().contains("make room"), "{status}");
+    assert!(status["store"]["reason"].as_str().unwrap().contains("free some space"), "{status}");
     assert_eq!(status["evidence"]["state"], "failing", "evidence stops first: {status}");
     assert!(status["drops"]["evidence"].as_u64().unwrap() > 0);
     let heard = line.verdicts_heard();
@@ -152,7 +152,7 @@ fn a_low_disk_pauses_evidence_and_no_verdict() {
     report("disk low", &format!("evidence paused, verdicts went on: {committed} verdicts, 0 lost"));
 }
 
-/// Whole evidence folders.
+/// The number of complete evidence folders.
 fn evidence(line: &Line) -> usize {
     let folder = std::fs::read_dir(line.state.join("evidence/station1")).unwrap();
     folder.filter(|entry| !entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count()
@@ -186,7 +186,7 @@ fn a_disk_that_refuses_for_a_while_delays_verdicts() {
 }
 
 #[test]
-fn a_disk_that_hangs_is_a_state_with_a_name() {
+fn a_disk_that_hangs_is_reported_as_a_state() {
     let mut line = Line::new();
     let port = line.serve_metrics();
     let Some(disk) = Disk::ext4(&line.state, &line.path().join("image")) else { return };
@@ -220,7 +220,7 @@ fn a_read_only_disk_is_refused_at_the_start() {
     report("disk read-only at the start", "refused, exit 78, with the way out");
 }
 
-/// As for people who may read a stopped station's folder and not write to it.
+/// Like a user who may read the folder of a stopped station but not write to it.
 #[test]
 fn the_log_of_a_stopped_station_is_read_where_nothing_can_be_written() {
     let line = Line::new();
@@ -237,12 +237,12 @@ fn the_log_of_a_stopped_station_is_read_where_nothing_can_be_written() {
 }
 
 #[test]
-fn a_log_that_is_not_sound_ends_the_agent_with_the_way_out() {
+fn a_damaged_log_ends_the_agent_with_what_to_do() {
     let mut line = Line::new();
     line.evidence = "keep = \"flagged\"".to_owned();
     line.start().stop();
     let log = line.state.join("certiscope.db");
-    // A page in the middle, of an index that no commit of a normal part touches.
+    // Damages a page in the middle, of an index that no commit of a normal part uses.
     let page: i64 = line
         .database()
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'inspection_by_evidence'", [], |row| {
@@ -256,7 +256,7 @@ fn a_log_that_is_not_sound_ends_the_agent_with_the_way_out() {
     assert_eq!(status.code(), Some(78), "{said}");
     assert!(said.contains("not a sound database") && said.contains("move the file aside"), "{said}");
 
-    // The way out: aside, and start again.
+    // Do what the message says: move the files aside, and start again.
     for name in ["certiscope.db", "certiscope.db-wal", "certiscope.db-shm"] {
         let _ = std::fs::rename(line.state.join(name), line.path().join(name)); // the last two may not be there
     }
@@ -267,8 +267,9 @@ fn a_log_that_is_not_sound_ends_the_agent_with_the_way_out() {
     report("database corrupt", "refused, exit 78, with the way out, which leads out");
 }
 
-/// Pictures of one page each, and a list that takes another page every thirty of them: of a row of disks, each a page
-/// larger, some run full within a picture and some within a line of the list.
+/// Each picture needs one page of the disk, and the list needs another page every thirty pictures. The test runs on several
+/// disks, each one page larger than the one before: some are full in the middle of a picture, some in the middle of a line of
+/// the list.
 #[test]
 fn collecting_onto_a_full_disk_keeps_what_was_written_and_says_so() {
     const PAGE: u32 = 4096;
@@ -298,11 +299,11 @@ fn collecting_onto_a_full_disk_keeps_what_was_written_and_says_so() {
         let list = std::fs::read_to_string(out.join("collect.csv")).unwrap();
         assert_eq!((list.lines().count(), list.ends_with('\n')), (written + 1, true), "{list}");
         assert!((1..=written).all(|number| image::open(out.join(format!("good/{number:06}.png"))).is_ok()));
-        // What stops within a line has had a page for its picture.
+        // If the disk is full in the middle of a line, the picture of that line was written.
         let room = rustix::fs::statvfs(&out).unwrap().f_bavail;
         *if room > 0 { &mut within_a_line } else { &mut within_a_picture } += 1;
 
-        // It makes room, and goes on.
+        // After some space is freed, collecting continues.
         for number in 1..=2 {
             std::fs::remove_file(out.join(format!("good/{number:06}.png"))).unwrap();
         }

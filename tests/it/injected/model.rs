@@ -1,4 +1,4 @@
-//! A model that hangs, fails or gives no numbers; a bundle that is replaced under the running agent.
+//! A model that hangs, fails or gives values that are not numbers; a bundle that is replaced while the agent runs.
 
 use std::time::Instant;
 
@@ -104,7 +104,7 @@ fn a_manifest_replaced_under_the_agent_is_reported_and_not_used() {
     );
 }
 
-/// A model that is exchanged without its manifest would be used at the next start, or refused: somebody should know now.
+/// A model that is exchanged without its manifest is refused at the next start. So it is reported now.
 #[test]
 fn a_model_exchanged_under_the_agent_is_reported_and_not_used() {
     let line = on_a_copy();
@@ -117,7 +117,7 @@ fn a_model_exchanged_under_the_agent_is_reported_and_not_used() {
         std::fs::rename(next, &model).unwrap();
     };
     let sha256 = line.wait_bundle("ok")["model_sha256"].clone();
-    // Of the same length, so that only the time or the bytes tell.
+    // Of the same length, so that it can be noticed only by the time of change or the content.
     let mut other = loaded.clone();
     *other.last_mut().unwrap() ^= 1;
     let exchanged = Instant::now();

@@ -72,7 +72,7 @@ fn a_thread_that_panics_ends_the_agent_with_its_name() {
     assert!(format!("{error:#}").contains("thread capture: panicked"), "{error:#}");
 }
 
-/// With the program's panic hook. The test below runs it as another process.
+/// Panics with the program's panic hook. The test below runs this as a separate process.
 #[test]
 #[ignore = "ends its process"]
 fn child_whose_thread_panics() {

@@ -1,21 +1,22 @@
-//! The storm: the real program against a real broker, both killed at random, over a link that breaks in every way;
-//! then what each of three witnesses saw is compared. The witnesses are the log (SQLite), the proxy (which reads
-//! every PUBACK) and a reader of the line.
+//! The storm: the real program sends to a real broker. Both are killed at random, and the link between them breaks in every
+//! way. Then three records of what happened are compared: the log (SQLite), the proxy (which reads every PUBACK), and a reader
+//! on the line.
 //!
-//! What a run must show: (a) no row is left in the outbox, and each has a PUBACK; (b) whatever the broker
-//! did not acknowledge before a SIGKILL is heard; (c) what it acknowledged and forgot is counted as
-//! the broker's loss, and is still in the log; (d) each boot counts 1, 2, 3 without a gap, and what
-//! is heard twice differs in nothing but `historical`.
+//! What each run must show:
+//! (a) No row is left in the outbox, and each row has a PUBACK.
+//! (b) Every verdict that the broker had not acknowledged before it was killed arrives.
+//! (c) A verdict that the broker acknowledged and then lost is counted as the broker's loss, and is still in the log.
+//! (d) Each boot counts 1, 2, 3 without a gap. A verdict that arrives twice differs in `historical` only.
 //!
-//! Three runs are part of every test. The long form, and a single run of it again:
+//! Three runs are part of every test run. For 200 runs, or to repeat one of them:
 //!
 //! ```text
 //! CERTISCOPE_STORM_RUNS=200 CERTISCOPE_STORM_SEED=1 scripts/test --test it storm -- --nocapture
 //! CERTISCOPE_STORM_RUNS=1 CERTISCOPE_STORM_SEED=77 scripts/test --test it storm -- --nocapture
 //! ```
 //!
-//! A seed fixes what happens in which order and after which pauses; the machine decides what that hits. A run that
-//! fails names its seed and leaves its folder.
+//! The seed decides what happens, in which order and after which pauses. What the program does at that time still depends on the
+//! machine. A run that fails prints its seed and keeps its folder.
 
 mod run;
 mod witnesses;
@@ -29,7 +30,7 @@ use witnesses::Findings;
 
 use crate::support;
 
-/// Runs side by side: a run mostly waits.
+/// How many runs there are at the same time; a run mostly waits.
 const AT_ONCE: usize = 3;
 
 #[test]

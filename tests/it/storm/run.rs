@@ -1,4 +1,4 @@
-//! One run: the seed decides what happens, and this carries it out.
+//! One run of the storm: plans from a seed what happens, and carries it out.
 
 use std::fmt;
 use std::fs::File;
@@ -22,15 +22,15 @@ use crate::support::station_config::StationConfig;
 use crate::support::subscriber::Subscriber;
 use crate::support::{wait_until, wait_within};
 
-/// Long enough for a row that was refused once (see `publish::Timing::first_retry`).
+/// How long the end of a run may take: long enough to send a refused row again (see `publish::Timing::first_retry`).
 const CALM: Duration = Duration::from_secs(150);
 
-/// What can happen.
+/// A fault that the storm injects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blow {
     KillAgent,
     KillBroker,
-    /// The same while the reader is away, so that the broker holds messages that it acknowledged and nobody has heard.
+    /// The same while the reader is away: the broker then has messages that it has acknowledged but not passed on.
     KillLadenBroker,
     Cut,
     Stall,
@@ -56,13 +56,13 @@ impl Blow {
             Self::KillLadenBroker => "SIGKILL of the broker while its reader was away",
             Self::Cut => "link cut",
             Self::Stall => "link stalled",
-            Self::Deafen => "link deaf (the agent hears nothing)",
+            Self::Deafen => "link deaf (the agent receives nothing)",
             Self::Silence => "link silent (half-open)",
         }
     }
 }
 
-/// A blow, after a pause, for a while.
+/// A fault, with the pause before it and how long it lasts.
 #[derive(Debug)]
 struct Step {
     pause: Duration,
@@ -70,7 +70,7 @@ struct Step {
     lasts: Duration,
 }
 
-/// What a seed means.
+/// The plan of a run, made from its seed.
 #[derive(Debug)]
 pub(super) struct Plan {
     seed: u64,
@@ -80,7 +80,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Seeds alternate between both protocols and both kinds of broker; each blow happens at least once, in any order.
+    /// Consecutive seeds alternate between both protocols and both kinds of broker. Each fault happens at least once, in random
+    /// order.
     pub(super) fn new(seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut blows = Blow::ALL.to_vec();
@@ -113,7 +114,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Everything that runs.
+/// The programs of a run, and the links between them.
 struct Storm {
     agent: Agent,
     reader: Subscriber,
@@ -125,7 +126,7 @@ struct Storm {
     folder: Kept,
 }
 
-/// From the first verdict to what the witnesses say.
+/// Carries out a run, and compares what the log, the proxy and the reader recorded.
 pub(super) fn run(plan: &Plan) -> Findings {
     let broker = if plan.persistent { Broker::with_persistence() } else { Broker::start() };
     let readers_link = Proxy::before(broker.port);
@@ -135,7 +136,7 @@ pub(super) fn run(plan: &Plan) -> Findings {
     configure(folder.path(), plan.protocol, proxy.port);
     let agent = Agent::start(folder.path());
     let mut storm = Storm { agent, reader, readers_link, proxy, broker, folder };
-    wait_until("the first verdict is heard", || {
+    wait_until("the first verdict has arrived", || {
         storm.agent.assert_running();
         !storm.reader.heard("verdict").is_empty()
     });
@@ -149,7 +150,7 @@ pub(super) fn run(plan: &Plan) -> Findings {
 }
 
 impl Storm {
-    /// Afterwards everything is up again.
+    /// Injects a fault. When this returns, everything runs again.
     fn strike(&mut self, step: &Step) {
         match step.blow {
             Blow::KillAgent => {
@@ -181,8 +182,8 @@ impl Storm {
         self.proxy.set(Mode::Open);
     }
 
-    /// The agent may connect only after the reader has subscribed again. Else the broker could acknowledge messages that
-    /// nobody hears, and that would not be the agent's fault.
+    /// Lets the agent connect only after the reader has subscribed again. Otherwise the broker could acknowledge messages that
+    /// have no reader, and their loss would not be the agent's fault.
     fn kill_broker(&mut self, lasts: Duration) {
         let subscribed = self.reader.subscribed();
         self.broker.kill();
@@ -195,14 +196,14 @@ impl Storm {
         self.proxy.set(Mode::Open);
     }
 
-    /// Starts that have committed at least one row.
+    /// How many starts of the agent have committed at least one row.
     fn boots(&self) -> i64 {
         database(self.folder.path())
             .query_row("SELECT count(DISTINCT boot_id) FROM inspection", [], |row| row.get(0))
             .unwrap()
     }
 
-    /// No more blows. What waited is delivered, and something new after it, so that the agent is certainly connected when
+    /// Waits, without faults, until everything is delivered, and something new after it. So the agent is certainly connected when
     /// it is stopped.
     fn calm(&mut self) {
         let database = database(self.folder.path());
@@ -218,7 +219,7 @@ impl Storm {
     }
 }
 
-/// One picture and many empty files, which need no model: verdicts come as fast as the frames.
+/// One picture and many empty files. Empty files need no model call, so verdicts come as fast as the frames.
 fn configure(folder: &Path, protocol: &str, port: u16) {
     let settings = SimulatorSettings { width: 64, height: 64, ..SimulatorSettings::default() };
     simulate(&folder.join("pictures"), settings, 1, 1, &mut |_, _| {}).unwrap();
@@ -240,7 +241,7 @@ fn configure(folder: &Path, protocol: &str, port: u16) {
     config.write(folder);
 }
 
-/// Beside the agent, as a person with `sqlite3`.
+/// A second connection to the log, like that of a person with `sqlite3`.
 fn database(folder: &Path) -> Connection {
     let database = Connection::open(folder.join("state/certiscope.db")).unwrap();
     database.busy_timeout(Duration::from_secs(10)).unwrap();
@@ -276,7 +277,7 @@ impl Agent {
     }
 
     fn stop(&mut self) {
-        // The shell's own kill: a bare Debian has no program of that name.
+        // The `kill` of the shell, since a bare Debian has no program of that name.
         let term = format!("kill -TERM {}", self.0.id());
         assert!(Command::new("sh").arg("-c").arg(term).status().unwrap().success());
         let ended = self.0.wait().unwrap();
@@ -286,12 +287,12 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.0.kill(); // has ended, but in a run that failed
+        let _ = self.0.kill(); // fails if the agent has ended; it has not if the run failed
         let _ = self.0.wait();
     }
 }
 
-/// The folder of a run, which is kept when the run fails.
+/// The folder of a run. It is kept if the run fails.
 struct Kept {
     seed: u64,
     folder: Option<TempDir>,

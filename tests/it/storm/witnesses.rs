@@ -1,4 +1,4 @@
-//! What the log, the proxy and the reader saw, compared.
+//! Compares what the log, the proxy and the reader have recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ pub(super) struct Findings {
     pub(super) heard: usize,
     pub(super) duplicates: usize,
     pub(super) left: usize,
-    /// Acknowledged by a broker that was killed afterwards, and never heard: the broker's loss.
+    /// Verdicts that the broker acknowledged and that never arrived, because it was killed afterwards: the broker's loss.
     pub(super) forgotten: Vec<Key>,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Findings {
     }
 }
 
-/// After the agent was stopped in order.
+/// Compares the three records. Call it after the agent was stopped in order.
 pub(super) fn compare(log: &Connection, proxy: &Proxy, reader: &Subscriber) -> Findings {
     let committed = committed(log);
     let boots = assert_no_gap(committed.keys());
@@ -49,7 +49,7 @@ pub(super) fn compare(log: &Connection, proxy: &Proxy, reader: &Subscriber) -> F
         answers.iter().filter(|answer| answer.is_acknowledgement()).map(|answer| &answer.key).collect();
     assert_eq!(acknowledged, committed.keys().collect(), "committed, but for those with a PUBACK");
 
-    // (b) What was acknowledged after the last kill of the broker: the reader was there, so it has them.
+    // (b) The reader must have all verdicts that were acknowledged after the broker was last killed, since it was subscribed.
     let lasting: Vec<Key> = answers
         .iter()
         .filter(|answer| answer.is_acknowledgement() && answer.life == proxy.life())
@@ -76,7 +76,7 @@ pub(super) fn compare(log: &Connection, proxy: &Proxy, reader: &Subscriber) -> F
     }
 }
 
-/// Every row of the log with its message.
+/// Reads every row of the log, with its message.
 fn committed(log: &Connection) -> BTreeMap<Key, Value> {
     log.prepare(
         "SELECT boot_id, seq, CAST(payload AS TEXT) || ',\"historical\":false}'
@@ -93,7 +93,7 @@ fn committed(log: &Connection) -> BTreeMap<Key, Value> {
     .collect()
 }
 
-/// (d) Each boot counts 1, 2, 3; returns how many boots there were.
+/// (d) Checks that each boot counts 1, 2, 3. Returns how many boots there were.
 fn assert_no_gap<'a>(keys: impl Iterator<Item = &'a Key>) -> usize {
     let mut boots: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for (boot, seq) in keys {
@@ -106,7 +106,7 @@ fn assert_no_gap<'a>(keys: impl Iterator<Item = &'a Key>) -> usize {
     boots.len()
 }
 
-/// (d) How often each verdict was heard; each time as it was committed, but for `historical`.
+/// (d) Checks that each verdict arrived as it was committed, but for `historical`. Returns how often each one arrived.
 fn heard(reader: &Subscriber, committed: &BTreeMap<Key, Value>) -> BTreeMap<Key, usize> {
     let schema = verdict_schema();
     let mut times = BTreeMap::new();
