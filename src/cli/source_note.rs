@@ -1,4 +1,4 @@
-//! `source.json`: which camera gave the pictures that lie beside it.
+//! `source.json`: the note that says which camera gave the pictures in a folder.
 //!
 //! `collect` writes it and `calibrate` reads it, so that a detector is not used behind a camera with other pixels.
 
@@ -30,7 +30,7 @@ impl SourceNote {
     }
 }
 
-/// Notes the camera in the folder. Refuses pictures of another format or size than those that are there.
+/// Writes the note into the folder. Refuses a camera with another format or size than that of the pictures there.
 pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
     let file = folder.join(FILE);
     let note = SourceNote {

@@ -23,9 +23,9 @@ const TAUGHT: [(&str, &[&str]); 13] = [
     ("check", &["78", "75", "not reachable now"]),
     ("bench", &["bare loop", "their ratio", "removed again"]),
     ("simulate", &["test/<kind of defect>", "same seed writes the same pictures"]),
-    ("inspections", &["in plain words", "beside the running agent"]),
-    ("export", &["mosquitto_pub", "marked historical", "retention"]),
-    ("verify", &["75: evidence is gone", "bit for bit", "named first"]),
+    ("inspections", &["in plain words", "works while the agent runs"]),
+    ("export", &["mosquitto_pub", "marked as historical", "retention"]),
+    ("verify", &["75: some evidence is missing", "bit for bit", "First names what has changed"]),
 ];
 
 #[test]
