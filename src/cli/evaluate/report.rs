@@ -1,4 +1,4 @@
-//! What `report.json` holds, and the words for its figures.
+//! The content of `report.json`, and how its figures are written for people.
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ pub(super) struct EvaluationReport {
     /// A row for each category, and their mean.
     pub(super) table: Vec<CategoryRow>,
     pub(super) categories: Vec<CategoryReport>,
-    /// What lies in no category.
+    /// Files that belong to no category.
     #[serde(serialize_with = "json::left_out")]
     pub(super) left_out: Vec<LeftOut>,
 }

@@ -68,7 +68,7 @@ fn calibrate_refuses_what_carries_no_guarantee() {
             set.path().join("test"),
             &out,
             &[],
-            &["chip/0000.png: a picture of a defect; only normal parts calibrate"],
+            &["chip/0000.png: a picture of a defect; only pictures of normal parts are allowed"],
         ),
         ("no such folder", &shipped, set.path().join("nowhere"), &out, &[], &["nowhere"]),
         ("too few draws", few.path(), good.clone(), &out, &[], &["draws = 5: too few", "at least 19"]),
