@@ -1,4 +1,4 @@
-//! `[broker]` and `[topics]`: where verdicts are sent, under which topics, and who the agent is to the broker.
+//! `[broker]` and `[topics]`: where verdicts are sent, under which topics, and how the agent logs in.
 
 use std::path::{Path, PathBuf};
 

@@ -43,11 +43,11 @@ pub struct ConfigError {
 /// A whole configuration. It has no `Debug`, because it holds a password.
 #[derive(Clone)]
 pub struct Config {
-    /// ONNX Runtime's library; `None` looks where set-up puts it.
+    /// ONNX Runtime's library. `None`: it is looked for where `make setup` puts it.
     pub onnxruntime_library: Option<PathBuf>,
     /// Folder of the database and of the evidence.
     pub state_folder: PathBuf,
-    /// Of which inspections evidence is kept, and how long evidence and rows are.
+    /// For which inspections evidence is kept, and how long evidence and rows are kept.
     pub keep: Keep,
     pub limits: RetentionLimits,
     /// Where metrics can be read; `None`: nowhere.
@@ -67,7 +67,7 @@ pub struct StationConfig {
     pub region: Option<Region>,
     pub smoothing: SmoothingConfig,
     pub session: SessionSettings,
-    /// A model call that takes longer is taken for one that hangs.
+    /// A model call that takes longer counts as hanging.
     pub call_limit: Duration,
     pub report_empirical: bool,
     pub broker: BrokerSettings,
@@ -102,7 +102,8 @@ impl Config {
     /// Every key that the reader knows, for each kind of source: what `docs/configuration.md` must list.
     pub fn known_keys() -> Vec<KnownSource> {
         let of = |kind| {
-            // A key that is missing in this text is asked for all the same, and that is all that counts here.
+            // This text misses required keys, which are problems. The reader asks for them all the same, and only that
+            // matters here.
             let text = format!("[[station]]\n[station.region]\n[station.source]\nkind = \"{kind}\"\n");
             let keys = KnownKeys::default();
             let _ = Self::parse_and_note(&text, Path::new("station.toml"), &keys);
@@ -245,7 +246,7 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
     }
     if deadline_ms == Some(0) {
         problems.add(format!(
-            "{} = 0: no draw fits; at least 1 is allowed, or leave it out for none",
+            "{} = 0: leaves no time for a draw; at least 1 is allowed, or leave it out for no deadline",
             section.key("deadline_ms")
         ));
     }

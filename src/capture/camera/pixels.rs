@@ -1,4 +1,4 @@
-//! From the bytes of a raw frame to a [`Picture`].
+//! Converts the bytes of a raw frame to a [`Picture`].
 //!
 //! Guarantees: rows begin where the driver says (its stride). A pixel without chroma gets three equal samples. A buffer that
 //! is too short is an error and is never filled up. Odd sides lose no pixel. YUV becomes RGB, GREY stays grey, RGB and

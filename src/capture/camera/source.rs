@@ -1,7 +1,7 @@
 //! The camera as a [`FrameSource`]: takes its frames and checks them, and opens it again when it is lost.
 //!
-//! Only buffers are taken here, which cannot hang; every other call to the driver is in `reconnect`. A frame that waited
-//! while a newer one came is thrown away.
+//! This file only takes buffers, which cannot hang; every other call to the driver is in `reconnect`.
+//! Guarantees: a frame that has waited while a newer one came is dropped.
 
 use std::io;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl FrameSource for CameraSource {
     }
 }
 
-/// What came of waiting for a buffer.
+/// The result of waiting for a buffer.
 enum BufferOutcome {
     Event(SourceEvent),
     /// Nothing to hand on and nothing to report.

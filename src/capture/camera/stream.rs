@@ -1,7 +1,8 @@
-//! Buffers from the driver, one at a time, each waited for with a limit.
+//! Takes buffers from the driver, one at a time. Each wait has a limit.
 //!
-//! Guarantees: a wait ends at its limit; dropping a stream never panics. v4l hands out the bytes of a buffer only together
-//! with giving back the buffer before, and cannot do that right after the start: so the first buffer of a stream is lost.
+//! Guarantees: a wait ends at its limit. Dropping a stream never panics.
+//! Leaves out: the first buffer of a stream. v4l hands out a buffer only in the call that gives the one before it back,
+//! and right after the start there is none to give back.
 
 use std::io;
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use v4l::prelude::MmapStream;
 use super::frame_checks::Buffer;
 use crate::capture::Stamp;
 
-/// Enough for the driver to write one while another is decoded and the rest wait.
+/// The number of buffers: enough for the driver to write one while another is decoded and the rest wait.
 const BUFFERS: u32 = 4;
 
 pub(super) struct Stream {
     handle: Arc<Handle>,
     /// `None` once the stream is closed.
     mapped: Option<MmapStream<'static>>,
-    /// We hold a buffer, which goes back to the driver with the next call.
+    /// Whether a buffer was taken that goes back to the driver with the next call.
     holds: bool,
 }
 
