@@ -154,6 +154,9 @@ impl Program {
 
     fn failed(&self, how: &str) -> Failure {
         let log: Vec<&str> = self.last_lines.iter().rev().map(String::as_str).collect();
-        Failure::stopped(anyhow!("bench: the started program {how}; the end of its journal:\n{}", log.join("\n")))
+        Failure::stopped(anyhow!(
+            "bench: the started program {how}; the end of its journal:\n{}",
+            log.join("\n")
+        ))
     }
 }

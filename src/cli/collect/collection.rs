@@ -52,7 +52,9 @@ impl Collection {
             (false, _) => {
                 Some("not empty; a new or empty folder, or --append to go on in one that `collect` wrote")
             }
-            (true, false) => Some("holds no collect.csv; --append goes on only in a folder that `collect` wrote"),
+            (true, false) => {
+                Some("holds no collect.csv; --append goes on only in a folder that `collect` wrote")
+            }
         };
         if let Some(words) = words {
             anyhow::bail!("--out {}: {words}", folder.display());

@@ -163,7 +163,9 @@ fn pictures(record: &Record, state: &OpenedLog, copy_to: Option<&Path>) -> Resul
     let Some(folder) = state.evidence(record) else {
         let why = match (record.evidence_state, record.inspection.verdict) {
             (EvidenceKept::Removed, _) => "It was kept, and retention has removed it since.",
-            (_, Verdict::Normal) => "Of the normal parts, evidence is kept of a selection only ([evidence] keep).",
+            (_, Verdict::Normal) => {
+                "Of the normal parts, evidence is kept of a selection only ([evidence] keep)."
+            }
             _ => "It could not be kept: the disk was low on space, or writing failed.",
         };
         return Ok(format!("No evidence. {why} {NUMBERS_STAND}"));
