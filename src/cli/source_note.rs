@@ -70,9 +70,8 @@ fn read(file: &Path) -> anyhow::Result<Option<CameraFormat>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| file.display().to_string())?,
     };
-    let note: SourceNote = serde_json::from_str(&text).with_context(|| {
-        format!("{}: not a note that `collect` wrote; remove it if it is yours", file.display())
-    })?;
+    let note: SourceNote = serde_json::from_str(&text)
+        .with_context(|| format!("{}: not a note that `collect` wrote; move it elsewhere", file.display()))?;
     Ok(Some(note.format()))
 }
 

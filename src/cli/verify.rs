@@ -88,7 +88,7 @@ fn bundle_of(record: &Record, args: &VerifyArgs) -> Result<Bundle, Failure> {
     let folder = args.bundle.as_ref().unwrap_or(&record.bundle_folder);
     let wanted = || {
         format!(
-            "{} with a bundle.toml of sha256 {} is needed; looked in {}; give its folder by --bundle",
+            "{} with a bundle.toml of sha256 {} is needed; looked in {}; give its folder with --bundle",
             parameters.model,
             if parameters.bundle_sha256.is_empty() { "(not recorded)" } else { &parameters.bundle_sha256 },
             folder.display()
@@ -113,7 +113,7 @@ fn open(bundle: &Bundle, record: &Record, args: &VerifyArgs) -> Result<(Detector
         Some(provider) => provider,
         None => ProviderName::from_str(&parameters.computation.provider, true).map_err(|_| {
             Failure::refused(anyhow!(
-                "provider {}: unknown; give one by --provider",
+                "provider {}: unknown; give one with --provider",
                 parameters.computation.provider
             ))
         })?,
@@ -129,7 +129,7 @@ fn open(bundle: &Bundle, record: &Record, args: &VerifyArgs) -> Result<(Detector
     Detector::open(bundle, &runtime, &settings, largest_call)
         .with_context(|| {
             let provider = settings.provider.word();
-            format!("provider {provider}: does not run here; --provider chooses another, which is then named")
+            format!("provider {provider}: does not run here; choose another with --provider (the change is then reported)")
         })
         .map_err(Failure::Refused)
 }
@@ -207,9 +207,9 @@ fn ending_words(ending: DrawingEnd, record: &Record) -> String {
         DrawingEnd::Rule(StoppingState::Hopeless) => {
             format!("Drawing ended after {draws} draws: the target radius was out of reach.")
         }
-        DrawingEnd::Rule(_) => format!("Drawing ended after {draws} draws: all that are allowed."),
+        DrawingEnd::Rule(_) => format!("Drawing ended after {draws} draws, the largest number allowed."),
         DrawingEnd::Deadline => format!(
-            "Drawing ended after {draws} draws at the deadline of {} ms, which no recomputation can repeat; what is stored is what these draws certify.",
+            "Drawing ended after {draws} draws at the deadline of {} ms, which a recomputation cannot repeat; the stored certificate is what these draws prove.",
             super::or_dash(inspection.parameters.deadline_ms)
         ),
         DrawingEnd::NotANumber => {

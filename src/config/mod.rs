@@ -146,7 +146,7 @@ impl Config {
         root.finish();
         if stations.len() != 1 {
             problems.add(format!(
-                "[[station]]: {} of them: this version runs one station a process; exactly 1 is allowed",
+                "[[station]]: {} of them: this version runs one station in a process; exactly 1 is allowed",
                 stations.len()
             ));
         }

@@ -111,7 +111,8 @@ impl Triggers {
             }
             Slot::Taken(earlier) => {
                 let part = earlier.part_id.as_deref().unwrap_or("without a name");
-                let reason = format!("part {part}, triggered before it, has no frame yet");
+                let reason =
+                    format!("part {part}, triggered before it, still waits for its frame or for room");
                 self.answer(&mut state, Some(&request), Ack::Busy, Some(reason))
             }
             Slot::Closed => self.answer(&mut state, Some(&request), Ack::Missed, Some(STOPS.to_owned())),

@@ -15,8 +15,8 @@ pub(in crate::cli) const FALSE_ALARM_RATE: f64 = 0.01;
 /// distribution of the scores, and scores.json, which says what each part scored. Near-duplicate pictures count as one
 /// part. Parts that both folders show are used for the maps only.
 ///
-/// Split conformal: a new normal part is called anomalous with a probability of at most
-/// false-alarm-rate + beta + alpha. It cannot be certified as normal at --radius with a probability of at most
+/// Split conformal: the probability that a new normal part is called anomalous is at most
+/// false-alarm-rate + beta + alpha. The probability that it cannot be certified as normal at --radius is at most
 /// false-alarm-rate + beta.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CalibrateArgs {

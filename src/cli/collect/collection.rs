@@ -49,9 +49,9 @@ impl Collection {
         let words = match (append, list.is_file()) {
             _ if empty => None,
             (true, true) => None,
-            (false, _) => {
-                Some("not empty; a new or empty folder, or --append to go on in one that `collect` wrote")
-            }
+            (false, _) => Some(
+                "not empty; give a new or empty folder, or --append to go on in one that `collect` wrote",
+            ),
             (true, false) => {
                 Some("holds no collect.csv; --append goes on only in a folder that `collect` wrote")
             }

@@ -74,7 +74,7 @@ fn decision(inspection: &Inspection) -> String {
             or_dash(parameters.deadline_ms)
         ),
         Reason::BadFrame => format!("the picture cannot be inspected. {fault}"),
-        Reason::ModelFault => format!("the model failed, so nothing it said counts. {fault}"),
+        Reason::ModelFault => format!("the model failed, so its results do not count. {fault}"),
     };
     format!("ABSTAIN ({}): {why}\nThe line treats this as a reject.", reason.word())
 }
@@ -89,14 +89,14 @@ fn certified(inspection: &Inspection) -> String {
     };
     let radius = inspection.certificate.as_ref().map_or(0.0, |certificate| certificate.radius);
     let mut words = format!(
-        "{verdict}\nCertified radius {}: whatever changes the picture by less than this (together over all values of the model input; spread evenly, {} grey levels of 255 each) cannot turn the verdict into {opposite}, but for a probability of {}.",
+        "{verdict}\nCertified radius {}: a change of the picture that is smaller than this (l2 norm over all values of the model input; spread evenly it is {} grey levels of 255 for each value) cannot turn the verdict into {opposite}, except with a probability of at most {}.",
         rounded_down(radius),
         or_dash(inspection.radius_grey().map(rounded_down)),
         parameters.rule.alpha
     );
     if let Some(frame) = inspection.frame_radius {
         words +=
-            &format!("\nAt the camera's picture the same holds for changes below {}.", rounded_down(frame));
+            &format!("\nFor changes of the camera's picture the same is true below {}.", rounded_down(frame));
     }
     if inspection.verdict == Verdict::Normal {
         let reached = if radius >= parameters.required_radius { "reached" } else { "not reached" };
@@ -162,7 +162,7 @@ fn pictures(record: &Record, state: &OpenedLog, copy_to: Option<&Path>) -> Resul
     const NUMBERS_STAND: &str = "The verdict and its numbers stand nevertheless.";
     let Some(folder) = state.evidence(record) else {
         let why = match (record.evidence_state, record.inspection.verdict) {
-            (EvidenceKept::Removed, _) => "It was kept, and retention has removed it since.",
+            (EvidenceKept::Removed, _) => "It was kept, but retention has removed it since.",
             (_, Verdict::Normal) => {
                 "Of the normal parts, evidence is kept of a selection only ([evidence] keep)."
             }
