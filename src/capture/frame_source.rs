@@ -25,7 +25,7 @@ pub enum SourceEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: TroubleKind,
-    /// A sentence for the person who must act.
+    /// A sentence that says what is wrong and what to do.
     pub reason: String,
 }
 

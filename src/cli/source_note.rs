@@ -55,7 +55,7 @@ pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
     }
 }
 
-/// The camera that gave the pictures of this folder. The note lies in the folder or, as `collect` writes it, beside it.
+/// The camera that gave the pictures of this folder. The note is in the folder or, as `collect` writes it, beside it.
 pub(super) fn of_pictures(pictures: &Path) -> anyhow::Result<Option<CameraFormat>> {
     let at = || pictures.display().to_string();
     let folder = pictures.canonicalize().with_context(at)?;

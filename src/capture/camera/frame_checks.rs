@@ -63,7 +63,7 @@ pub(super) struct FrameChecks {
     patience: Duration,
     interval: Duration,
     /// When the last frame came, or the stream began.
-    heard: Instant,
+    last_frame: Instant,
     sequence: Option<u32>,
     /// Frames of this source, dropped ones included.
     seen: u64,
@@ -84,7 +84,7 @@ impl FrameChecks {
             limits,
             patience: STALL_LEAST,
             interval: Duration::ZERO,
-            heard: Instant::now(),
+            last_frame: Instant::now(),
             sequence: None,
             seen: 0,
             previous: Vec::new(),
@@ -101,7 +101,7 @@ impl FrameChecks {
         let interval = frames_per_second.map(|rate| Duration::try_from_secs_f64(1.0 / rate));
         self.interval = interval.and_then(Result::ok).unwrap_or_default();
         self.patience = STALL_LEAST.max(self.interval.saturating_mul(STALL_INTERVALS));
-        self.heard = now;
+        self.last_frame = now;
         self.sequence = None;
     }
 
@@ -111,7 +111,7 @@ impl FrameChecks {
 
     /// Called for each frame. Counts gaps, and returns the frame's number in this source.
     pub(super) fn arrived(&mut self, sequence: u32, now: Instant) -> u64 {
-        self.heard = now;
+        self.last_frame = now;
         let step = self.sequence.map_or(1, |last| sequence.wrapping_sub(last));
         self.sequence = Some(sequence);
         // More than half of all numbers ahead means behind: the driver started again. The same number again means that the
@@ -149,7 +149,7 @@ impl FrameChecks {
 
     /// How long there has been no frame.
     pub(super) fn silent(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.heard)
+        now.saturating_duration_since(self.last_frame)
     }
 
     /// The trouble to report if there was no frame for too long.
@@ -264,7 +264,7 @@ impl FrameLimits {
 mod tests {
     use super::*;
 
-    /// The picture that the tests' buffers hold: 8x8 grey, as they lie.
+    /// The picture in the buffers of the tests: 8x8 grey, row by row.
     fn grey(bytes: &[u8]) -> Result<Picture, String> {
         let samples = bytes.get(..64).ok_or("short")?.to_vec();
         let samples = Samples::Eight(samples);

@@ -52,7 +52,7 @@ impl Grain {
         0.04 * self.plane(across * 100.0, along * 5.0 + 300.0)
     }
 
-    /// How far away the speck of dust is that lies near `p`, if one does, and its brightness.
+    /// The distance to the speck of dust near `p`, if there is one, and its brightness.
     pub(super) fn speck(&self, p: Point) -> Option<(f32, f32)> {
         let ((column, x), (row, y)) = (split(p.x * 12.0), split(p.y * 12.0));
         let draw = self.at(column + 500, row);

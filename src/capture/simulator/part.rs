@@ -186,7 +186,7 @@ impl SimulatedPart {
         self.dusty(p, mix(face, self.bevel(outward), self.cover(radius - (RIM - BEVEL))))
     }
 
-    /// Marked metal shines where the marks, running square to `across`, lie square to the light.
+    /// Marked metal shines where its marks, which run at right angles to `across`, are at right angles to the light.
     fn shine(&self, across: Point) -> f32 {
         let along = across.x * self.lamp.y - across.y * self.lamp.x;
         0.2 / (1.0 + 5.0 * along * along)

@@ -76,7 +76,7 @@ fn expose(light: f32, normal: f32) -> u8 {
     ((light + deviation * normal) * 255.0 + 0.5) as u8
 }
 
-/// How the lamp shines at one moment: it drifts slowly with the parts that pass.
+/// The brightness of the lamp for one part. It drifts slowly from part to part.
 struct Lighting {
     gain: f32,
     slope_x: f32,

@@ -101,7 +101,7 @@ impl IntervalClock {
         Ok(next)
     }
 
-    /// The first moment after `now` that is a whole number of intervals after `due`.
+    /// The first time after `now` that is a whole number of intervals after `due`.
     fn after(&self, due: Instant, now: Instant) -> Instant {
         let into_interval = now.duration_since(due).as_nanos() % self.interval.as_nanos();
         now + self.interval - Duration::from_nanos(into_interval as u64)
@@ -257,7 +257,7 @@ mod tests {
         assert!(matches!(gate.next(SOON), Ok(SourceEvent::Passed(_))), "the stale one");
         let Ok(SourceEvent::Frame(frame)) = gate.next(SOON) else { panic!("the fresh one") };
         assert_eq!((frame.part_id.as_deref(), frame.meas_id.as_deref()), (Some("A"), Some("m")));
-        assert_eq!(words(&mut answers), [], "not taken over yet");
+        assert_eq!(words(&mut answers), [], "not waiting for inspection yet");
         gate.handed_over();
         assert_eq!(words(&mut answers), [(Some("A".to_owned()), "accepted")]);
         drop(gate);

@@ -1,8 +1,8 @@
 //! The line's requests for a frame, and the answers to them.
 //!
 //! [`Triggers`] carries a request from the line to the gate that takes frames; [`Answers`] carries the answer back.
-//! Guarantees: one request at a time. Each gets exactly one answer, whatever the source does and whenever the station
-//! stops. `accepted` means that its frame waits for inspection and that a verdict follows; `missed`, that no frame
+//! Guarantees: one request at a time. Each gets exactly one answer, even if the source fails or the
+//! station stops. `accepted` means that its frame waits for inspection and that a verdict follows; `missed`, that no frame
 //! could be taken. No lock is held while a line is logged.
 //! Leaves out: MQTT (see `publish`); taking the frame (see `gate`).
 

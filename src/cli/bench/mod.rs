@@ -1,7 +1,7 @@
 //! `certiscope bench`: measures how fast this machine runs a bundle, in figures to compare with other machines.
 //!
-//! Three parts: throughput (the agent against a bare loop of model calls, in turns), what a commit costs
-//! with and without its sync, and starts of the program itself (time to the first verdict, memory).
+//! It measures three things: throughput (the agent compared with a bare loop of model calls, in turns), the time of a
+//! commit with and without its sync, and starts of the program (time to the first verdict, memory).
 //! Guarantees: the agent is the real one, with its capture, evidence and inspection log on the disk of the scratch
 //! folder. A figure that was measured more than once is given with its least and its largest value. All files are
 //! removed again, also after Ctrl-C.

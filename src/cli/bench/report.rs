@@ -1,4 +1,4 @@
-//! The figures of a measurement, for people and as JSON.
+//! The report of `bench`: its figures as a table for people and as JSON.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::machine;
 use crate::percentiles::Percentiles;
 use crate::status::VerdictCounts;
 
-/// Times of single commits, as they came.
+/// The times of single commits, in the order of measurement.
 #[derive(Debug, Default)]
 pub(super) struct CommitTimes {
     pub(super) synced: Vec<Duration>,

@@ -1,4 +1,4 @@
-//! Starts of `certiscope run` itself: how long until its first verdict is on the disk, and the memory it takes.
+//! Starts `certiscope run` and measures how long it takes until the first verdict is on the disk, and the memory.
 //!
 //! Guarantees: it starts its own program file. It stops the program by the same signal as systemd, and kills it only if
 //! that takes too long or the measurement fails. The first verdict is found in the journal, where the program logs it
@@ -25,7 +25,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// How many lines of the program's journal are shown when it fails.
 const LAST_LINES: usize = 5;
 
-/// One start.
+/// The figures of one start.
 pub(super) struct ProgramStart {
     pub(super) first_verdict: Duration,
     pub(super) verdicts: u64,
@@ -79,7 +79,7 @@ impl Program {
         std::fs::create_dir(folder)
             .and_then(|()| std::fs::write(&configuration, &subject.configuration))
             .with_context(|| configuration.display().to_string())?;
-        let file = std::env::current_exe().context("where this program lies")?;
+        let file = std::env::current_exe().context("where this program is")?;
         let begun = Instant::now();
         let mut process = Command::new(&file)
             .arg("run")

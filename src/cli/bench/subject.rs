@@ -91,7 +91,7 @@ threads = {threads}
 }
 
 impl Subject {
-    /// The configuration for a station whose files lie in `folder`.
+    /// The configuration for a station with its files in `folder`.
     pub(super) fn config(&self, folder: &Path) -> Result<Config, Failure> {
         Config::parse(&self.configuration, &folder.join("station.toml")).map_err(Failure::refused)
     }

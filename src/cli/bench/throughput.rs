@@ -1,4 +1,4 @@
-//! The agent's pipeline against a bare loop of model calls, in turns, in one process.
+//! Compares the throughput of the agent's pipeline with that of a bare loop of model calls, in turns, in one process.
 //!
 //! Guarantees: only one of them works at a time: the pipeline has committed everything it was given before the
 //! bare loop begins. The pipeline's evaluations are counted from what it committed, between the first and the last
@@ -54,7 +54,7 @@ impl Turns {
     }
 }
 
-/// What was measured.
+/// The results.
 pub(super) struct Throughput {
     pub(super) turns: Turns,
     pub(super) rounds: Vec<Round>,
@@ -180,7 +180,7 @@ struct Pipeline<'a> {
     sample: Option<Inspection>,
 }
 
-/// One inspection that is on the disk.
+/// An inspection that was committed.
 struct Commit {
     at: Instant,
     inspection: Inspection,

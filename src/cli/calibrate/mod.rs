@@ -1,4 +1,4 @@
-//! `certiscope calibrate`: the one tool that makes training maps and a threshold.
+//! `certiscope calibrate`: computes training maps and a threshold from pictures of normal parts. No other tool does that.
 //!
 //! Guarantees: the given bundle is not changed; a new version is written beside it, whole or not at all. No part is used
 //! for both maps and threshold. Every picture that is not used is counted. The same pictures and seed give the same maps

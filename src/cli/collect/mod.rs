@@ -1,6 +1,6 @@
 //! `certiscope collect`: writes pictures of good parts from a source, for training and calibration.
 //!
-//! Guarantees: a picture is written without loss, with the depth and the colours that it came with. Every frame is
+//! Guarantees: a picture is written without loss, with the depth and the colours of the frame. Every frame is
 //! written or counted as left out. No existing file is overwritten.
 //! Leaves out: checking that the parts are good. Only the line knows that.
 

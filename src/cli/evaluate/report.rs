@@ -26,7 +26,7 @@ pub(super) struct EvaluationReport {
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// Why nothing can be certified at a radius, whatever the scores.
+/// Why nothing can be certified at a radius, for any scores.
 pub(super) fn too_few(at: &AtRadius, draws: u32) -> String {
     match at.draws_needed {
         Some(needed) if needed <= draws => String::new(),
