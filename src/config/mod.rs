@@ -1,8 +1,8 @@
 //! The configuration: reads a TOML file and checks it, before anything is opened.
 //!
 //! Guarantees: a [`Config`] is complete, and its values agree with each other; an unknown key is refused, with the
-//! nearest known name; all problems are reported together. Leaves out: whether the files, the bundle and the
-//! broker that it names exist (see `cli::check`).
+//! nearest known name; all problems are reported together.
+//! Leaves out: checking that the files, the bundle and the broker that it names exist (see `cli::check`).
 //! Every key is explained in `docs/configuration.md`, which a test compares with this reader.
 
 mod broker;
@@ -74,7 +74,7 @@ pub struct StationConfig {
     pub topics: Topics,
 }
 
-/// How a station draws and what it certifies; sigma and the threshold are the bundle's.
+/// How many draws a station makes and what it certifies. Sigma and the threshold come from the bundle.
 #[derive(Debug, Clone)]
 pub struct SmoothingConfig {
     pub rule: RuleSettings,
@@ -112,7 +112,7 @@ impl Config {
         ["folder", "simulator", "camera"].map(of).into()
     }
 
-    /// Like [`Self::parse`]; every key that is asked for is noted in `keys`.
+    /// Like [`Self::parse`]. Also adds every key that the reader asks for to `keys`.
     fn parse_and_note(text: &str, path: &Path, keys: &KnownKeys) -> Result<Self, ConfigError> {
         let refused = |problems| ConfigError { path: path.to_path_buf(), problems };
         let table: toml::Table = toml::from_str(text).map_err(|error| refused(vec![error.to_string()]))?;

@@ -67,7 +67,7 @@ impl KnownKeys {
 pub(super) struct Section<'a> {
     path: String,
     table: toml::Table,
-    /// Names of this table that were asked for, sub-tables included.
+    /// The names in this table that were asked for, including sub-tables.
     names: Vec<&'static str>,
     problems: &'a Problems,
     keys: &'a KnownKeys,
@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
             .unwrap_or_else(|| default.try_into().expect("a default is a value that a user could have typed"))
     }
 
-    /// Like [`Self::or`], for a reader that must know whether the key was typed: `None` where the default holds.
+    /// Like [`Self::or`], for a reader that must know whether the key was typed: `None` if the default is used.
     pub(super) fn given<T: DeserializeOwned>(
         &mut self,
         key: &'static str,

@@ -131,7 +131,7 @@ fn parts(messages: &[Value], wanted: impl Fn(&Value) -> bool) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_no_trigger_is_refused_and_what_the_broker_kept_fires_nothing() {
+fn a_wrong_trigger_is_refused_and_a_retained_one_is_ignored() {
     for protocol in ["5", "3.1.1"] {
         let mut line = triggered();
         line.rest = format!("protocol = {protocol:?}");
@@ -177,7 +177,7 @@ fn triggers_are_heard_again_after_the_broker_was_away() {
 
 /// mosquitto's access list cannot refuse a subscription; its security plug-in can.
 #[test]
-fn a_broker_that_lets_nothing_be_heard_is_told_and_ends_nothing() {
+fn a_refused_subscription_is_reported_and_the_agent_goes_on() {
     let folder = TempDir::new().unwrap();
     let rules = folder.path().join("rules.json");
     let send_and_receive = json!({"publishClientSend": true, "publishClientReceive": true, "subscribe": true, "unsubscribe": true});

@@ -180,11 +180,11 @@ impl CameraConnection {
         self.close(Instant::now());
     }
 
-    /// Closes what is open, on a separate thread.
+    /// Closes the camera, if it is open, on a separate thread.
     fn close(&mut self, until: Instant) {
         let state = std::mem::replace(&mut self.state, ConnectionState::Closed { until });
         if let ConnectionState::Open(open) = state {
-            // Without a thread it is closed right here.
+            // If no thread can be started, it is closed on this one.
             self.closing = DriverCall::begin("camera close", move || drop(open)).ok();
         }
     }

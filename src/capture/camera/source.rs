@@ -142,7 +142,7 @@ fn take_buffer(
             return Ok(BufferOutcome::Event(SourceEvent::Passed(buffer.exposed)));
         }
         (FrameUse::Pass, _) => {}
-        // The first after the moment is handed on, even if a newer one has come since.
+        // The first frame after that time is handed on, even if a newer one has come since then.
         (FrameUse::Inspect, Some(moment)) if !checks.is_exposed_since(&buffer, moment) => {
             return Ok(BufferOutcome::Dropped);
         }
@@ -178,7 +178,7 @@ mod tests {
         CameraSource::new(CameraSettings::of(device.into()))
     }
 
-    /// The trouble that comes within a while.
+    /// Waits for the source to report trouble.
     fn trouble(source: &mut CameraSource) -> Trouble {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {

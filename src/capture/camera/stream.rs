@@ -69,7 +69,7 @@ impl Stream {
 
 /// Whether a buffer is waiting, or an error, within the limit.
 fn is_ready(handle: &Handle, wait: Duration) -> io::Result<bool> {
-    // Rounded up, so that a wait shorter than a millisecond is a wait.
+    // Rounded up, so that a wait of less than a millisecond is not zero.
     let milliseconds = wait.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX);
     match handle.poll(libc::POLLIN, milliseconds) {
         Ok(ready) => Ok(ready > 0),
@@ -96,7 +96,7 @@ impl Drop for Stream {
     }
 }
 
-/// When the frame was exposed by the driver's clock, where that is the monotonic one; else now.
+/// When the frame was exposed: the driver's time if its clock is the monotonic one, otherwise now.
 fn exposed(metadata: &Metadata) -> Stamp {
     let now = Stamp::now();
     if metadata.flags & Flags::TIMESTAMP_MASK != Flags::TIMESTAMP_MONOTONIC {
@@ -110,7 +110,7 @@ fn exposed(metadata: &Metadata) -> Stamp {
     aged(now, Duration::from_micros(age.try_into().unwrap_or(0)))
 }
 
-/// The stamp of something of this age. An age that the clocks cannot express counts as now.
+/// The time stamp of a frame of this age. An age that the clocks cannot express counts as now.
 fn aged(now: Stamp, age: Duration) -> Stamp {
     let monotonic: Option<Instant> = now.monotonic.checked_sub(age);
     match monotonic.zip(now.wall.checked_sub(age).ok()) {

@@ -12,7 +12,7 @@ use crate::support::bundles::{BundleCopy, demo_line};
 use crate::support::program::{Ran, certiscope, run};
 
 /// Every command, with words that its help must contain.
-const TAUGHT: [(&str, &[&str]); 13] = [
+const EXPLAINED: [(&str, &[&str]); 13] = [
     ("run", &["SIGTERM", "A second signal", "see config/"]),
     ("demo", &["no camera, no broker", "evidence", "0 runs until Ctrl-C"]),
     ("inspect", &["cannot be read gets `abstain`", "half the bundle's sigma", "or-cpu"]),
@@ -29,7 +29,7 @@ const TAUGHT: [(&str, &[&str]); 13] = [
 ];
 
 #[test]
-fn the_help_of_every_command_teaches() {
+fn the_help_of_every_command_explains_it() {
     let overview = run(&mut certiscope("--help")).succeeded().stdout;
     for words in ["Exit codes: 0 done", "78 refused to start", "certified radius", "RUST_LOG"] {
         assert!(overview.contains(words), "no {words:?} in {overview}");
@@ -41,9 +41,9 @@ fn the_help_of_every_command_teaches() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    let taught = TAUGHT.iter().map(|(command, _)| *command).chain(["help"]);
+    let taught = EXPLAINED.iter().map(|(command, _)| *command).chain(["help"]);
     assert_eq!(listed, taught.collect(), "a command without a test of its help");
-    for (command, words) in TAUGHT {
+    for (command, words) in EXPLAINED {
         let help = run(certiscope(command).arg("--help")).succeeded().stdout;
         let flowing = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for words in words {

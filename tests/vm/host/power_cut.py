@@ -1,7 +1,7 @@
 """Power cuts: QEMU is killed at random moments and booted again on the same disk; a subscriber outside gets the verdicts.
 
-After each boot every (boot_id, seq) that the reader ever heard must be in the log, and systemd must start the
-service again. What the guest has not flushed is lost with it; a disk that lies about a flush is not shown by this.
+After each boot every (boot_id, seq) that the subscriber has received must be in the inspection log, and systemd must
+start the service again. A cut loses what the guest has not flushed. Leaves out: disks that report a flush too early.
 """
 
 import json
