@@ -48,7 +48,7 @@ When a defect was missed (S is the state folder of the station):
   certiscope verify ID --store S                    compute the verdict again and compare
 
 Training and exporting a model for your own parts: see models/README.md.
-Exit codes: 0 done, 1 stopped by a fault, 2 wrong usage, 75 something is not reachable now, 78 refused to start.
+Exit codes: 0 done, 1 stopped by a fault, 2 wrong usage, 75 not reachable now, 78 refused to start.
 RUST_LOG sets what is logged to standard error (error, warn, info, debug).";
 
 /// Streaming edge inspection whose verdicts carry a certified radius.
