@@ -1,4 +1,4 @@
-//! From the bytes of a file to a [`Picture`].
+//! Decodes the bytes of a file to a [`Picture`].
 //!
 //! Guarantees: the content decides the format, never the name. The size in the header is checked before memory of that
 //! size is allocated. 16 bits stay 16 bits. A file that was cut off is a [`BadFrame::Truncated`] (see `end_markers`).

@@ -1,4 +1,4 @@
-//! From a [`Picture`] to the bytes of a PNG.
+//! Encodes a [`Picture`] as the bytes of a PNG.
 //!
 //! Guarantees: without loss. Depth and channels are kept, and decoding gives the same samples again.
 
@@ -8,7 +8,7 @@ use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, RgbImage};
 
 use super::{Channels, Picture, Samples};
 
-/// `None` where the samples are not those of a picture of this size.
+/// Puts the samples into an image. `None` if their number does not fit the size of the picture.
 pub(crate) fn to_image(picture: &Picture) -> Option<DynamicImage> {
     let (w, h) = (picture.width, picture.height);
     Some(match (&picture.samples, picture.channels) {

@@ -1,9 +1,9 @@
-//! Whether a PNG or a JPEG is complete: the file must reach its end marker.
+//! Checks that a PNG or a JPEG is complete: the file must reach its end marker.
 //!
-//! Decoders accept a JPEG that was cut off and paint the rest grey, so the marker is looked for before decoding.
+//! Decoders accept a JPEG that was cut off and fill the rest with grey, so the marker is searched before decoding.
 //! Guarantees: never reads beyond the bytes; markers inside a thumbnail do not count.
 
-/// Whether the chunks of a PNG go on, each within the file, to `IEND`.
+/// Whether the chunks of a PNG are all within the file and end with `IEND`.
 pub(super) fn png_ends(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(8..).unwrap_or_default();
     loop {
@@ -22,13 +22,13 @@ pub(super) fn png_ends(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether a JPEG's segments and scans go on to the end-of-image marker (ITU T.81, annex B). Segments are
+/// Whether a JPEG's segments and scans reach the end-of-image marker (ITU T.81, annex B). Segments are
 /// skipped by their length, so the marker of a thumbnail in the header does not count; bytes after the
 /// marker do no harm.
 pub(super) fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
-    // In a scan a data byte FF is followed by 00, a restart marker by nothing that has a length, and FF
-    // may be repeated as filling: none of these is a marker to stop at.
+    // In a scan, FF 00 is a data byte, a restart marker has no length, and repeated FF bytes are padding. None of these
+    // ends the scan.
     let is_marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0x01 | 0xD0..=0xD8 | 0xFF);
     while let Some(at) = rest.windows(2).position(is_marker) {
         const END_OF_IMAGE: u8 = 0xD9;

@@ -20,16 +20,16 @@ use super::frame_rate::{ALLOWED_RATES, FrameRate, allowed_rates_in_words};
 use super::frame_source::{CaptureError, FrameSource, SourceEvent};
 use super::picture_files::{is_good_folder, is_picture};
 
-/// No picture that `decode` accepts is a larger file.
+/// The largest file that is read. No picture that `decode` accepts is larger.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Which folder to read, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FolderSettings {
     pub path: PathBuf,
-    /// `None`: as fast as frames are asked for.
+    /// Frames a second. `None`: as fast as frames are asked for.
     pub frames_per_second: Option<f64>,
-    /// Start over after the last file, for ever.
+    /// Start again after the last file, for ever.
     pub repeat: bool,
 }
 
@@ -56,7 +56,7 @@ impl FolderSource {
                 key: "folder.frames_per_second",
                 value: rate.to_string(),
                 why: "no such rate".into(),
-                allowed: format!("{}, or none for as fast as it goes", allowed_rates_in_words()),
+                allowed: format!("{}, or none to go as fast as possible", allowed_rates_in_words()),
             });
         }
         let refused = |path: &Path, why: String| CaptureError::Folder {
@@ -131,7 +131,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What was found while walking the tree.
+/// The files and class folders found while walking the tree.
 #[derive(Default)]
 struct Walk {
     /// Real paths of the folders seen, so that links in a circle end.

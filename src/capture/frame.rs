@@ -1,12 +1,12 @@
-//! A [`Frame`]: one look at one part, with its time, its picture and what is known of it.
+//! A [`Frame`]: one picture of one part as the source delivered it, with its time and what is known of the part.
 //!
 //! Guarantees: the time is stamped once, at capture, on both clocks. A picture that could not be read is still a frame,
-//! with the reason in the place of the picture.
+//! with the reason in place of the picture.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-/// One look at one part.
+/// What a source delivers: one picture of one part, with its time.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// Counts the frames of this source from 1, dropped ones included.

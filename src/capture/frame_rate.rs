@@ -1,4 +1,4 @@
-//! The rate of a folder or a simulator: when its next frame is due.
+//! The rate of a folder or a simulator, which says when the next frame is due.
 //!
 //! Guarantees: frame `n` is due at `start + n / rate`, counted from the first time that a frame was asked for. So the rate
 //! does not drift, and a source that fell behind catches up.
@@ -25,7 +25,7 @@ impl FrameRate {
         Self { per_second, start: None, frames: 0 }
     }
 
-    /// Sleeps until the next frame is due, but not longer than `wait`; says whether it is due.
+    /// Sleeps until the next frame is due, but not longer than `wait`. Returns whether it is due.
     pub(super) fn sleep(&mut self, wait: Duration) -> bool {
         let missing = self.missing(Instant::now());
         std::thread::sleep(missing.min(wait));

@@ -1,6 +1,6 @@
 //! [`FrameSource`]: a place that frames come from, and the events that it reports.
 //!
-//! Guarantees: a source that gives no frames says why ([`Trouble`]); a call never waits longer than it was told.
+//! Guarantees: a source that gives no frames says why ([`Trouble`]). A call never waits longer than its limit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub enum SourceEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: TroubleKind,
-    /// A sentence for the person who must act.
+    /// A sentence that says what is wrong and what to do.
     pub reason: String,
 }
 
@@ -59,7 +59,7 @@ pub struct CameraInfo {
     pub width: u32,
     pub height: u32,
     pub frames_per_second: f64,
-    /// Sentences about the controls that do not hold the value they were given.
+    /// One sentence for each control that does not have the value it was set to.
     pub controls_drifted: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ pub trait FrameSource: Send {
     /// The next frame, waiting at most `wait` for it, so that a shutdown is never blocked.
     fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError>;
 
-    /// No frame is wanted at present. A camera takes its next frame, waiting at most `wait`, and drops it undecoded, so that
+    /// Called while no frame is wanted. A camera takes its next frame, waiting at most `wait`, and drops it undecoded, so that
     /// the next wanted frame is a fresh one. A source that makes its frames when asked returns at once and loses nothing.
     fn pass(&mut self, _wait: Duration) -> Result<SourceEvent, CaptureError> {
         Ok(SourceEvent::NotYet)

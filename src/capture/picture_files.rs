@@ -1,4 +1,4 @@
-//! Which files are pictures, and how the folder of good parts is called. The one place for both.
+//! The names by which picture files and folders of good parts are recognised. No other file decides this.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `certiscope check`: what is right, what is wrong, what to do.
+//! `certiscope check`: tests all that the agent needs, and says what is right, what is wrong and what to do.
 //!
 //! Changes nothing, with one exception: it creates the database if there is none, because only that shows that it can
 //! be created.
@@ -41,7 +41,7 @@ struct Checks {
 }
 
 impl Checks {
-    /// Prints one line for a check and hands its value on.
+    /// Prints one line for a check and returns the value that was checked, if it is right.
     fn note<T, E: std::fmt::Display>(&mut self, what: &str, result: Result<(T, String), E>) -> Option<T> {
         match result {
             Ok((value, words)) => {
@@ -119,7 +119,7 @@ fn check_source(checks: &mut Checks, config: &SourceConfig, calibrated: Option<&
     let opened = open_source(config, calibrated);
     match (&config.kind, opened) {
         (SourceKind::Camera(_), Ok(mut source)) => {
-            let seen = first_sight(source.as_mut());
+            let seen = first_good_frame(source.as_mut());
             match (seen, source.camera()) {
                 (Ok(()), Some(camera)) => {
                     let CameraInfo { device, path, driver, format, width, height, frames_per_second, .. } =
@@ -150,7 +150,7 @@ fn check_source(checks: &mut Checks, config: &SourceConfig, calibrated: Option<&
 }
 
 /// Waits for a good frame, or for the reason why there is none.
-fn first_sight(source: &mut dyn FrameSource) -> Result<(), Trouble> {
+fn first_good_frame(source: &mut dyn FrameSource) -> Result<(), Trouble> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let lost = |reason: String| Trouble { kind: TroubleKind::Lost, reason };
     while Instant::now() < deadline {

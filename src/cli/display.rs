@@ -1,4 +1,4 @@
-//! How the commands show figures and progress to a person.
+//! Shows figures and progress to a person.
 
 use std::fmt::Display;
 

@@ -1,4 +1,4 @@
-//! The exit codes of the program, with what each of them means. Scripts and systemd rely on them.
+//! The exit codes of the program and what each means. Scripts and systemd rely on them.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ pub(in crate::cli) const REFUSED: u8 = 78;
 pub(in crate::cli) const INTERRUPTED: u8 = 130;
 // 0 is `ExitCode::SUCCESS`: done. 2 is wrong usage: clap says it when it reads the arguments.
 
-/// Why a command failed, by the exit code that it ends with.
+/// Why a command failed. The kind decides the exit code.
 #[derive(Debug)]
 pub(in crate::cli) enum Failure {
     Refused(anyhow::Error),

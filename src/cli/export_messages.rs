@@ -1,4 +1,4 @@
-//! `certiscope export`: verdicts as they went on the wire, for a reader that found a gap.
+//! `certiscope export`: writes the MQTT messages of verdicts again, for a subscriber that missed some.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -13,11 +13,12 @@ const PIPE: &str = "\
 To the broker again (the topic is that of the station's verdicts):
   certiscope export --store S --boot ID --from 17 --to 40 | mosquitto_pub -l -q 1 -t TOPIC";
 
-/// Write verdict messages again, marked historical, to close a reader's gap.
+/// Write verdict messages again, for a subscriber that missed some.
 ///
-/// One a line, as committed and as on the wire but for that mark. Every reader recognises what it has by (boot_id, seq), so a range may be sent again as a whole. Exit code 1,
-/// with the numbers named on standard error, where rows of the range are gone (retention) or were never given;
-/// those that are there are written all the same.
+/// Writes one message per line, as it was sent, but marked as historical. A subscriber recognises messages that it
+/// already has by boot_id and seq, so a whole range may be sent again. If a seq of the range is not in the log, because
+/// retention has deleted it or because it was never given, it is named on standard error and the exit code is 1. The
+/// other messages are written all the same.
 #[derive(Debug, Args)]
 #[command(after_help = PIPE)]
 pub(super) struct ExportMessagesArgs {
@@ -29,10 +30,10 @@ pub(super) struct ExportMessagesArgs {
     /// First seq to write
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     from: u64,
-    /// Last seq to write [default: the last one given]
+    /// Last seq to write [default: the highest of this boot_id]
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     to: Option<u64>,
-    /// Station, where one start ran several
+    /// Station; needed only if this start of the agent ran several
     #[arg(long)]
     station: Option<String>,
 }
@@ -65,7 +66,7 @@ pub(super) fn export(args: &ExportMessagesArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!(
-        "certiscope: not in the log: seq {}; retention has removed those up to {}, higher ones were never given",
+        "certiscope: not in the log: seq {}; those up to {} were deleted by retention, and higher ones were never given",
         missing.join(", "),
         boot.last_seq
     );

@@ -29,7 +29,7 @@ pub(super) struct Labelled {
     pub(super) group: usize,
 }
 
-/// Reads all pictures below `folder` in its order. With `distinct` each is a part for itself; otherwise
+/// Reads all pictures below `folder` in its order. With `distinct` each picture is a separate part; otherwise
 /// near-duplicates share a group.
 pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<Pictures, Failure> {
     let reader = PictureReader::new(shape);
@@ -75,7 +75,7 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     Ok(Pictures { pictures, unusable })
 }
 
-/// Logs the trouble of a source when it begins and when it changes, not each time it is asked.
+/// Logs the trouble of a source when it begins and when its kind changes, not for each call.
 #[derive(Default)]
 pub(super) struct TroubleReporter(Option<TroubleKind>);
 
@@ -107,7 +107,7 @@ impl PictureReader {
 pub(super) struct Fingerprints(Preprocessor);
 
 impl Fingerprints {
-    /// `region`: of the part of the frame that is inspected; `None` for the whole of it.
+    /// `region` is the part of the frame that is inspected; `None` for the whole frame.
     pub(super) fn new(region: Option<Region>) -> Self {
         let thumbnail = InputShape { channels: 1, height: THUMBNAIL_PX, width: THUMBNAIL_PX };
         Self(Preprocessor::new(thumbnail, region))

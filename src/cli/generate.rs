@@ -1,6 +1,6 @@
-//! `certiscope generate`: man pages and shell completions, from the command line as it is parsed.
+//! `certiscope generate`: writes man pages and shell completions, made from the definition of the command line.
 //!
-//! For packages; hidden from the help. The same program writes the same bytes.
+//! For those who make packages; the help does not list it. The same program writes the same bytes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use super::Failure;
 #[derive(Debug, Args)]
 #[command(hide = true)]
 pub(super) struct GenerateArgs {
-    /// Folder to write to, made where it is missing
+    /// Folder to write to; created if it does not exist
     dir: PathBuf,
 }
 
@@ -23,7 +23,7 @@ pub(super) fn generate(args: &GenerateArgs, command: &Command) -> Result<ExitCod
     let [man, completions] = ["man", "completions"].map(|name| args.dir.join(name));
     for folder in [&man, &completions] {
         std::fs::create_dir_all(folder)
-            .with_context(|| format!("{}: cannot be made", folder.display()))
+            .with_context(|| format!("{}: cannot be created", folder.display()))
             .map_err(Failure::refused)?;
     }
     clap_mangen::generate_to(command.clone(), &man)

@@ -32,7 +32,7 @@ pub(super) struct InspectArgs {
     /// Folder of a calibrated bundle
     #[arg(long)]
     bundle: PathBuf,
-    /// Probability, at most, that the certificate of one verdict is wrong
+    /// Highest probability that the certificate of one verdict is wrong
     #[arg(long, default_value_t = RuleSettings::USUAL_ALPHA)]
     alpha: f64,
     /// Stop drawing when this l2 radius at the model input is certified [default: half the bundle's sigma]
@@ -97,7 +97,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A name for the picture's heat map that no picture before it had.
+/// A file name for the picture's heat map, different from those of the pictures before it.
 fn heat_map_name(picture: &Path, names: &mut HashMap<String, u32>) -> String {
     let stem = picture.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let times = names.entry(stem.clone()).and_modify(|times| *times += 1).or_insert(1);

@@ -1,4 +1,5 @@
-//! Shared by the commands that read the inspection log: where it is, which inspections, how times and names are shown.
+//! What the commands share that read the inspection log: the options that say where it is and which inspections are
+//! wanted, and how times and names are shown.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -16,14 +17,14 @@ use crate::state_folder::StateFolder;
 use crate::store::{Filter, Log, Record};
 use crate::verdict::Reason;
 
-/// Where the log is: one of the two.
+/// Where the inspection log is. Exactly one of the two options is given.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct StoreArgs {
     /// State folder of the agent, with certiscope.db and evidence/ in it
     #[arg(long, value_name = "FOLDER")]
     store: Option<PathBuf>,
-    /// Configuration of the station, which names its state folder
+    /// Configuration of the station; the state folder that it names is read
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -61,9 +62,9 @@ pub(super) struct OneArgs {
     /// Id of the start (boot_id of the verdict; its first characters are enough), or a whole result_id
     #[arg(value_name = "BOOT")]
     boot: String,
-    /// Number of the inspection (seq of the verdict); not after a result_id
+    /// Number of the inspection (seq of the verdict); left out after a result_id
     seq: Option<u64>,
-    /// Station, where one start ran several
+    /// Station; needed only if this start of the agent ran several
     #[arg(long)]
     station: Option<String>,
 }
@@ -82,13 +83,13 @@ impl OneArgs {
     }
 }
 
-/// Which inspections; what is not given restricts nothing.
+/// Which inspections are wanted. An option that is not given restricts nothing.
 #[derive(Debug, Args)]
 pub(super) struct FilterArgs {
     /// Captured at or after: 2026-11-21T14:03:00Z, "2026-11-21 14:03" (local time), 2026-11-21, or 2h, 1d ago
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<Timestamp>,
-    /// Captured before, in the same words
+    /// Captured before this time, in the same forms
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<Timestamp>,
     /// Only this verdict
@@ -123,7 +124,7 @@ impl FilterArgs {
     }
 }
 
-/// A moment as people write it.
+/// Reads a time as people write it.
 fn time(text: &str) -> Result<Timestamp, String> {
     time_at(text, Timestamp::now(), &TimeZone::system())
 }
@@ -136,13 +137,13 @@ fn time_at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Str
         (Ok(local), _) => local.to_zoned(zone.clone()),
         (_, Ok(ago)) if ago.is_positive() => now.to_zoned(zone.clone()).checked_sub(ago),
         _ => {
-            return Err(r#"no time; 2026-11-21T14:03:00Z, "2026-11-21 14:03" (local), 2026-11-21, 2h or 1d are allowed"#.to_owned());
+            return Err(r#"not a time; 2026-11-21T14:03:00Z, "2026-11-21 14:03" (local), 2026-11-21, 2h or 1d are allowed"#.to_owned());
         }
     };
     moment.map(|moment| moment.timestamp()).map_err(|error| error.to_string())
 }
 
-/// A reader that closes the pipe early (`| head`) is no fault.
+/// The exit code after writing the output. It is success if the reader closed the pipe early, as `| head` does.
 pub(super) fn written(result: io::Result<()>) -> Result<ExitCode, Failure> {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -152,7 +153,7 @@ pub(super) fn written(result: io::Result<()>) -> Result<ExitCode, Failure> {
     }
 }
 
-/// A moment for a person: local time, to the second.
+/// A time for a person: local, to the second.
 pub(super) fn local(moment: Timestamp) -> String {
     moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

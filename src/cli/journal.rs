@@ -17,7 +17,7 @@ pub(in crate::cli) fn start_journal(usual: &str) {
 }
 
 /// From now on a panic in any thread is logged and ends the process. A thread must not die unseen while the others go
-/// on; what supervises the process starts it again.
+/// on; systemd starts the service again.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();

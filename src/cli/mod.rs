@@ -1,4 +1,4 @@
-//! The command line. Each command is a file (or a folder); the arguments are parsed here.
+//! The command line: parses the arguments and runs the command. Each command is a file or a folder beside this one.
 
 mod bench;
 mod calibrate;
@@ -42,7 +42,7 @@ From nothing to a running station (B is a bundle, such as models/bundles/magneti
   certiscope check --config station.toml            say what is right, what is wrong and what to do
   certiscope run --config station.toml              inspect, log, publish
 
-A defect was missed (S is the state folder of the station):
+When a defect was missed (S is the state folder of the station):
   certiscope inspections list --store S --part 'lot-7/*' --from 1d     the verdicts
   certiscope inspections show ID --store S --pictures .     the reasons, and the pictures
   certiscope verify ID --store S                    compute the verdict again and compare
@@ -84,8 +84,8 @@ enum Command {
 }
 
 impl Command {
-    /// What is logged unless RUST_LOG says otherwise. The demo's embedded broker logs, at every level, what only its own
-    /// developers can use. `bench` runs without a broker, and that is not worth a line.
+    /// What is logged if RUST_LOG is not set. `rumqttd`, the demo's embedded broker, is left out, because its messages
+    /// help only its developers. `bench` runs without a broker on purpose, so nothing is logged about a missing one.
     fn usual_journal(&self) -> &'static str {
         match self {
             Self::Bench(_) => "warn,certiscope::publish=off",

@@ -1,4 +1,4 @@
-//! The options that say where and how the model runs, and opening the model by them.
+//! The options that say where and how the model runs. Opens the model with them.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub(in crate::cli) struct ModelArgs {
     /// Execution provider
     #[arg(long, value_enum, default_value = "cpu")]
     pub(in crate::cli) provider: ProviderName,
-    /// Use the CPU when the provider cannot run; without this option the command refuses
+    /// Use the CPU if the provider cannot run; without this option the command then refuses to start
     #[arg(long)]
     pub(in crate::cli) or_cpu: bool,
     /// Threads of one model call, 1 to 256 [default: all cores]
@@ -71,7 +71,7 @@ impl ModelArgs {
     }
 }
 
-/// No provider is replaced in silence.
+/// Logs that the CPU runs in place of the provider that was asked for.
 fn warn_of_fallback(opened: &Opened) {
     let provider = &opened.provider;
     if let Some(reason) = &provider.reason {

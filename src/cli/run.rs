@@ -12,10 +12,10 @@ use crate::capture::FrameSource;
 use crate::config::Config;
 use crate::status::DeliveryTime;
 
-/// Run a station: capture, inspect, log and publish until told to stop.
+/// Run a station: capture, inspect, log and publish until stopped.
 ///
-/// Inspects until the source ends or SIGTERM/SIGINT comes: then what was captured is inspected, committed
-/// and delivered, within limits. A second signal ends at once.
+/// Runs until the source ends, or until SIGTERM or SIGINT (Ctrl-C) arrives. Frames that were captured by then are
+/// still inspected, logged and sent to the broker, within a time limit. A second signal ends the program at once.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Configuration of the station (see config/)
@@ -32,7 +32,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs the agent with its two ways to fail told apart.
+/// Runs the agent. The failure says whether it refused to start or was stopped by a fault.
 pub(super) fn run_agent(
     config: &Config,
     stop: &Stop,
@@ -41,7 +41,7 @@ pub(super) fn run_agent(
     agent::run(config, stop, observe).map_err(failure)
 }
 
-/// The same on a source of the caller's.
+/// Like [`run_agent`], with a source that the caller gives.
 pub(super) fn run_agent_on(
     config: &Config,
     source: Box<dyn FrameSource>,
@@ -68,7 +68,7 @@ pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
             std::process::exit(super::exit_code::INTERRUPTED.into());
         }
         stop.request();
-        eprintln!("certiscope: stopping; once more to end at once");
+        eprintln!("certiscope: stopping; a second signal ends at once");
     })
     .map_err(Failure::stopped)
 }

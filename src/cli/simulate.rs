@@ -1,4 +1,4 @@
-//! `certiscope simulate`: a simulated data set on the disk, for training, calibrating and trying out.
+//! `certiscope simulate`: writes a simulated data set to the disk, for training, calibrating and trying out.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `source.json`: which camera gave the pictures that lie beside it.
+//! `source.json`: the note that says which camera gave the pictures in a folder.
 //!
 //! `collect` writes it and `calibrate` reads it, so that a detector is not used behind a camera with other pixels.
 
@@ -30,7 +30,7 @@ impl SourceNote {
     }
 }
 
-/// Notes the camera in the folder. Refuses pictures of another format or size than those that are there.
+/// Writes the note into the folder. Refuses a camera with another format or size than that of the pictures there.
 pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
     let file = folder.join(FILE);
     let note = SourceNote {
@@ -55,7 +55,7 @@ pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
     }
 }
 
-/// The camera that gave the pictures of this folder. The note lies in the folder or, as `collect` writes it, beside it.
+/// The camera that gave the pictures of this folder. The note is in the folder or, as `collect` writes it, beside it.
 pub(super) fn of_pictures(pictures: &Path) -> anyhow::Result<Option<CameraFormat>> {
     let at = || pictures.display().to_string();
     let folder = pictures.canonicalize().with_context(at)?;
@@ -70,9 +70,8 @@ fn read(file: &Path) -> anyhow::Result<Option<CameraFormat>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| file.display().to_string())?,
     };
-    let note: SourceNote = serde_json::from_str(&text).with_context(|| {
-        format!("{}: not a note that `collect` wrote; remove it if it is yours", file.display())
-    })?;
+    let note: SourceNote = serde_json::from_str(&text)
+        .with_context(|| format!("{}: not a note that `collect` wrote; move it elsewhere", file.display()))?;
     Ok(Some(note.format()))
 }
 

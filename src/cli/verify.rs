@@ -1,4 +1,5 @@
-//! `certiscope verify`: is the stored verdict what its evidence gives? In words, and in an exit code.
+//! `certiscope verify`: recomputes a stored verdict from its evidence and compares. The answer is a text or JSON, and an
+//! exit code.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -22,22 +23,22 @@ use crate::verification::{
     self, Circumstance, DrawingEnd, Finding, Outcome, VerificationModel, VerificationReport, VerificationStep,
 };
 
-/// Recompute a stored verdict from its evidence, and say which of its steps hold.
+/// Recompute a stored verdict from its evidence, and compare it step by step.
 ///
-/// What differs from then (library, provider, processor, threads, version) is named first. On the same machine
-/// with the same bundle every score comes out bit for bit; elsewhere within the bundle's stored tolerance.
-/// Exit code 0: all holds. 1: something differs. 75: evidence is gone, and what is left of it holds. 78: it cannot
-/// be recomputed (no such inspection, another bundle, the model does not run).
+/// First names what has changed since then: library, provider, processor, threads, version. On the same machine and
+/// with the same bundle every score must be the same bit for bit; elsewhere it must agree within the bundle's stored
+/// tolerance. Exit code 0: everything agrees. 1: something differs. 75: some evidence is missing, and the rest agrees.
+/// 78: it cannot be recomputed (no such inspection, another bundle, the model does not run).
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     one: OneArgs,
     #[command(flatten)]
     store: StoreArgs,
-    /// Folder of the bundle that decided [default: where it lay then]
+    /// Folder of the bundle that gave the verdict [default: where it was then]
     #[arg(long)]
     bundle: Option<PathBuf>,
-    /// Execution provider [default: the one that decided]
+    /// Execution provider [default: the one that gave the verdict]
     #[arg(long, value_enum)]
     provider: Option<ProviderName>,
     /// Threads of one model call, 1 to 256 [default: as many as then]
@@ -81,13 +82,13 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// The very bundle that decided: another one would give another verdict rightly.
+/// Loads the bundle that gave the verdict. Another bundle is refused, because its verdict may rightly differ.
 fn bundle_of(record: &Record, args: &VerifyArgs) -> Result<Bundle, Failure> {
     let parameters = &record.inspection.parameters;
     let folder = args.bundle.as_ref().unwrap_or(&record.bundle_folder);
     let wanted = || {
         format!(
-            "{} with a bundle.toml of sha256 {} is needed; looked in {}; give its folder by --bundle",
+            "{} with a bundle.toml of sha256 {} is needed; looked in {}; give its folder with --bundle",
             parameters.model,
             if parameters.bundle_sha256.is_empty() { "(not recorded)" } else { &parameters.bundle_sha256 },
             folder.display()
@@ -104,7 +105,7 @@ fn bundle_of(record: &Record, args: &VerifyArgs) -> Result<Bundle, Failure> {
     ))
 }
 
-/// The model as it ran then, as far as it runs here.
+/// Opens the model with the provider and the threads of then, unless the options name others.
 fn open(bundle: &Bundle, record: &Record, args: &VerifyArgs) -> Result<(Detector, Opened), Failure> {
     let inspection = &record.inspection;
     let parameters = &inspection.parameters;
@@ -112,7 +113,7 @@ fn open(bundle: &Bundle, record: &Record, args: &VerifyArgs) -> Result<(Detector
         Some(provider) => provider,
         None => ProviderName::from_str(&parameters.computation.provider, true).map_err(|_| {
             Failure::refused(anyhow!(
-                "provider {}: unknown; give one by --provider",
+                "provider {}: unknown; give one with --provider",
                 parameters.computation.provider
             ))
         })?,
@@ -128,19 +129,19 @@ fn open(bundle: &Bundle, record: &Record, args: &VerifyArgs) -> Result<(Detector
     Detector::open(bundle, &runtime, &settings, largest_call)
         .with_context(|| {
             let provider = settings.provider.word();
-            format!("provider {provider}: does not run here; --provider chooses another, which is then named")
+            format!("provider {provider}: does not run here; choose another with --provider (the change is then reported)")
         })
         .map_err(Failure::Refused)
 }
 
-/// Differences are named before anything is compared.
+/// Prints what has changed since then, before anything is compared.
 fn announce(circumstances: &[Circumstance], args: &VerifyArgs) {
     if args.json {
         return;
     }
     for Circumstance { what, stored, here } in circumstances {
         let stored = if stored.is_empty() { "not recorded" } else { stored };
-        // To standard error, so that it stands there even where the model then fails.
+        // Printed at once and to standard error, so that it is seen even if the model then fails.
         eprintln!("certiscope: not as it was: {what}: {stored} then, {here} now");
     }
 }
@@ -182,7 +183,7 @@ fn step_words(step: VerificationStep) -> &'static str {
     }
 }
 
-/// The word of the table, and what stands behind it.
+/// The word for the table, and the details behind it.
 fn found(finding: &Finding) -> (&'static str, String) {
     match finding {
         Finding::Equal => ("ok", String::new()),
@@ -206,9 +207,9 @@ fn ending_words(ending: DrawingEnd, record: &Record) -> String {
         DrawingEnd::Rule(StoppingState::Hopeless) => {
             format!("Drawing ended after {draws} draws: the target radius was out of reach.")
         }
-        DrawingEnd::Rule(_) => format!("Drawing ended after {draws} draws: all that are allowed."),
+        DrawingEnd::Rule(_) => format!("Drawing ended after {draws} draws, the largest number allowed."),
         DrawingEnd::Deadline => format!(
-            "Drawing ended after {draws} draws at the deadline of {} ms, which no recomputation can repeat; what is stored is what these draws certify.",
+            "Drawing ended after {draws} draws at the deadline of {} ms, which a recomputation cannot repeat; the stored certificate is what these draws prove.",
             super::or_dash(inspection.parameters.deadline_ms)
         ),
         DrawingEnd::NotANumber => {

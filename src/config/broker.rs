@@ -1,4 +1,4 @@
-//! `[broker]` and `[topics]`: where verdicts are sent, under which topics, and who the agent is to the broker.
+//! `[broker]` and `[topics]`: where verdicts are sent, under which topics, and how the agent logs in.
 
 use std::path::{Path, PathBuf};
 
@@ -71,8 +71,8 @@ pub(super) fn read_broker(
     })
 }
 
-/// The file to read a password from: the credential that systemd passes on (LoadCredential) under that name, or else
-/// the file itself.
+/// The file to read a password from: the credential of that name, if systemd passes one (LoadCredential), or else the
+/// file itself.
 ///
 /// systemd names the credentials of a folder FOLDER_FILE. So `credentials/broker` works for a person who runs a command
 /// as root, and for the service, which may not read that folder.

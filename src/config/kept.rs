@@ -1,4 +1,4 @@
-//! `[store]` and `[evidence]`: of which inspections evidence is kept, and for how long evidence and rows are.
+//! `[store]` and `[evidence]`: for which inspections evidence is kept, and how long evidence and rows are kept.
 
 use std::num::NonZeroU32;
 
@@ -8,7 +8,7 @@ use crate::retention::Bounds;
 
 const MB: u64 = 1_000_000;
 
-/// Bounds where the file says nothing, in the units of the file.
+/// The default bounds, in the units of the file.
 pub(super) struct DefaultBounds {
     pub days: u32,
     pub max_mb: u32,

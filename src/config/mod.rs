@@ -1,8 +1,8 @@
 //! The configuration: reads a TOML file and checks it, before anything is opened.
 //!
 //! Guarantees: a [`Config`] is complete, and its values agree with each other; an unknown key is refused, with the
-//! nearest known name; all problems are reported together. Leaves out: whether the files, the bundle and the
-//! broker that it names exist (see `cli::check`).
+//! nearest known name; all problems are reported together.
+//! Leaves out: checking that the files, the bundle and the broker that it names exist (see `cli::check`).
 //! Every key is explained in `docs/configuration.md`, which a test compares with this reader.
 
 mod broker;
@@ -43,11 +43,11 @@ pub struct ConfigError {
 /// A whole configuration. It has no `Debug`, because it holds a password.
 #[derive(Clone)]
 pub struct Config {
-    /// ONNX Runtime's library; `None` looks where set-up puts it.
+    /// ONNX Runtime's library. `None`: it is looked for where `make setup` puts it.
     pub onnxruntime_library: Option<PathBuf>,
     /// Folder of the database and of the evidence.
     pub state_folder: PathBuf,
-    /// Of which inspections evidence is kept, and how long evidence and rows are.
+    /// For which inspections evidence is kept, and how long evidence and rows are kept.
     pub keep: Keep,
     pub limits: RetentionLimits,
     /// Where metrics can be read; `None`: nowhere.
@@ -67,14 +67,14 @@ pub struct StationConfig {
     pub region: Option<Region>,
     pub smoothing: SmoothingConfig,
     pub session: SessionSettings,
-    /// A model call that takes longer is taken for one that hangs.
+    /// A model call that takes longer counts as hanging.
     pub call_limit: Duration,
     pub report_empirical: bool,
     pub broker: BrokerSettings,
     pub topics: Topics,
 }
 
-/// How a station draws and what it certifies; sigma and the threshold are the bundle's.
+/// How many draws a station makes and what it certifies. Sigma and the threshold come from the bundle.
 #[derive(Debug, Clone)]
 pub struct SmoothingConfig {
     pub rule: RuleSettings,
@@ -102,7 +102,8 @@ impl Config {
     /// Every key that the reader knows, for each kind of source: what `docs/configuration.md` must list.
     pub fn known_keys() -> Vec<KnownSource> {
         let of = |kind| {
-            // A key that is missing in this text is asked for all the same, and that is all that counts here.
+            // This text misses required keys, which are problems. The reader asks for them all the same, and only that
+            // matters here.
             let text = format!("[[station]]\n[station.region]\n[station.source]\nkind = \"{kind}\"\n");
             let keys = KnownKeys::default();
             let _ = Self::parse_and_note(&text, Path::new("station.toml"), &keys);
@@ -111,7 +112,7 @@ impl Config {
         ["folder", "simulator", "camera"].map(of).into()
     }
 
-    /// Like [`Self::parse`]; every key that is asked for is noted in `keys`.
+    /// Like [`Self::parse`]. Also adds every key that the reader asks for to `keys`.
     fn parse_and_note(text: &str, path: &Path, keys: &KnownKeys) -> Result<Self, ConfigError> {
         let refused = |problems| ConfigError { path: path.to_path_buf(), problems };
         let table: toml::Table = toml::from_str(text).map_err(|error| refused(vec![error.to_string()]))?;
@@ -145,7 +146,7 @@ impl Config {
         root.finish();
         if stations.len() != 1 {
             problems.add(format!(
-                "[[station]]: {} of them: this version runs one station a process; exactly 1 is allowed",
+                "[[station]]: {} of them: this version runs one station in a process; exactly 1 is allowed",
                 stations.len()
             ));
         }
@@ -245,7 +246,7 @@ fn read_smoothing(mut section: Section<'_>, problems: &Problems) -> Option<Smoot
     }
     if deadline_ms == Some(0) {
         problems.add(format!(
-            "{} = 0: no draw fits; at least 1 is allowed, or leave it out for none",
+            "{} = 0: leaves no time for a draw; at least 1 is allowed, or leave it out for no deadline",
             section.key("deadline_ms")
         ));
     }

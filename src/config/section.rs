@@ -25,26 +25,26 @@ impl Problems {
 /// A key that the reader asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownKey {
-    /// With its tables: `station.smoothing.alpha`.
+    /// The full name with its tables, such as `station.smoothing.alpha`.
     pub name: String,
     pub if_missing: IfMissing,
 }
 
-/// What the reader does where a key is not in the file.
+/// What the reader does if a key is not in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum IfMissing {
-    /// It refuses the configuration.
+    /// The reader refuses the configuration.
     Refuse,
-    /// It goes on as if this had been typed.
+    /// The reader uses this value, as if it had been typed.
     Default(toml::Value),
-    /// Another rule holds: no value, or one that follows from other keys.
+    /// There is no value, or it follows from other keys.
     Other,
 }
 
 /// The keys of a configuration with one kind of source.
 #[derive(Debug)]
 pub struct KnownSource {
-    /// As it is typed: `kind = "folder"`.
+    /// The kind as it is typed, such as `kind = "folder"`.
     pub kind: &'static str,
     pub keys: Vec<KnownKey>,
 }
@@ -67,7 +67,7 @@ impl KnownKeys {
 pub(super) struct Section<'a> {
     path: String,
     table: toml::Table,
-    /// Names of this table that were asked for, sub-tables included.
+    /// The names in this table that were asked for, including sub-tables.
     names: Vec<&'static str>,
     problems: &'a Problems,
     keys: &'a KnownKeys,
@@ -83,7 +83,7 @@ impl<'a> Section<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// A key that may be missing and has no default of its own.
+    /// A key that may be missing and has no default.
     pub(super) fn optional<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         self.keys.add(self.key(key), IfMissing::Other);
         self.take(key)
@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
             .unwrap_or_else(|| default.try_into().expect("a default is a value that a user could have typed"))
     }
 
-    /// Like [`Self::or`], for a reader that must know whether the key was typed: `None` where the default holds.
+    /// Like [`Self::or`], for a reader that must know whether the key was typed: `None` if the default is used.
     pub(super) fn given<T: DeserializeOwned>(
         &mut self,
         key: &'static str,
@@ -110,7 +110,7 @@ impl<'a> Section<'a> {
         self.take(key)
     }
 
-    /// A key without which there is no configuration; `wanted` says what to give.
+    /// A required key; `wanted` says what to give.
     pub(super) fn required<T: DeserializeOwned>(&mut self, key: &'static str, wanted: &str) -> Option<T> {
         self.keys.add(self.key(key), IfMissing::Refuse);
         if !self.table.contains_key(key) {

@@ -30,9 +30,9 @@ pub enum SourceKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QueuePolicy {
-    /// It waits, so that every frame is inspected (folders).
+    /// Capture waits, so that every frame is inspected (folders).
     Every,
-    /// It keeps only the newest; the others are dropped and counted (cameras and conveyors).
+    /// Only the newest frame is kept; the others are dropped and counted (cameras and conveyors).
     Latest,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn read_source(
             (SourceKind::Camera(read_camera(section, problems)?), QueuePolicy::Latest)
         }
     };
-    // A part that the line asked for is inspected, whatever the source does otherwise.
+    // A part that the line asked for is always inspected.
     let delivery = if triggered { QueuePolicy::Every } else { delivery.unwrap_or(usual) };
     Some(SourceConfig { kind, delivery, trigger: trigger? })
 }
@@ -127,7 +127,7 @@ fn read_rate(section: &mut Section<'_>, problems: &Problems) -> Option<f64> {
     let rate = section.optional::<f64>("frames_per_second")?;
     if !ALLOWED_RATES.contains(&rate) {
         problems.add(format!(
-            "{} = {rate}: not a rate; {} are allowed, or leave it out to go as fast as it goes",
+            "{} = {rate}: not a rate; {} are allowed, or leave it out to go as fast as possible",
             section.key("frames_per_second"),
             allowed_rates_in_words()
         ));
@@ -162,7 +162,7 @@ fn read_camera(mut section: Section<'_>, problems: &Problems) -> Option<CameraSe
     let formats = section.optional::<Vec<FormatWord>>("format");
     if formats.as_ref().is_some_and(Vec::is_empty) {
         problems.add(format!(
-            "{} = []: no format is left; name some, or leave it out for the first that the camera offers",
+            "{} = []: names no format; name one or more, or leave it out for the first that the camera offers",
             section.key("format")
         ));
     }

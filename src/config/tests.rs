@@ -1,4 +1,4 @@
-//! What a person may type wrong, and the problem that is reported for it.
+//! Tests of the configuration: mistakes that a person may make, and the problem that is reported for each.
 
 use super::*;
 use crate::capture::camera::{CameraSettings, FrameLimits, PixelFormat};
@@ -103,7 +103,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
         ("0.015", "\"wide\"", "station.smoothing.target_radius = \"wide\": invalid type"),
         ("0.015", "0.015\nalpha = 0.5", "alpha = 0.5: not a failure probability"),
         ("0.015", "0.015\nalpha = 0.0", "above 0 and below 0.5 is allowed"),
-        ("0.015", "0.015\ndeadline_ms = 0", "deadline_ms = 0: no draw fits"),
+        ("0.015", "0.015\ndeadline_ms = 0", "deadline_ms = 0: leaves no time for a draw"),
         ("0.015", "0.015\nmax_draws = 0", "max_draws = 0: "),
         ("0.015", "0.015\nprior = [[0.5, 1.0, 1.0]]", "weights sum to 0.5"),
         ("\"pictures\"", "\"pictures\"\nframes_per_second = 0.0", "frames_per_second = 0: not a rate"),

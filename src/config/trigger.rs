@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::section::{Problems, Section};
 use crate::capture::trigger::Trigger;
 
-/// What `interval_ms` and `trigger_limit_ms` may be: a millisecond to a day.
+/// The allowed values of `interval_ms` and `trigger_limit_ms`: a millisecond to a day.
 const ALLOWED_MS: std::ops::RangeInclusive<u64> = 1..=86_400_000;
 const DEFAULT_LIMIT_MS: u32 = 1000;
 
-/// `None` where something is missing, which is then among the problems.
+/// Reads when a frame is taken. `None` if a key is missing, which is then among the problems.
 pub(super) fn read_trigger(section: &mut Section<'_>, problems: &Problems) -> Option<Trigger> {
     #[derive(Clone, Copy, PartialEq, serde::Deserialize)]
     #[serde(rename_all = "lowercase")]

@@ -1,4 +1,4 @@
-//! Sources of frames as the rest of the program meets them: folders on a real disk, the simulator's data set.
+//! Tests of the sources of frames: folders on a real disk, and the simulator with its data set.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `certiscope collect`: what is written is what came, numbered, listed, counted.
+//! Tests of `certiscope collect`: pictures are written without loss, numbered, listed and counted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::support::noise::{again, part};
 use crate::support::program::{Ran, certiscope, run};
 use crate::support::wait_until;
 
-/// Where a source is and a collection shall be.
+/// A folder with a source, and a place for the collection.
 struct Site {
     folder: TempDir,
 }
@@ -35,7 +35,7 @@ impl Site {
         run(certiscope("collect").current_dir(self.folder.path()).args(["--out", "out"]).args(more))
     }
 
-    /// Every line of the list, by column; its files are those that are there, each with its hash.
+    /// Every line of the list, by column. Checks that the files are those of the folder, each with its hash.
     fn list(&self) -> Vec<Listed> {
         let mut reader = csv::Reader::from_path(self.at("out/collect.csv")).unwrap();
         let lines: Vec<Listed> = reader
@@ -54,7 +54,7 @@ impl Site {
         lines
     }
 
-    /// A station in a file; its source and region are given.
+    /// Writes a configuration; `station` gives its source and region.
     fn configure(&self, station: &str) {
         let text = format!(
             "[store]\nfolder = \"state\"\n[broker]\nhost = \"127.0.0.1\"\n[[station]]\nname = \"st1\"\nbundle = {:?}\n{station}\n[station.smoothing]\ntarget_radius = 0.03\n",
@@ -153,7 +153,7 @@ fn different_parts_are_counted_and_compared_with_what_calibrate_needs() {
     ] {
         assert!(ran.stdout.contains(words), "no {words:?} in {}", ran.stdout);
     }
-    // Those that were there count too: five parts again, and one of them new.
+    // The earlier pictures count too: five parts again, and one of them is new.
     std::fs::remove_file(site.at("source/4-two.png")).unwrap();
     part(50).save(site.at("source/4-two.png")).unwrap();
     let ran = site.collect(&["--source", "source", "--count", "10", "--append"]).succeeded();

@@ -1,5 +1,5 @@
-//! The simulated line as a test of detectors: too varied for naive ones, and every defect large enough to
-//! be found in the noise of smoothing.
+//! Tests that the simulated line is a fair test of detectors: too varied for naive ones, and with defects that are large
+//! enough to be found in the noise of smoothing.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const MODEL: InputShape = InputShape { channels: 1, height: 64, width: 64 };
 const BINS: usize = 64;
 const GOOD: &str = "good";
 
-/// One part, and what the naive detectors look at.
+/// One part, with the vectors that the naive detectors compare.
 struct Part {
     kind: String,
     input: Vec<f32>,
@@ -66,7 +66,7 @@ fn euclidean(a: &[f32], b: &[f32]) -> f32 {
     sum(a, b, |a, b| (a - b).powi(2)).sqrt()
 }
 
-/// How far a part is from what is normal.
+/// A naive detector: the distance of a part from normal parts.
 type Distance<'a> = &'a dyn Fn(&Part) -> f32;
 
 #[test]
@@ -100,7 +100,7 @@ fn naive_distances_find_no_defects_on_the_simulated_line() {
 }
 
 /// Smoothing adds noise of about 0.05 a pixel; a defect whose change of the model input has a norm of
-/// eight times that stands out of it wherever it lies.
+/// eight times that is above that noise at any place.
 #[test]
 fn every_simulated_defect_stands_out_of_the_noise_at_the_model_input() {
     let defective = parts(13, 300, 1.0, 1.0);

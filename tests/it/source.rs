@@ -1,4 +1,4 @@
-//! A source in trouble, as the line sees it.
+//! Tests of a source in trouble: what the status says, and that no verdict is given.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn camera(controls_drifted: &[&str]) -> CameraInfo {
     }
 }
 
-/// What somebody who comes later is told.
+/// The source in the retained status, as a client that subscribes later gets it.
 fn kept_source(line: &Line, wanted: impl Fn(&Value) -> bool) -> Value {
     let status = kept(&line.broker, "status", |status| wanted(&status["source"]));
     schema(STATUS_SCHEMA).validate(&status).unwrap_or_else(|error| panic!("{error} in {status}"));
@@ -60,7 +60,7 @@ fn every_trouble_is_kept_on_status_until_it_is_over_and_gives_no_verdict() {
         let last_frame = status["source"]["last_frame_at"].as_str().unwrap();
         let in_state = format!("certiscope_source_state{{station=\"station1\",state=\"{word}\"}}");
         assert_eq!(metric(&get(port, "/metrics"), &in_state), 1.0);
-        // Many frames long; what was captured before may still come.
+        // As long as many frames, because verdicts on frames captured before may still come.
         std::thread::sleep(Duration::from_millis(300));
         for heard in line.reader.heard("verdict") {
             let captured = heard.message["captured_at"].as_str().unwrap();
@@ -70,7 +70,7 @@ fn every_trouble_is_kept_on_status_until_it_is_over_and_gives_no_verdict() {
         let status = kept_source(&line, |source| source["state"] == "ok");
         assert_eq!(status["source"]["reason"], Value::Null);
     }
-    // Each change at once: what merely counts is said every ten seconds only.
+    // Each change is reported at once; a change that only affects counters is reported every ten seconds.
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?} for fourteen changes", begun.elapsed());
     agent.stop();
     line.check_nothing_is_lost();
@@ -96,7 +96,7 @@ fn what_the_camera_is_and_loses_is_on_status() {
     let drifted = "exposure_time_absolute is 90, not 120";
     script.set_camera(camera(&[drifted]), Drops::default());
     let there = kept_source(&line, |source| source["camera"]["controls_drifted"] == json!([drifted]));
-    // What is known of a camera is kept while it is away: the one who plugs it in again looks for it by that.
+    // The description of a camera is kept while it is away, because a person needs it to find the camera again.
     let reason = "camera: unplugged".to_owned();
     script.set(Now::Trouble(Trouble { kind: TroubleKind::Lost, reason }));
     let lost = kept_source(&line, |source| source["state"] == "lost");

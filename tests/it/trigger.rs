@@ -1,4 +1,4 @@
-//! Triggers over a real broker: a part's frame when the line asks for it, one answer each, nothing lost.
+//! Tests of triggers over a real broker: each trigger gets one answer and, if accepted, one verdict with its ids.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Line {
         self.reader.say(TRIGGER, false, wanted.to_string());
     }
 
-    /// Waits for so many answers in all; returns them, each checked against the schema.
+    /// Waits until `count` answers have come in all, and returns them. Each is checked against the schema.
     fn wait_answers(&self, count: usize) -> Vec<Value> {
         wait_until("the triggers are answered", || self.reader.heard("ack").len() >= count);
         let answers = self.reader.heard("ack");
@@ -86,7 +86,7 @@ fn while_the_model_works_triggers_are_taken_as_long_as_there_is_room() {
     let line = triggered();
     let agent = line.start_idle();
     line.show(Part::Slow);
-    // One in the model, two that wait, one that has no room yet; each asked once the one before is taken.
+    // One part is in the model, two wait, and one has no room yet. Each is triggered after the one before was accepted.
     for (part, taken) in [("1", 1), ("2", 2), ("3", 3)] {
         line.ask(part, meas_of(part));
         line.wait_answers(taken);
@@ -98,7 +98,7 @@ fn while_the_model_works_triggers_are_taken_as_long_as_there_is_room() {
         line.reader.heard("ack").iter().any(|heard| heard.message["ack"] == "busy")
     });
     line.show(Part::Normal);
-    // Slow parts are seconds each, and more on a busy machine.
+    // A slow part takes seconds, and more on a busy machine.
     wait_within(Duration::from_secs(120), "the last of them is inspected", || {
         line.reader.heard("verdict").iter().any(|heard| heard.message["part_id"] == "4")
     });
@@ -117,7 +117,7 @@ fn while_the_model_works_triggers_are_taken_as_long_as_there_is_room() {
     assert_eq!(line.check_nothing_is_lost(), accepted.len());
 }
 
-/// The measurement under which a part is asked for.
+/// The measurement id with which a part is triggered.
 fn meas_of(part: &str) -> Value {
     json!(format!("measurement of {part}"))
 }
@@ -131,7 +131,7 @@ fn parts(messages: &[Value], wanted: impl Fn(&Value) -> bool) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_no_trigger_is_refused_and_what_the_broker_kept_fires_nothing() {
+fn a_wrong_trigger_is_refused_and_a_retained_one_is_ignored() {
     for protocol in ["5", "3.1.1"] {
         let mut line = triggered();
         line.rest = format!("protocol = {protocol:?}");
@@ -175,9 +175,9 @@ fn triggers_are_heard_again_after_the_broker_was_away() {
     agent.stop();
 }
 
-/// mosquitto's access list has no word for it, its security plug-in has.
+/// mosquitto's access list cannot refuse a subscription; its security plug-in can.
 #[test]
-fn a_broker_that_lets_nothing_be_heard_is_told_and_ends_nothing() {
+fn a_refused_subscription_is_reported_and_the_agent_goes_on() {
     let folder = TempDir::new().unwrap();
     let rules = folder.path().join("rules.json");
     let send_and_receive = json!({"publishClientSend": true, "publishClientReceive": true, "subscribe": true, "unsubscribe": true});
@@ -226,7 +226,7 @@ fn by_the_clock_a_frame_is_taken_each_interval_and_late_ones_are_skipped() {
         .map(|heard| heard.message["captured_at"].as_str().unwrap().parse().unwrap())
         .collect();
     let since_first = captured.iter().map(|at| at.duration_since(captured[0]).as_millis() as i64);
-    // The first itself was a little late, by less than half an interval on any machine that can be tested on.
+    // The first frame was itself a little late, by less than half an interval even on a slow machine.
     let due: Vec<i64> = since_first.map(|ms| (ms + INTERVAL_MS / 2) / INTERVAL_MS).collect();
     assert!(due.windows(2).all(|pair| pair[0] < pair[1]), "two frames in one interval: {due:?}");
     line.check_nothing_is_lost();

@@ -69,7 +69,7 @@ fn in_order<'a>(there: &'a [ControlFacts], wanted: &BTreeMap<String, i64>) -> Ve
     order
 }
 
-/// A sentence for each control that does not hold the value it was given.
+/// One sentence for each control that does not have the value it was set to.
 pub(super) fn drifted(device: &Device, wanted: &BTreeMap<String, i64>) -> Vec<String> {
     if wanted.is_empty() {
         return Vec::new();
@@ -85,7 +85,7 @@ pub(super) fn drifted(device: &Device, wanted: &BTreeMap<String, i64>) -> Vec<St
     drifted.flatten().collect()
 }
 
-/// What is wrong with one control, if anything is.
+/// What is wrong with one control; `None` if it has its value.
 fn judge(
     name: &str,
     wanted: i64,

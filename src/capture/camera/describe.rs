@@ -1,4 +1,6 @@
-//! What a camera can do: formats, sizes, rates and controls. Reads only, and changes nothing in the camera.
+//! Asks a camera what it can do: formats, sizes, rates and controls.
+//!
+//! Guarantees: reads only, and changes nothing in the camera.
 
 use std::io;
 use std::path::Path;
@@ -29,7 +31,7 @@ pub(crate) struct FormatDescription {
     pub name: String,
     /// Whether certiscope reads it.
     pub readable: bool,
-    /// Only of readable formats, because asking for sizes takes long.
+    /// Filled for readable formats only, because asking for sizes takes long.
     pub sizes: Vec<SizeDescription>,
 }
 
@@ -39,7 +41,7 @@ pub(crate) struct SizeDescription {
     pub smallest: (u32, u32),
     pub largest: (u32, u32),
     pub step: (u32, u32),
-    /// At the largest size.
+    /// The rates at the largest size.
     pub rates: Vec<RateRange>,
 }
 

@@ -1,4 +1,4 @@
-//! Driver calls that may hang, each on a separate thread. The caller waits with a limit.
+//! Runs driver calls that may hang, each on a separate thread. The caller waits with a limit.
 //!
 //! Dropping the handle detaches the thread: the call goes on, and its result is dropped.
 
@@ -6,7 +6,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-/// A call that was begun.
+/// A driver call that was started.
 pub(super) struct DriverCall<T>(Receiver<T>);
 
 impl<T: Send + 'static> DriverCall<T> {

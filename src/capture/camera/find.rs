@@ -1,6 +1,6 @@
 //! The list of video nodes with all their names.
 //!
-//! nokhwa panics on a name in /dev that begins with `video` and has no number: such a name is refused before it is asked.
+//! nokhwa panics on a name in /dev that begins with `video` and has no number: so such a name is refused before nokhwa is called.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use nokhwa::utils::ApiBackend;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Device {
     pub path: PathBuf,
-    /// Links that stay the same whatever else is plugged in: `by_id` names the camera, `by_path` the port.
+    /// Links that stay the same when other cameras are plugged in or out: `by_id` names the camera, `by_path` the port.
     pub by_id: Vec<PathBuf>,
     pub by_path: Vec<PathBuf>,
 }
@@ -42,7 +42,7 @@ fn refuse_names_without_number(folder: &Path) -> io::Result<()> {
         let numbered = |name: &str| name.bytes().any(|byte| byte.is_ascii_digit());
         if name.as_encoded_bytes().starts_with(b"video") && !name.to_str().is_some_and(numbered) {
             return Err(io::Error::other(format!(
-                "{}: a name that begins with `video` and has no number in it: the list cannot be made; give another name to this link (a udev rule made it), or name a device",
+                "{}: begins with `video` and has no number, so the list of cameras cannot be made; rename this link (a udev rule made it), or name a device",
                 folder.join(name).display()
             )));
         }

@@ -1,9 +1,9 @@
-//! Checks of each buffer that a camera gives: is it damaged, frozen, dark, saturated, or does none come at all?
+//! Checks each buffer that a camera gives: is it damaged, frozen, dark or saturated? Also notices when none comes.
 //!
 //! Guarantees: a frame is held back and counted if the driver marks it as damaged, if it cannot be read, if its bytes are
-//! those of the frame before, or if it is dark or saturated; this holds for the first frame too. Several in a row are
+//! equal to those of the frame before, or if it is dark or saturated. This applies to the first frame too. Several in a row are
 //! reported as trouble with a reason, and one good frame ends the trouble. Gaps in the driver's sequence numbers are
-//! counted, also where the numbers start again at zero; a sequence that starts anew is no gap.
+//! counted, also if the numbers wrap around to zero. A sequence that starts again is not a gap.
 //! Leaves out: pictures that are out of focus, blurred by movement or dirty. A sensor without noise gives identical
 //! frames while nothing moves: `frozen_after = 0` is for those and for test sources.
 
@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 
 use crate::capture::{Channels, Drops, Picture, Samples, Stamp, Trouble, TroubleKind};
 
-/// So many bad frames in a row are reported as trouble.
+/// This many bad frames in a row are reported as trouble.
 const IN_A_ROW: u32 = 3;
-/// So many frames in a row may give way to newer ones: as many as there are buffers.
+/// At most this many frames in a row are dropped for newer ones: as many as there are buffers.
 const OVERTAKEN_IN_A_ROW: u32 = 4;
-/// A stall: no frame for so many intervals, and at least for so long.
+/// The camera is stalled if it gives no frame for this many intervals, and at least for this long.
 const STALL_INTERVALS: u32 = 3;
 const STALL_LEAST: Duration = Duration::from_secs(1);
 
 /// Limits beyond which a frame is reported frozen, dark or saturated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameLimits {
-    /// Identical frames in a row that are `frozen`; 0: identical frames are fine.
+    /// This many identical frames in a row are `frozen`; 0: identical frames are accepted.
     pub frozen_after: u32,
     /// Mean level, 0 to 255, below which a frame is `dark`.
     pub dark_below: f64,
@@ -53,7 +53,7 @@ pub(super) struct Buffer<'a> {
 #[derive(Debug)]
 pub(super) enum Judged {
     Good(Picture),
-    /// Held back. Trouble once there were enough in a row.
+    /// The frame is held back. With trouble, if there were enough bad frames in a row.
     Held(Option<Trouble>),
 }
 
@@ -63,7 +63,7 @@ pub(super) struct FrameChecks {
     patience: Duration,
     interval: Duration,
     /// When the last frame came, or the stream began.
-    heard: Instant,
+    last_frame: Instant,
     sequence: Option<u32>,
     /// Frames of this source, dropped ones included.
     seen: u64,
@@ -72,7 +72,7 @@ pub(super) struct FrameChecks {
     /// What was wrong with the frame before.
     fault: Option<Trouble>,
     faults_in_a_row: u32,
-    /// Trouble was reported, and no good frame has ended it.
+    /// Whether trouble was reported that no good frame has ended yet.
     troubled: bool,
     overtaken_in_a_row: u32,
     drops: Drops,
@@ -84,7 +84,7 @@ impl FrameChecks {
             limits,
             patience: STALL_LEAST,
             interval: Duration::ZERO,
-            heard: Instant::now(),
+            last_frame: Instant::now(),
             sequence: None,
             seen: 0,
             previous: Vec::new(),
@@ -96,12 +96,12 @@ impl FrameChecks {
         }
     }
 
-    /// A stream begins, at this rate if it is known.
+    /// Called when a stream begins, with its rate if it is known.
     pub(super) fn begin(&mut self, frames_per_second: Option<f64>, now: Instant) {
         let interval = frames_per_second.map(|rate| Duration::try_from_secs_f64(1.0 / rate));
         self.interval = interval.and_then(Result::ok).unwrap_or_default();
         self.patience = STALL_LEAST.max(self.interval.saturating_mul(STALL_INTERVALS));
-        self.heard = now;
+        self.last_frame = now;
         self.sequence = None;
     }
 
@@ -109,13 +109,13 @@ impl FrameChecks {
         self.drops
     }
 
-    /// A frame came. Returns its number in this source.
+    /// Called for each frame. Counts gaps, and returns the frame's number in this source.
     pub(super) fn arrived(&mut self, sequence: u32, now: Instant) -> u64 {
-        self.heard = now;
+        self.last_frame = now;
         let step = self.sequence.map_or(1, |last| sequence.wrapping_sub(last));
         self.sequence = Some(sequence);
-        // More than half of all numbers ahead means behind: the driver started anew. The same number again: it does not
-        // count frames.
+        // More than half of all numbers ahead means behind: the driver started again. The same number again means that the
+        // driver does not count frames.
         let step = if (1..1 << 31).contains(&step) { u64::from(step) } else { 1 };
         self.drops.driver += step - 1;
         self.seen += step;
@@ -149,10 +149,10 @@ impl FrameChecks {
 
     /// How long there has been no frame.
     pub(super) fn silent(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.heard)
+        now.saturating_duration_since(self.last_frame)
     }
 
-    /// No frame for too long.
+    /// The trouble to report if there was no frame for too long.
     pub(super) fn silence(&self, now: Instant) -> Option<Trouble> {
         let silent = self.silent(now);
         (silent > self.patience).then(|| Trouble {
@@ -181,7 +181,7 @@ impl FrameChecks {
             let frozen = || {
                 Trouble {
                 kind: TroubleKind::Frozen,
-                reason: "the camera gives the very same bytes again and again; if nothing before it moves and its pictures have no noise, set frozen_after = 0".to_owned(),
+                reason: "the camera gives the same bytes again and again; if nothing moves in front of it and its pictures have no noise, set frozen_after = 0".to_owned(),
             }
             };
             // A covered lens is reported as dark, even if its frames are identical because black has no noise.
@@ -264,7 +264,7 @@ impl FrameLimits {
 mod tests {
     use super::*;
 
-    /// The picture that the tests' buffers hold: 8x8 grey, as they lie.
+    /// The picture in the buffers of the tests: 8x8 grey, row by row.
     fn grey(bytes: &[u8]) -> Result<Picture, String> {
         let samples = bytes.get(..64).ok_or("short")?.to_vec();
         let samples = Samples::Eight(samples);

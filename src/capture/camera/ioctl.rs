@@ -1,6 +1,6 @@
-//! Questions to a driver: which device it is, which controls it has, and their values.
+//! Asks a driver which device it is, which controls it has, and their values.
 //!
-//! v4l asks the same, but panics on some answers.
+//! The crate v4l can do this too, but panics on some answers.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub(super) struct Identity {
     pub driver: String,
     pub card: String,
     pub bus: String,
-    /// Gives frames in one piece, not in several planes.
+    /// Whether it gives each frame in one buffer and not in several planes.
     pub captures: bool,
     pub captures_in_planes: bool,
 }

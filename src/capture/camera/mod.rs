@@ -8,7 +8,7 @@
 //!
 //! Guarantees: an absent, busy or forbidden camera is a state with a reason and does not keep the program from starting.
 //! The name is resolved at each open, so a camera that comes back under another number is found again. No call
-//! waits longer than its limit, whatever the driver does. No frame is handed on that the driver marks as damaged, that is
+//! waits longer than its limit, even if the driver hangs. No frame is handed on that the driver marks as damaged, that is
 //! cut off, that repeats the frame before, or that is dark or saturated; such frames are counted.
 //! Leaves out: multi-planar devices, more than 8 bits a sample, Bayer, H.264, interlaced fields, network cameras.
 //! Costs: a raw 1280x720 frame converts in a few milliseconds, a JPEG of that size decodes in about ten. Comparing a

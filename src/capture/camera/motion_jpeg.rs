@@ -1,4 +1,4 @@
-//! One frame of a Motion JPEG stream as a picture.
+//! Decodes one frame of a Motion JPEG stream to a picture.
 //!
 //! Guarantees: a frame that is cut off, cannot be decoded or has another size than negotiated is an error, never a picture.
 //! Bytes after the end of the JPEG do no harm. Many cameras leave out the Huffman tables, because Motion JPEG always
@@ -60,7 +60,7 @@ mod tests {
         jpeg
     }
 
-    /// As many cameras send it.
+    /// A frame without Huffman tables, as many cameras send it.
     fn without_tables() -> Vec<u8> {
         let jpeg = sample();
         let (mut kept, mut rest) = (jpeg[..2].to_vec(), &jpeg[2..]);

@@ -1,7 +1,8 @@
-//! Format, size and rate: what is asked of the camera, and what it then really does.
+//! Negotiates format, size and rate with a camera.
 //!
-//! Guarantees: only what is read back counts. The wanted formats are tried in their order, and the first with the size and
-//! the rate is taken. If none has the rate, it is the first with the size, at its own rate.
+//! Guarantees: the result is what the camera reports after it was set, not what was asked for. The wanted formats are
+//! tried in their order, and the first with the wanted size and rate is taken. If none has the rate, the first with the
+//! size is taken, at the rate it has.
 
 use std::io;
 
@@ -106,7 +107,7 @@ fn candidates(wanted: &[PixelFormat], offered: &[String]) -> Result<Vec<PixelFor
     })
 }
 
-/// Sets the rate and returns the one that the driver reports. Many drivers do not.
+/// Sets the rate and returns the one that the driver reports. Many drivers report none.
 fn set_rate(device: &Device, wanted: Option<f64>) -> Option<f64> {
     let parameters = match wanted {
         Some(rate) => device.set_params(&Parameters::new(interval(rate))),

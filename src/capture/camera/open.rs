@@ -1,8 +1,8 @@
-//! Opening a camera: from its name to a stream of the negotiated frames, or the reason why there is none.
+//! Opens a camera by its name. The result is a stream of frames as negotiated, or the reason why there is none.
 //!
-//! Guarantees: the name is resolved each time. Another format than the calibrated one is refused. Every failure has a
-//! sentence for the person who must act.
-//! May hang in a driver, so it runs on a separate thread (see `driver_call`).
+//! Guarantees: the name is resolved each time. A format other than the calibrated one is refused. Every failure has a
+//! sentence that says what to do.
+//! Costs: it may hang in a driver, so it runs on a separate thread (see `driver_call`).
 
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::why_lost::{lost, no_capture};
 use super::{CameraSettings, controls, ioctl};
 use crate::capture::{CameraInfo, Trouble, TroubleKind};
 
-/// Between two checks of the controls.
+/// The time between two checks of the controls.
 pub(super) const LOOK_AT_CONTROLS: Duration = Duration::from_secs(3);
 
 /// A camera that gives frames.
@@ -75,7 +75,8 @@ pub(super) fn open(settings: &CameraSettings) -> Result<OpenCamera, Trouble> {
     })
 }
 
-/// Another format has other noise and other edges, so that the scores of the calibration do not apply.
+/// Refuses a format other than the calibrated one. It has other noise and other edges, so that the threshold of the
+/// calibration does not apply.
 fn refuse_uncalibrated(given: &str, settings: &CameraSettings) -> Result<(), Trouble> {
     match &settings.calibrated {
         Some(calibrated) if calibrated != given => Err(Trouble {

@@ -1,4 +1,4 @@
-//! From the bytes of a raw frame to a [`Picture`].
+//! Converts the bytes of a raw frame to a [`Picture`].
 //!
 //! Guarantees: rows begin where the driver says (its stride). A pixel without chroma gets three equal samples. A buffer that
 //! is too short is an error and is never filled up. Odd sides lose no pixel. YUV becomes RGB, GREY stays grey, RGB and
@@ -18,7 +18,7 @@ pub(super) struct Layout {
     pub format: PixelFormat,
     pub width: u32,
     pub height: u32,
-    /// Bytes from one row to the next; 0 where the driver does not say: they follow one another.
+    /// Bytes from one row to the next; 0 if the driver does not say; then there is no padding.
     pub stride: u32,
     pub coding: Coding,
 }
@@ -69,7 +69,7 @@ impl Layout {
     }
 }
 
-/// The matrix from luma and chroma to RGB, in units of 2^-16.
+/// The matrix that converts luma and chroma to RGB, in units of 2^-16.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Coding {
     black: i32,
@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    /// Luma of a picture of odd sides, each pixel its own.
+    /// The luma of a picture with odd sides. Every pixel has a different value.
     fn luma(x: u32, y: u32) -> u8 {
         (16 + 9 * x + 40 * y) as u8
     }
@@ -241,7 +241,7 @@ mod tests {
                 for y in 0..height {
                     let begin = bytes.len();
                     for x in (0..width).step_by(2) {
-                        // Vertically both packed formats have chroma of their own in every row.
+                        // Both packed formats have separate chroma in every row.
                         let (u, v) = chroma(x, y);
                         let (y0, y1) = (luma(x, y), luma(x + 1, y));
                         bytes.extend(if format == PixelFormat::Yuyv {

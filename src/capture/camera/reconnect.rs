@@ -1,9 +1,9 @@
 //! The connection to a camera: opened, watched, closed after a loss and opened again.
 //!
-//! The device's name is looked up at each attempt, so a camera that is plugged in again is found under its new number.
-//! Guarantees: every call returns within the wait that it was given. Whatever may hang in a driver (open, set, read
-//! back, close) runs on a separate thread, one such call at a time. The description of the camera is kept after a
-//! loss. Attempts follow one another after 0.1 s, then 0.2 s, up to one second.
+//! The name of the device is resolved at each attempt, so a camera that is plugged in again is found under its new number.
+//! Guarantees: every call returns within the wait that it was given. A call that may hang in a driver (open, set, read
+//! back, close) runs on a separate thread, one at a time. The description of the camera is kept after a
+//! loss. The pause between attempts is 0.1 s, then 0.2 s, up to one second.
 //! Leaves out: taking frames (see `source`), and the steps of opening (see `open`).
 
 use std::io;
@@ -17,7 +17,7 @@ use super::settings::CameraSettings;
 use super::why_lost::lost;
 use crate::capture::{CameraInfo, Trouble, TroubleKind};
 
-/// Between two attempts to open: the first pause and the longest.
+/// The pause between two attempts to open: the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// An opening that takes longer is reported.
 const OPENS_WITHIN: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ enum ConnectionState {
     Open(Box<OpenCamera>),
 }
 
-/// How far opening has come.
+/// How far the opening of a camera has come.
 pub(super) enum OpenProgress {
     /// The camera streams, at this rate where the driver or the configuration says one.
     Opened { frames_per_second: Option<f64> },
@@ -85,7 +85,7 @@ impl CameraConnection {
         self.lost.clone()
     }
 
-    /// Goes on with opening the camera, for the first time or after a loss. Waits at most `left`.
+    /// Continues to open the camera, for the first time or after a loss. Waits at most `left`.
     pub(super) fn reopen(&mut self, left: Duration) -> OpenProgress {
         match &self.state {
             ConnectionState::Closed { until } => OpenProgress::Waiting(self.begin_to_open(*until, left)),
@@ -174,17 +174,17 @@ impl CameraConnection {
         self.close(Instant::now() + pause);
     }
 
-    /// Closes a camera that gives no frames, to open it again at once: some wake up by that.
+    /// Closes a camera that gives no frames and opens it again at once, which wakes some cameras.
     pub(super) fn restart(&mut self, trouble: Trouble) {
         self.lost = Some(trouble);
         self.close(Instant::now());
     }
 
-    /// Closes what is open, on a separate thread.
+    /// Closes the camera, if it is open, on a separate thread.
     fn close(&mut self, until: Instant) {
         let state = std::mem::replace(&mut self.state, ConnectionState::Closed { until });
         if let ConnectionState::Open(open) = state {
-            // Without a thread it is closed right here.
+            // If no thread can be started, it is closed on this one.
             self.closing = DriverCall::begin("camera close", move || drop(open)).ok();
         }
     }
@@ -225,7 +225,7 @@ impl Drop for CameraConnection {
 
 fn report_drift(drifted: &[String]) {
     match drifted {
-        [] => tracing::info!("camera: its controls hold their values"),
+        [] => tracing::info!("camera: its controls have the configured values"),
         drifted => tracing::warn!("camera: {}", drifted.join("; ")),
     }
 }

@@ -1,4 +1,4 @@
-//! Which camera to open, and how to set it.
+//! The settings of a camera: which one to open, and how to set it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::frame_checks::FrameLimits;
 use super::pixel_format::PixelFormat;
 
-/// Which camera to open, and how to set it.
+/// The settings of a camera.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CameraSettings {
     /// A name below `/dev/v4l/by-id` or `by-path`, or a node.

@@ -1,7 +1,7 @@
 //! The camera as a [`FrameSource`]: takes its frames and checks them, and opens it again when it is lost.
 //!
-//! Only buffers are taken here, which cannot hang; every other call to the driver is in `reconnect`. A frame that waited
-//! while a newer one came is thrown away.
+//! This file only takes buffers, which cannot hang; every other call to the driver is in `reconnect`.
+//! Guarantees: a frame that has waited while a newer one came is dropped.
 
 use std::io;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl FrameSource for CameraSource {
     }
 }
 
-/// What came of waiting for a buffer.
+/// The result of waiting for a buffer.
 enum BufferOutcome {
     Event(SourceEvent),
     /// Nothing to hand on and nothing to report.
@@ -142,7 +142,7 @@ fn take_buffer(
             return Ok(BufferOutcome::Event(SourceEvent::Passed(buffer.exposed)));
         }
         (FrameUse::Pass, _) => {}
-        // The first after the moment is handed on, even if a newer one has come since.
+        // The first frame after that time is handed on, even if a newer one has come since then.
         (FrameUse::Inspect, Some(moment)) if !checks.is_exposed_since(&buffer, moment) => {
             return Ok(BufferOutcome::Dropped);
         }
@@ -178,7 +178,7 @@ mod tests {
         CameraSource::new(CameraSettings::of(device.into()))
     }
 
-    /// The trouble that comes within a while.
+    /// Waits for the source to report trouble.
     fn trouble(source: &mut CameraSource) -> Trouble {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {

@@ -1,7 +1,8 @@
-//! Buffers from the driver, one at a time, each waited for with a limit.
+//! Takes buffers from the driver, one at a time. Each wait has a limit.
 //!
-//! Guarantees: a wait ends at its limit; dropping a stream never panics. v4l hands out the bytes of a buffer only together
-//! with giving back the buffer before, and cannot do that right after the start: so the first buffer of a stream is lost.
+//! Guarantees: a wait ends at its limit. Dropping a stream never panics.
+//! Leaves out: the first buffer of a stream. v4l hands out a buffer only in the call that gives the one before it back,
+//! and right after the start there is none to give back.
 
 use std::io;
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use v4l::prelude::MmapStream;
 use super::frame_checks::Buffer;
 use crate::capture::Stamp;
 
-/// Enough for the driver to write one while another is decoded and the rest wait.
+/// The number of buffers: enough for the driver to write one while another is decoded and the rest wait.
 const BUFFERS: u32 = 4;
 
 pub(super) struct Stream {
     handle: Arc<Handle>,
     /// `None` once the stream is closed.
     mapped: Option<MmapStream<'static>>,
-    /// We hold a buffer, which goes back to the driver with the next call.
+    /// Whether a buffer was taken that goes back to the driver with the next call.
     holds: bool,
 }
 
@@ -68,7 +69,7 @@ impl Stream {
 
 /// Whether a buffer is waiting, or an error, within the limit.
 fn is_ready(handle: &Handle, wait: Duration) -> io::Result<bool> {
-    // Rounded up, so that a wait shorter than a millisecond is a wait.
+    // Rounded up, so that a wait of less than a millisecond is not zero.
     let milliseconds = wait.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX);
     match handle.poll(libc::POLLIN, milliseconds) {
         Ok(ready) => Ok(ready > 0),
@@ -95,7 +96,7 @@ impl Drop for Stream {
     }
 }
 
-/// When the frame was exposed by the driver's clock, where that is the monotonic one; else now.
+/// When the frame was exposed: the driver's time if its clock is the monotonic one, otherwise now.
 fn exposed(metadata: &Metadata) -> Stamp {
     let now = Stamp::now();
     if metadata.flags & Flags::TIMESTAMP_MASK != Flags::TIMESTAMP_MONOTONIC {
@@ -109,7 +110,7 @@ fn exposed(metadata: &Metadata) -> Stamp {
     aged(now, Duration::from_micros(age.try_into().unwrap_or(0)))
 }
 
-/// The stamp of something of this age. An age that the clocks cannot express counts as now.
+/// The time stamp of a frame of this age. An age that the clocks cannot express counts as now.
 fn aged(now: Stamp, age: Duration) -> Stamp {
     let monotonic: Option<Instant> = now.monotonic.checked_sub(age);
     match monotonic.zip(now.wall.checked_sub(age).ok()) {

@@ -1,4 +1,4 @@
-//! Why a camera gives no frames, in words for the person who must act.
+//! Messages that say why a camera gives no frames and what to do.
 
 use std::io;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::ioctl;
 use crate::capture::{Trouble, TroubleKind};
 
-/// What a failed call means for the person who must act.
+/// What a failed call means, and what to do.
 pub(super) fn why_lost(error: &io::Error) -> String {
     let words = match error.raw_os_error() {
         Some(libc::ENOENT) => {

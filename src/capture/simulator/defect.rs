@@ -84,7 +84,7 @@ impl Defect {
         Self { shape, strength: contrast * rng.random_range(0.6..1.0_f32) }
     }
 
-    /// What is seen at `p` with the defect there, and how much of the point the defect covers.
+    /// What is seen at `p` with the defect, and how much of the point the defect covers.
     pub(super) fn touch(&self, part: &SimulatedPart, p: Point, seen: Surface) -> (f32, f32) {
         let Surface { value, metal } = seen;
         let (coverage, defective) = match &self.shape {

@@ -29,7 +29,7 @@ impl Point {
     }
 }
 
-/// `from` at share 0, `to` at share 1.
+/// Blends from `from` (share 0) to `to` (share 1).
 pub(super) fn mix(from: f32, to: f32, share: f32) -> f32 {
     from + (to - from) * share
 }

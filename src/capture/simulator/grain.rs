@@ -5,13 +5,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::geometry::{Point, mix};
 
-/// The whole part of `v` rounded down, and the rest; `floor` is a call without SSE 4.1, this is not.
+/// `v` rounded down, and the rest. `floor` would be a function call without SSE 4.1; this is not.
 fn split(v: f32) -> (i32, f32) {
     let whole = v as i32 - i32::from(v < 0.0);
     (whole, v - whole as f32)
 }
 
-/// A table of random values, read as smooth noise: what a tool leaves behind on metal.
+/// A table of random values, read as smooth noise, like the marks that a tool leaves on metal.
 pub(super) struct Grain([f32; Self::SIZE]);
 
 impl Grain {
@@ -39,7 +39,7 @@ impl Grain {
 
     /// Concentric tool marks, broken up along the turn.
     pub(super) fn turned(&self, radius: f32, p: Point) -> f32 {
-        // The diamond angle: as good as the true one for breaking marks up, and without an arc tangent.
+        // The diamond angle breaks the marks up as well as the true angle does, and needs no arc tangent.
         let turn = p.y / (p.x.abs() + p.y.abs() + 1e-3);
         let side = if p.x < 0.0 { 64.0 } else { 0.0 };
         0.035 * self.line(radius * 110.0, 1)
@@ -52,14 +52,14 @@ impl Grain {
         0.04 * self.plane(across * 100.0, along * 5.0 + 300.0)
     }
 
-    /// How far away the speck of dust is that lies near `p`, if one does, and its brightness.
+    /// The distance to the speck of dust near `p`, if there is one, and its brightness.
     pub(super) fn speck(&self, p: Point) -> Option<(f32, f32)> {
         let ((column, x), (row, y)) = (split(p.x * 12.0), split(p.y * 12.0));
         let draw = self.at(column + 500, row);
         if draw < 0.93 {
             return None;
         }
-        // Well inside its cell, so that no neighbour has to be asked.
+        // Well inside its cell, so that neighbouring cells need no check.
         let place = |v: f32| 0.5 + 0.35 * v;
         let speck =
             Point { x: place(self.at(column, row + 500)), y: place(self.at(column + 500, row + 500)) };

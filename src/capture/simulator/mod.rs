@@ -1,8 +1,8 @@
 //! A simulated inspection line: turned flanges on a belt, some of them defective, without any hardware.
 //!
-//! Guarantees: frame `i` of a seed has the same bytes whatever was rendered before it (one ChaCha stream for each frame and
+//! Guarantees: frame `i` of a seed has the same bytes, no matter which frames were rendered before it (one ChaCha stream for each frame and
 //! purpose), on one platform's mathematical library. The label travels in [`Frame::truth`]. A defective frame differs from the
-//! same frame without its defect only where the mask says. Good parts differ more from one another than a defective part
+//! same frame without its defect only inside its mask. Good parts differ more from one another than a defective part
 //! from the same part without its defect, so neither the distance to the mean picture nor the histogram finds defects.
 //! Frames come at a steady rate that does not drift.
 //! Leaves out: motion blur, perspective, colour. The simulator shows that the program works; it does not show how well a

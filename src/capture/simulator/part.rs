@@ -161,14 +161,14 @@ impl SimulatedPart {
         Surface { value: mix(belt, seen.value, body), metal: seen.metal * body }
     }
 
-    /// The metal's face, hub and bevel as if nothing were drilled into it.
+    /// The metal's face, hub and bevel without any holes.
     pub(super) fn face(&self, p: Point) -> f32 {
         let radius = p.norm().max(1e-3);
         let outward = p.scaled(1.0 / radius);
         let haze = self.film * self.grain.plane(p.x * 3.0 + 70.0, p.y * 3.0 + 70.0);
         let finish = if radius > HUB {
             let marks = match self.finish {
-                // A bow tie of light over the disc.
+                // The light on a turned disc has the shape of a bow tie.
                 Finish::Turned => self.shine(outward) + self.grain.turned(radius, p),
                 Finish::Brushed(along) => {
                     let across = Point { x: along.y, y: -along.x };
@@ -180,13 +180,13 @@ impl SimulatedPart {
         } else {
             self.hub_tone + haze + self.grain.brushed(p.x, p.y)
         };
-        // The groove hides where the one finish meets the other.
+        // The groove hides the edge between the two finishes.
         let groove = (1.0 - (radius - HUB).abs() / 0.024).max(0.0);
         let face = finish * (1.0 - 0.55 * groove);
         self.dusty(p, mix(face, self.bevel(outward), self.cover(radius - (RIM - BEVEL))))
     }
 
-    /// Marked metal shines where the marks, running square to `across`, lie square to the light.
+    /// Marked metal shines where its marks, which run at right angles to `across`, are at right angles to the light.
     fn shine(&self, across: Point) -> f32 {
         let along = across.x * self.lamp.y - across.y * self.lamp.x;
         0.2 / (1.0 + 5.0 * along * along)

@@ -1,4 +1,4 @@
-//! From the number of a part to the bytes of its frame: the lamp, the part, its defect, the sensor.
+//! Renders the frame of a part from the part's number: the lamp, the part, its defect, the sensor.
 //!
 //! Guarantees: pure; a frame depends only on the settings and its number. Each use of random numbers has its own stream, so
 //! the defect of a part says nothing about its pose or its shine.
@@ -72,11 +72,11 @@ pub(super) fn render(settings: &SimulatorSettings, index: u64, kind: Option<Defe
 fn expose(light: f32, normal: f32) -> u8 {
     let light = light.max(0.0);
     let deviation = (0.005_f32.powi(2) + 0.0001 * light).sqrt();
-    // `as` saturates: what is over full scale clips, as on a sensor.
+    // `as` saturates: a value above full scale is clipped, as on a sensor.
     ((light + deviation * normal) * 255.0 + 0.5) as u8
 }
 
-/// How the lamp shines at one moment: it drifts slowly with the parts that pass.
+/// The brightness of the lamp for one part. It drifts slowly from part to part.
 struct Lighting {
     gain: f32,
     slope_x: f32,

@@ -1,9 +1,9 @@
-//! What the simulated line looks like, and which settings are accepted.
+//! The settings of the simulator, and which values are accepted.
 
 use crate::capture::CaptureError;
 use crate::capture::frame_rate::{ALLOWED_RATES, allowed_rates_in_words};
 
-/// What the simulated line looks like.
+/// The settings of the simulator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimulatorSettings {
     /// The same seed gives the same frames.
@@ -12,7 +12,7 @@ pub struct SimulatorSettings {
     pub height: u32,
     /// Share of parts with a defect, 0 to 1.
     pub defect_rate: f64,
-    /// 1 for defects as they are meant, less for fainter ones, more for none that is faint.
+    /// How clearly defects are seen: 1 as designed, less for fainter ones, more for clearer ones.
     pub defect_contrast: f64,
     /// `None`: as fast as frames are asked for.
     pub parts_per_second: Option<f64>,
@@ -54,7 +54,7 @@ impl SimulatorSettings {
         }
         match self.parts_per_second {
             Some(rate) if !ALLOWED_RATES.contains(&rate) => {
-                let allowed = format!("{}, or none for as fast as it goes", allowed_rates_in_words());
+                let allowed = format!("{}, or none to go as fast as possible", allowed_rates_in_words());
                 refuse("simulator.parts_per_second", rate.to_string(), "no such rate", &allowed)
             }
             _ => Ok(()),

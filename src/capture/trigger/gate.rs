@@ -1,4 +1,4 @@
-//! When a frame is taken from a source: each as it comes, one in each interval, or one for each trigger of the line.
+//! The gate that takes frames from a source: every frame, one in each interval, or one for each trigger of the line.
 //!
 //! While no frame is wanted, the [`TriggerGate`] lets the source drop frames, so that none is stale when one is wanted.
 //! Guarantees: a part that the line triggered gets only a frame that was captured after its trigger. A trigger without a
@@ -13,7 +13,7 @@ use crate::capture::{CaptureError, Frame, FrameSource, SourceEvent};
 /// When frames are taken from a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// Each as it comes.
+    /// Every frame, as it comes.
     Free,
     /// One in each interval, counted from the start. An interval without a frame is skipped.
     Interval(Duration),
@@ -34,7 +34,7 @@ enum FrameDemand {
 }
 
 impl TriggerGate {
-    /// Where the line triggers, also returns the two ends for its requests and their answers.
+    /// Makes the gate. If the line triggers, also returns the two ends for its requests and their answers.
     pub(crate) fn new(source: Box<dyn FrameSource>, trigger: Trigger) -> (Self, Option<(Triggers, Answers)>) {
         let (wanted, line) = match trigger {
             Trigger::Free => (FrameDemand::Always, None),
@@ -58,7 +58,7 @@ impl TriggerGate {
         }
     }
 
-    /// The frame given last waits for inspection now: its request is answered `accepted`.
+    /// Called when the last frame waits for inspection: its request is answered `accepted`.
     pub(crate) fn handed_over(&mut self) {
         if let FrameDemand::Asked(requests) = &mut self.wanted {
             requests.pending = None;
@@ -101,7 +101,7 @@ impl IntervalClock {
         Ok(next)
     }
 
-    /// The first moment after `now` that is a whole number of intervals after `due`.
+    /// The first time after `now` that is a whole number of intervals after `due`.
     fn after(&self, due: Instant, now: Instant) -> Instant {
         let into_interval = now.duration_since(due).as_nanos() % self.interval.as_nanos();
         now + self.interval - Duration::from_nanos(into_interval as u64)
@@ -161,7 +161,7 @@ impl PendingRequest {
     }
 }
 
-/// Waits while no frame is wanted. The source may use the time to drop a frame; what it leaves of it goes to `rest`.
+/// Waits while no frame is wanted. The source may use the time to drop a frame; `rest` waits for what is left of it.
 fn pass(
     source: &mut dyn FrameSource,
     wait: Duration,
@@ -253,11 +253,11 @@ mod tests {
         let (mut gate, triggers, mut answers) = triggered(LONG, [frame(stale), frame(fresh)]);
         assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "no trigger yet");
         triggers.ask(asked);
-        assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "it hears the request");
+        assert!(matches!(gate.next(SOON), Ok(SourceEvent::NotYet)), "the request has arrived");
         assert!(matches!(gate.next(SOON), Ok(SourceEvent::Passed(_))), "the stale one");
         let Ok(SourceEvent::Frame(frame)) = gate.next(SOON) else { panic!("the fresh one") };
         assert_eq!((frame.part_id.as_deref(), frame.meas_id.as_deref()), (Some("A"), Some("m")));
-        assert_eq!(words(&mut answers), [], "not taken over yet");
+        assert_eq!(words(&mut answers), [], "not waiting for inspection yet");
         gate.handed_over();
         assert_eq!(words(&mut answers), [(Some("A".to_owned()), "accepted")]);
         drop(gate);

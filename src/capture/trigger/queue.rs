@@ -1,8 +1,8 @@
 //! The line's requests for a frame, and the answers to them.
 //!
 //! [`Triggers`] carries a request from the line to the gate that takes frames; [`Answers`] carries the answer back.
-//! Guarantees: one request at a time. Each gets exactly one answer, whatever the source does and whenever the station
-//! stops. `accepted` means that its frame waits for inspection and that a verdict follows; `missed`, that no frame
+//! Guarantees: one request at a time. Each gets exactly one answer, even if the source fails or the
+//! station stops. `accepted` means that its frame waits for inspection and that a verdict follows; `missed`, that no frame
 //! could be taken. No lock is held while a line is logged.
 //! Leaves out: MQTT (see `publish`); taking the frame (see `gate`).
 
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::capture::Stamp;
 use crate::sync::lock;
 
-/// What the line asks for: a look at this part, now.
+/// A request of the line: take a frame of this part now.
 #[derive(Debug, Clone)]
 pub struct TriggerRequest {
     pub part_id: Option<String>,
@@ -23,7 +23,7 @@ pub struct TriggerRequest {
     pub received: Stamp,
 }
 
-/// What became of a request. The words are part of the contract (`ack`).
+/// The outcome of a request. The words are part of the contract (`ack`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ack {
     /// A frame was taken; its verdict follows.
@@ -63,7 +63,7 @@ pub struct Answer {
 /// Answers on their way to the line.
 pub(crate) type Answers = mpsc::Receiver<Answer>;
 
-/// Answers that may wait for the line. Only a line that asks without listening exceeds this.
+/// How many answers may wait for the line. Only a line that sends requests and does not read the answers exceeds this.
 const ANSWERS: usize = 64;
 
 /// Hands the line's requests to the gate, one at a time.
@@ -100,7 +100,7 @@ impl Triggers {
         (Self(Arc::new(TriggerQueue { state, arrived: Condvar::new(), answers })), receiver)
     }
 
-    /// Asks for a frame of this part. Never waits; the answer comes when it is known what became of the request.
+    /// Asks for a frame of this part. Never waits; the answer is sent when the outcome is known.
     pub fn ask(&self, request: TriggerRequest) {
         let mut state = self.state();
         let log = match &state.slot {
@@ -111,7 +111,8 @@ impl Triggers {
             }
             Slot::Taken(earlier) => {
                 let part = earlier.part_id.as_deref().unwrap_or("without a name");
-                let reason = format!("part {part}, triggered before it, is not taken over yet");
+                let reason =
+                    format!("part {part}, triggered before it, still waits for its frame or for room");
                 self.answer(&mut state, Some(&request), Ack::Busy, Some(reason))
             }
             Slot::Closed => self.answer(&mut state, Some(&request), Ack::Missed, Some(STOPS.to_owned())),
@@ -128,7 +129,7 @@ impl Triggers {
         log.write();
     }
 
-    /// Answers since the start, by their words.
+    /// How many answers were given since the start, by their words.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.state().counts.clone()
     }
@@ -191,13 +192,13 @@ impl Triggers {
     }
 }
 
-/// What the journal says of an answer.
+/// What is logged about an answer.
 #[must_use]
 struct AnswerLog {
     part: Option<String>,
     ack: Ack,
     reason: Option<String>,
-    /// The line does not listen, and its answers fill the queue.
+    /// The queue is full, because the line does not read its answers.
     dropped: bool,
 }
 

@@ -1,12 +1,12 @@
-//! `certiscope bench`: what this machine does with a bundle, in figures to hold against another machine's.
+//! `certiscope bench`: measures how fast this machine runs a bundle, in figures to compare with other machines.
 //!
-//! Three parts: throughput (the agent against a bare loop of model calls, in turns), what a commit costs
-//! with and without its sync, and starts of the program itself (time to the first verdict, memory).
-//! Guarantees: the agent is the real one, with its capture, evidence and log on the disk of the scratch folder;
-//! every figure that was measured more than once comes with its least and its largest value; whatever it wrote is
+//! It measures three things: throughput (the agent compared with a bare loop of model calls, in turns), the time of a
+//! commit with and without its sync, and starts of the program (time to the first verdict, memory).
+//! Guarantees: the agent is the real one, with its capture, evidence and inspection log on the disk of the scratch
+//! folder. A figure that was measured more than once is given with its least and its largest value. All files are
 //! removed again, also after Ctrl-C.
-//! Leaves out: the broker (a port where nobody listens: verdicts stay in the outbox, as in an outage) and the
-//! camera (frames lie decoded in memory).
+//! Leaves out: the broker (no program listens at the port, so verdicts stay in the outbox, as in an outage) and the
+//! camera (frames are in memory, decoded).
 
 mod report;
 mod startup;
@@ -32,15 +32,16 @@ use subject::{Subject, Watch};
 
 /// Measure this machine: model evaluations a second, memory, time to the first verdict.
 ///
-/// The agent inspects simulated parts from memory and takes turns with a bare loop of model calls of the same
-/// batch, threads and session settings: their ratio is what everything around the model leaves of it. Then
-/// commits with and without a sync, and starts of the program itself. Nobody listens as a broker.
+/// Measures three things. Throughput: the agent inspects simulated parts from memory, in turns with a bare loop of
+/// model calls of the same batch, threads and session settings; their ratio shows what everything around the model
+/// costs. Commits to the inspection log: with and without a sync to the disk. Starts of the program: the time to the
+/// first verdict, and the memory. No broker is used.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// Folder of a calibrated bundle [default: the demo's, where it is built in]
     #[arg(long, required = cfg!(not(feature = "demo")))]
     bundle: Option<PathBuf>,
-    /// Seconds of throughput to measure, half of them bare; everything else takes about a third on top
+    /// Seconds for the throughput, half of them for the bare loop; the other measurements add about a third
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Folder on the disk to measure; what is written there is removed again [default: the system's
@@ -54,9 +55,9 @@ pub(super) struct BenchArgs {
     model: ModelArgs,
 }
 
-/// Starts of the program: a single one says little.
+/// How many times the program is started, because a single start says little.
 const STARTS: u64 = 3;
-/// Pairs of commits at most, and the share of the time they may take on a slow disk.
+/// The largest number of pairs of commits, and the share of the time that they may take on a slow disk.
 const COMMITS: u64 = 300;
 const COMMITS_SHARE: f64 = 1.0 / 6.0;
 
@@ -104,7 +105,7 @@ fn scratch(folder: Option<&Path>) -> anyhow::Result<TempDir> {
         .with_context(|| format!("{}: give a writable folder with --scratch", folder.display()))
 }
 
-/// Commits like that of `sample`, in pairs with and without a sync.
+/// Times commits of an inspection like `sample`, in pairs with and without a sync.
 fn time_commits(
     scratch: &Path,
     sample: &Inspection,

@@ -1,4 +1,4 @@
-//! The figures of a measurement, for people and as JSON.
+//! The report of `bench`: its figures as a table for people and as JSON.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::machine;
 use crate::percentiles::Percentiles;
 use crate::status::VerdictCounts;
 
-/// Times of single commits, as they came.
+/// The times of single commits, in the order of measurement.
 #[derive(Debug, Default)]
 pub(super) struct CommitTimes {
     pub(super) synced: Vec<Duration>,
@@ -24,12 +24,12 @@ pub(super) struct CommitTimes {
 
 pub(super) struct BenchReport<'a> {
     pub(super) subject: &'a Subject,
-    /// Processes that wanted a core, a minute's average, before anything was measured.
+    /// The load average of the last minute, before anything was measured.
     pub(super) load_before: Option<f64>,
     pub(super) scratch: &'a Path,
     pub(super) throughput: Throughput,
     pub(super) commits: CommitTimes,
-    /// The last one was let run on.
+    /// The last one ran longer than the others, so that its memory could settle.
     pub(super) starts: Vec<ProgramStart>,
 }
 
@@ -86,7 +86,7 @@ impl BenchReport<'_> {
         self.of_rounds(|round| round.bare)
     }
 
-    /// Of the two turns of a round, which the machine was the same for.
+    /// The ratio within each round, because the machine is in the same state for both turns of a round.
     fn ratio(&self) -> Spread {
         self.of_rounds(|round| round.pipeline.evaluations / round.bare)
     }
@@ -208,7 +208,7 @@ fn megabytes(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.0}", bytes as f64 / 1e6))
 }
 
-/// Does the folder lie in memory (tmpfs, ramfs)?
+/// Whether the folder is in memory (tmpfs, ramfs).
 fn in_memory(folder: &Path) -> bool {
     const TMPFS_AND_RAMFS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
     #[allow(clippy::unnecessary_cast)] // `f_type` has another width on other machines

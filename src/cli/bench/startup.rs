@@ -1,8 +1,9 @@
-//! Starts of `certiscope run` itself: how long until its first verdict is on the disk, and the memory it takes.
+//! Starts `certiscope run` and measures how long it takes until the first verdict is on the disk, and the memory.
 //!
-//! Guarantees: the program that is started is this very file; it is told to stop as systemd would tell it, and killed
-//! only if that takes too long or the measuring fails. The first verdict is seen in its log, which it writes after
-//! the commit. Leaves out: a cold disk; library and model are in the page cache by now.
+//! Guarantees: it starts its own program file. It stops the program by the same signal as systemd, and kills it only if
+//! that takes too long or the measurement fails. The first verdict is found in the journal, where the program logs it
+//! after the commit.
+//! Leaves out: a cold disk; library and model are in the page cache by then.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -17,23 +18,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::subject::{Subject, Watch};
 use crate::cli::Failure;
 
-/// Beyond any start or end on a slow machine.
+/// Longer than any start or stop takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How often a wait looks up.
+/// How often a wait checks whether the user wants to stop.
 const GLANCE: Duration = Duration::from_millis(100);
-/// Lines of the program's log to show when it fails.
+/// How many lines of the program's journal are shown when it fails.
 const LAST_LINES: usize = 5;
 
-/// One start.
+/// The figures of one start.
 pub(super) struct ProgramStart {
     pub(super) first_verdict: Duration,
     pub(super) verdicts: u64,
-    /// Resident after these verdicts, and at the most until then; bytes. `None` where the system does not tell.
+    /// Resident memory after these verdicts, and its largest value until then, in bytes. `None` if the system does not
+    /// say.
     pub(super) resident_bytes: Option<u64>,
     pub(super) peak_bytes: Option<u64>,
 }
 
-/// Starts the station in the new `folder`, lets it inspect for `lasting` after its first verdict, ends it.
+/// Starts the station in the new `folder`, lets it inspect for `lasting` after its first verdict, and stops it.
 pub(super) fn measure(
     subject: &Subject,
     folder: &Path,
@@ -59,7 +61,7 @@ pub(super) fn measure(
 struct Program {
     process: Child,
     begun: Instant,
-    /// Its log, line by line as it is written; ends with the program.
+    /// Its journal, line by line as it is written; it ends with the program.
     log: Receiver<(Instant, String)>,
     last_lines: VecDeque<String>,
 }
@@ -77,7 +79,7 @@ impl Program {
         std::fs::create_dir(folder)
             .and_then(|()| std::fs::write(&configuration, &subject.configuration))
             .with_context(|| configuration.display().to_string())?;
-        let file = std::env::current_exe().context("where this program lies")?;
+        let file = std::env::current_exe().context("where this program is")?;
         let begun = Instant::now();
         let mut process = Command::new(&file)
             .arg("run")
@@ -101,7 +103,7 @@ impl Program {
         Ok(Self { process, begun, log, last_lines: VecDeque::new() })
     }
 
-    /// When the next verdict was logged; `None` if there is none until `end`.
+    /// When the next verdict was logged; `None` if there was none before `end`.
     fn next_verdict(&mut self, end: Instant, watch: &Watch<'_>) -> Result<Option<Instant>, Failure> {
         while let Some((at, line)) = self.next_line(end, watch)? {
             if line.contains(" seq=") {
@@ -111,7 +113,7 @@ impl Program {
         Ok(None)
     }
 
-    /// The next line of the log; `None` at its end, and if there is none until `end`.
+    /// The next line of the journal; `None` at its end, or if there was none before `end`.
     fn next_line(&mut self, end: Instant, watch: &Watch<'_>) -> Result<Option<(Instant, String)>, Failure> {
         while Instant::now() < end {
             watch.go_on()?;
@@ -135,7 +137,7 @@ impl Program {
         Some(kib.parse::<u64>().ok()? * 1024)
     }
 
-    /// Tells it to stop and waits until it has.
+    /// Tells the program to stop, and waits until it has ended.
     fn stop(&mut self, watch: &Watch<'_>) -> Result<(), Failure> {
         kill_process(Pid::from_child(&self.process), Signal::TERM)
             .context("stopping the started program")
@@ -145,13 +147,16 @@ impl Program {
         if Instant::now() >= end {
             return Err(self.failed("did not stop when it was told to"));
         }
-        // Its log has ended, so it is ending.
+        // Its journal has ended, so the program is about to end.
         let status = self.process.wait().map_err(Failure::stopped)?;
         if status.success() { Ok(()) } else { Err(self.failed(&format!("ended with {status}"))) }
     }
 
     fn failed(&self, how: &str) -> Failure {
         let log: Vec<&str> = self.last_lines.iter().rev().map(String::as_str).collect();
-        Failure::stopped(anyhow!("bench: the started program {how}; its last words:\n{}", log.join("\n")))
+        Failure::stopped(anyhow!(
+            "bench: the started program {how}; the end of its journal:\n{}",
+            log.join("\n")
+        ))
     }
 }

@@ -1,4 +1,4 @@
-//! What is measured, the same for the agent, the bare loop and the program; and the user's wish to stop.
+//! What is measured: the same bundle and settings for the agent, the bare loop and the started program.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub(super) struct Subject {
     pub(super) runtime: Runtime,
     pub(super) settings: SessionSettings,
     pub(super) batch: u32,
-    /// Of a station that inspects simulated parts with them as fast as it goes.
+    /// The configuration of a station that inspects simulated parts with them, as fast as it can.
     pub(super) configuration: String,
 }
 
@@ -50,7 +50,8 @@ fn embedded_bundle(_: &Path) -> Result<PathBuf, Failure> {
     unreachable!("--bundle is required where none is built in")
 }
 
-/// A station on the line simulator. Port 1 refuses at once on any ordinary machine, which costs the agent nothing.
+/// The configuration of a station on the simulator. On any ordinary machine port 1 refuses a connection at once, so
+/// the missing broker costs the agent no time.
 fn configuration(bundle: &Bundle, model: &ModelArgs) -> String {
     let quoted = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned()).to_string();
     let library = model.onnxruntime.as_deref().map_or_else(String::new, |library| {
@@ -90,13 +91,13 @@ threads = {threads}
 }
 
 impl Subject {
-    /// The configuration for a station whose files lie in `folder`.
+    /// The configuration for a station with its files in `folder`.
     pub(super) fn config(&self, folder: &Path) -> Result<Config, Failure> {
         Config::parse(&self.configuration, &folder.join("station.toml")).map_err(Failure::refused)
     }
 }
 
-/// Shows how far the measuring is, and ends it when the user wants to stop.
+/// Shows the progress of the measurement, and ends it when the user wants to stop.
 pub(super) struct Watch<'a> {
     pub(super) interrupted: &'a Stop,
     pub(super) bar: &'a ProgressBar,

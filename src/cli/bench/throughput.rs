@@ -1,9 +1,10 @@
-//! The agent's pipeline against a bare loop of model calls, in turns, in one process.
+//! Compares the throughput of the agent's pipeline with that of a bare loop of model calls, in turns, in one process.
 //!
 //! Guarantees: only one of them works at a time: the pipeline has committed everything it was given before the
 //! bare loop begins. The pipeline's evaluations are counted from what it committed, between the first and the last
-//! commit of its turn. Rounds change who is first (ABBA), so that a machine that gets slower harms neither.
-//! Leaves out: the difference that a camera makes; frames lie decoded in memory and are copied once.
+//! commit of its turn. The rounds alternate which one goes first (ABBA), so that a machine that gets slower is unfair to
+//! neither.
+//! Leaves out: the cost of a camera; frames are in memory, decoded, and are copied once.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -28,19 +29,19 @@ use crate::inspection::Inspection;
 use crate::preprocess::Input;
 use crate::status::VerdictCounts;
 
-/// Simulated parts, over and over: more than the model or a cache could get used to.
+/// How many simulated parts are repeated: too many for a cache to hold.
 const PICTURES: u64 = 64;
-/// How long a turn is meant to last: some frames on a small machine, and many turns a minute.
+/// The target length of a turn: long enough for a few frames on a small machine, short enough for many turns a minute.
 const TURN: Duration = Duration::from_secs(2);
-/// A rate is taken between commits: without this many, a turn goes on.
+/// A turn lasts at least this many commits, because the rate is measured between commits.
 const LEAST_COMMITS: usize = 3;
-/// How often a wait for the pipeline looks up.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How long a wait for the pipeline lasts before it checks whether the user wants to stop.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// How the time is divided.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turns {
-    /// Each is one turn of the pipeline and one of the bare loop. Even: as many begin with the one as the other.
+    /// A round is one turn of the pipeline and one of the bare loop. The number is even, so that each begins equally often.
     pub(super) rounds: u64,
     pub(super) length: Duration,
 }
@@ -53,14 +54,14 @@ impl Turns {
     }
 }
 
-/// What was measured.
+/// The results.
 pub(super) struct Throughput {
     pub(super) turns: Turns,
     pub(super) rounds: Vec<Round>,
     pub(super) provider: ProviderReport,
-    /// Of all inspections.
+    /// The verdicts of all inspections.
     pub(super) verdicts: VerdictCounts,
-    /// One of the inspections, as they come.
+    /// One of the inspections, as a sample for the commits.
     pub(super) sample: Inspection,
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Round {
     pub(super) bare: f64,
 }
 
-/// Of one turn of the pipeline, per second.
+/// The rates of one turn of the pipeline, per second.
 pub(super) struct TurnRate {
     pub(super) evaluations: f64,
     pub(super) frames: f64,
@@ -92,7 +93,7 @@ pub(super) fn measure(
     std::thread::scope(|scope| {
         let agent = scope.spawn(move || {
             run_agent_on(&config, source, &Stop::default(), |recorded| {
-                let _ = out.send(Commit::of(recorded)); // nobody listens to the last ones after an interruption
+                let _ = out.send(Commit::of(recorded)); // after an interruption the last ones have no receiver
             })
         });
         let mut pipeline =
@@ -100,7 +101,7 @@ pub(super) fn measure(
         let rounds = take_turns(&mut pipeline, &mut bare, turns, watch);
         gate.turn_to(Turn::Over);
         let Pipeline { verdicts, sample, .. } = pipeline;
-        // What ended the agent says more than that it has ended.
+        // The agent's own error says more than the fact that it has ended.
         agent.join().map_err(|_| Failure::stopped(anyhow!("bench: the agent panicked")))??;
         let rounds = rounds?;
         let sample = sample.expect("each round committed some");
@@ -114,7 +115,7 @@ fn take_turns(
     turns: Turns,
     watch: &Watch<'_>,
 ) -> Result<Vec<Round>, Failure> {
-    // Warm: the first calls of a session take memory and choose kernels.
+    // Warm up: the first calls of a session allocate memory and choose kernels.
     pipeline.turn(Duration::ZERO)?;
     bare.turn(Duration::ZERO, watch)?;
     (0..turns.rounds)
@@ -134,7 +135,7 @@ fn take_turns(
         .collect()
 }
 
-/// A session of its own with the same settings, fed the same batch again and again.
+/// A separate session with the same settings, which gets the same batch again and again.
 struct BareLoop {
     model: OnnxDenoiser,
     x_k: Array4<f32>,
@@ -179,7 +180,7 @@ struct Pipeline<'a> {
     sample: Option<Inspection>,
 }
 
-/// One inspection that is on the disk.
+/// An inspection that was committed.
 struct Commit {
     at: Instant,
     inspection: Inspection,
@@ -196,7 +197,7 @@ impl Commit {
 }
 
 impl Pipeline<'_> {
-    /// Lets frames in for as long as the turn lasts and waits until all of them are committed.
+    /// Lets frames through for as long as the turn lasts, and waits until all of them are committed.
     fn turn(&mut self, length: Duration) -> Result<TurnRate, Failure> {
         let served_before = self.gate.turn_to(Turn::Pipeline);
         let end = Instant::now() + length;
@@ -218,10 +219,10 @@ impl Pipeline<'_> {
         Ok(rate)
     }
 
-    /// The next commit, or none within a glance.
+    /// The next commit; `None` if there was none within `WAIT`.
     fn next_commit(&mut self) -> Result<Option<Commit>, Failure> {
         self.watch.go_on()?;
-        match self.commits.recv_timeout(GLANCE) {
+        match self.commits.recv_timeout(WAIT) {
             Ok(commit) => {
                 self.verdicts.count(commit.inspection.verdict);
                 Ok(Some(commit))
@@ -266,13 +267,13 @@ impl TurnGate {
         state.served
     }
 
-    /// A changed state is whole, whoever died while holding the lock.
+    /// Locks the state, also after a panic: each change is a single assignment, so the state is always valid.
     fn lock(&self) -> MutexGuard<'_, TurnGateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Simulated parts as a camera would give them that costs nothing.
+/// A source of simulated parts from memory, like a camera that costs no time.
 struct FromMemory {
     pictures: Vec<Picture>,
     gate: Arc<TurnGate>,

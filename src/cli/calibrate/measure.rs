@@ -14,9 +14,9 @@ use crate::preprocess::Input;
 use crate::score::TrainingMaps;
 use crate::smoothing::{FixedDesign, FixedRun};
 
-/// Draws of each frame that go into the maps: the maps average over frames, few draws of each do.
+/// How many draws of each picture go into the maps. A few are enough, because the maps average over the pictures.
 const MAP_DRAWS: u32 = 8;
-/// Maps of the certified and of the empirical error.
+/// The maps of the certified and of the empirical error.
 pub(super) fn make_maps(
     detector: &mut Detector,
     inputs: &[Input],
@@ -39,7 +39,7 @@ pub(super) fn make_maps(
     })
 }
 
-/// A part of the threshold side with its scores.
+/// A part that is used for the threshold, with its scores.
 pub(super) struct ScoredPart {
     pub(super) name: String,
     pub(super) bound: f32,
@@ -54,7 +54,7 @@ impl ScoredPart {
     }
 }
 
-/// Scores the parts; the highest bound first.
+/// Scores the parts and sorts them, the highest bound first.
 pub(super) fn score_parts(
     detector: &mut Detector,
     parts: &[NormalPart],
@@ -91,8 +91,8 @@ pub(super) fn score_parts(
     Ok(scored)
 }
 
-/// Standard deviation of the scores that are numbers; refused where they do not vary, since nothing could be told
-/// apart by them.
+/// The standard deviation of the scores that are numbers. Refused if they do not vary, because then no threshold could
+/// separate anything.
 pub(super) fn deviation(parts: &[ScoredPart], score: impl Fn(&ScoredPart) -> f32) -> Result<f64, Failure> {
     let finite: Vec<f64> = parts.iter().map(score).filter(|v| v.is_finite()).map(f64::from).collect();
     let mean = finite.iter().sum::<f64>() / finite.len() as f64;

@@ -1,9 +1,10 @@
-//! `certiscope calibrate`: the one tool that makes training maps and a threshold.
+//! `certiscope calibrate`: computes training maps and a threshold from pictures of normal parts. No other tool does that.
 //!
-//! Guarantees: the bundle it is given stays as it is, a new version is written beside it, whole or not at
-//! all; no part is behind both maps and threshold; every picture that is not used is counted; the same pictures
-//! and seed give the same maps and threshold on the same machine.
-//! Leaves out: whether a picture shows a good part, which the user must know; the highest scores are named.
+//! Guarantees: the given bundle is not changed; a new version is written beside it, whole or not at all. No part is used
+//! for both maps and threshold. Every picture that is not used is counted. The same pictures and seed give the same maps
+//! and threshold on the same machine.
+//! Leaves out: checking that a picture shows a good part. The user must do that; the parts with the highest scores are
+//! named.
 
 mod args;
 mod measure;
@@ -29,7 +30,7 @@ use crate::bundle::{Calibrated, ForPeople};
 use crate::calibration::conformal::{ThresholdRequest, ThresholdRule};
 use crate::smoothing::{FixedDesign, RuleSettings};
 
-/// Parts without which maps would be noise.
+/// The least number of parts for the maps; with fewer the maps would be noise.
 pub(super) const MAP_PARTS_NEEDED: usize = 20;
 
 pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
@@ -62,8 +63,8 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
 
     let camera = source_note::of_pictures(&args.normal).map_err(Failure::Refused)?;
     let (mut detector, _, runtime) = args.model.open(&bundle)?;
-    // Not fresh entropy, as a station's frames have: nobody attacks good parts that lie here, and a threshold that
-    // can be made again can be checked.
+    // A fixed seed, not fresh entropy as for a station's frames: these pictures are not under attack, and a threshold
+    // that can be computed again can be checked.
     let mut rng = ChaCha20Rng::seed_from_u64(args.seed);
     let (maps, empirical_maps) = make_maps(&mut detector, &parts.maps, &mut rng)?;
     detector.set_maps(maps.clone(), empirical_maps.clone());
@@ -72,7 +73,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let threshold = rule.threshold(&bounds).map_err(Failure::refused)?;
     let calibration = CalibrationSection {
         maps: "maps.safetensors".to_owned(),
-        // Known once the file is written.
+        // Filled in when the file is written.
         maps_sha256: String::new(),
         threshold: threshold.value,
         radius,

@@ -1,7 +1,7 @@
-//! Which picture stands for which part, and on which side: training maps or threshold.
+//! Chooses one picture for each part, and what the part is used for: training maps or threshold.
 //!
-//! Guarantees: one picture a part, the first, chosen without looking at a score; no part is on both sides, also
-//! where two folders show it; every picture that is not used is counted, and named if that may surprise.
+//! Guarantees: the first picture of a part is used, whatever its score. No part is used for both, even if two folders
+//! show it. Every picture that is not used is counted, and named if that may surprise.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::capture::{Channels, GroundTruth};
 use crate::near_duplicates::{first_of_each, groups_by};
 use crate::preprocess::{Input, InputShape};
 
-/// A normal part by the one picture that stands for it.
+/// A normal part, with the one picture of it that is used.
 pub(super) struct NormalPart {
     /// Path below the folder.
     pub(super) name: String,
@@ -25,7 +25,7 @@ pub(super) struct NormalPart {
 pub(super) struct NormalParts {
     pub(super) maps: Vec<Input>,
     pub(super) threshold: Vec<NormalPart>,
-    /// Pictures that were read, those of both folders together.
+    /// How many pictures were read, from both folders together.
     pub(super) pictures: usize,
     pub(super) unusable: usize,
     /// Pictures of --normal left out because --maps shows their parts too.
@@ -38,7 +38,7 @@ impl NormalParts {
         let normal = read_normal(&args.normal, shape)?;
         let unusable = normal.unusable.len() + maps.as_ref().map_or(0, |maps| maps.unusable.len());
         let own_maps = maps.is_some();
-        // Those for the maps first: then a part that both folders show is led by one of them.
+        // Pictures for the maps come first, so that a part that both folders show is used for the maps.
         let mut all = maps.map_or(Vec::new(), |maps| maps.pictures);
         let for_maps = all.len();
         all.extend(normal.pictures);
@@ -57,7 +57,7 @@ impl NormalParts {
         let mut parts =
             Self { maps: Vec::new(), threshold: Vec::new(), pictures: all.len(), unusable, shared };
         for (part, &first) in firsts.iter().enumerate() {
-            // From one folder parts go to both sides in turn, so that drift over the day is on both.
+            // Parts of one folder are used for maps and threshold alternately, so that drift over the day affects both.
             let is_for_maps = if own_maps { first < for_maps } else { part % 2 == 0 };
             let Labelled { name, input, .. } = &all[first];
             if is_for_maps {
@@ -69,7 +69,7 @@ impl NormalParts {
         Ok(parts)
     }
 
-    /// What was read, what stands for it, what was left out.
+    /// A sentence that says what was read, what is used and what was left out.
     pub(super) fn in_words(&self) -> String {
         let shared = match self.shared.as_slice() {
             [] => String::new(),
@@ -89,20 +89,20 @@ impl NormalParts {
     }
 }
 
-/// The pictures of a folder, each a part of its own for now; refuses those of defects.
+/// Reads the pictures of a folder, each as a separate part for now. Refuses pictures of defects.
 fn read_normal(folder: &Path, shape: InputShape) -> Result<Pictures, Failure> {
     let read = frames::read(folder, shape, true)?;
     match read.pictures.iter().find(|picture| picture.truth.as_ref().is_some_and(GroundTruth::is_defect)) {
         None => Ok(read),
         Some(defect) => Err(Failure::refused(anyhow!(
-            "{}: {}: a picture of a defect; only normal parts calibrate",
+            "{}: {}: a picture of a defect; only pictures of normal parts are allowed",
             folder.display(),
             defect.name
         ))),
     }
 }
 
-/// One camera gives grey pictures or coloured ones: a mixture is not what the station will see.
+/// Refuses a mixture of grey and coloured pictures: one camera gives only one kind.
 fn check_channels(pictures: &[Labelled], shape: InputShape) -> Result<(), Failure> {
     let find = |channels| pictures.iter().find(|picture| picture.channels == channels);
     match (find(Channels::Grey), find(Channels::Rgb)) {

@@ -1,7 +1,8 @@
-//! What a calibration says: the scores of its parts for people and for programs.
+//! The report of a calibration: the scores of its parts, for people and for programs.
 //!
-//! The guarantee is the threshold's; what is counted here is measured on the very parts that made the threshold,
-//! so it is a little too kind. Leaves out: the bundle itself.
+//! The guarantee comes from the way the threshold is made. The counts here are measured on the same parts that made the
+//! threshold, so they look slightly better than new parts would.
+//! Leaves out: writing the bundle.
 
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use crate::cli::rounded_down;
 use crate::plot::{Marker, Sample, histogram};
 use crate::smoothing::{RuleSettings, Side};
 
-/// Failure probability of a certificate: that of stations whose configuration names no other.
+/// Failure probability of a certificate: the default of a station.
 const ALPHA: f64 = RuleSettings::USUAL_ALPHA;
-/// So many of the highest parts are named: among them is a defect that slipped in.
+/// How many of the highest parts are named: a defect that slipped in is likely to be among them.
 const NAMED: usize = 5;
 
 /// A finished calibration.
@@ -31,7 +32,7 @@ pub(super) struct CalibrationReport<'a> {
 }
 
 impl CalibrationReport<'_> {
-    /// The distribution of the smoothed scores and of the bounds that the threshold was made from, with it.
+    /// A chart of the smoothed scores and of the bounds that the threshold was made from, with the threshold.
     pub(super) fn picture(&self) -> String {
         let smoothed: Vec<f32> = self.parts.iter().map(ScoredPart::smoothed).collect();
         let bounds: Vec<f32> = self.parts.iter().map(|part| part.bound).collect();
@@ -112,7 +113,7 @@ impl CalibrationReport<'_> {
         &self.parts[self.threshold.frames - self.threshold.rank]
     }
 
-    /// What a station would say of the part, that asks for this radius and makes as many draws.
+    /// The verdict of a station that asks for this radius and makes as many draws.
     fn verdict(&self, part: &ScoredPart) -> &'static str {
         let certificate = part.run.certificate(self.threshold.value);
         match certificate.side {

@@ -13,13 +13,13 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// The one after all that lie beside the bundle: B, B-v2, B-v3. A number is never given twice there, also where
-    /// the same bundle is calibrated again.
+    /// The version after all those beside the bundle: B, B-v2, B-v3. No number is used twice, even if the same bundle is
+    /// calibrated again.
     pub(super) fn next_of(bundle: &Bundle) -> anyhow::Result<Self> {
         let at = || bundle.folder.display().to_string();
         let folder = bundle.folder.canonicalize().with_context(at)?;
         let name = folder.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-            anyhow!("{}: its name says nothing to name the next version by; give --out", folder.display())
+            anyhow!("{}: the next version cannot be named after it; give --out", folder.display())
         })?;
         let own = bundle.manifest.version;
         let stem = name.strip_suffix(&format!("-v{own}")).unwrap_or(name);

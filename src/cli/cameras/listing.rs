@@ -10,10 +10,10 @@ use crate::capture::camera::{
 use crate::cli::Failure;
 use crate::cli::inspection_log::printable;
 
-/// So many of the formats that cannot be read are named.
+/// How many of the formats that cannot be read are named.
 const OTHERS: usize = 8;
 
-/// A node, and what it says of itself or why it cannot be asked.
+/// A video node with its description, or the reason why there is none.
 pub(super) struct CameraListing {
     pub(super) device: Device,
     pub(super) description: Result<Description, String>,
@@ -100,14 +100,14 @@ fn write_control(out: &mut impl Write, control: &ControlDescription, width: usiz
     if *step > 1 {
         write!(out, " by {step}")?;
     }
-    write!(out, ", usually {default}")?;
+    write!(out, ", default {default}")?;
     if !control.items.is_empty() {
         let items: Vec<String> =
             control.items.iter().map(|(value, words)| format!("{value} {}", printable(words))).collect();
         write!(out, " ({})", items.join(", "))?;
     }
     for (holds, words) in
-        [(control.read_only, "cannot be set"), (control.inactive, "held by an automatic mode")]
+        [(control.read_only, "cannot be set"), (control.inactive, "set by an automatic mode")]
     {
         if holds {
             write!(out, ", {words}")?;

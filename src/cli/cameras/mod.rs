@@ -1,4 +1,4 @@
-//! `certiscope cameras`: which cameras there are, by the names to configure them by, and what they can do.
+//! `certiscope cameras`: lists the cameras, with the names to use in a configuration and what they can do.
 //!
 //! Guarantees: changes nothing in a camera, except for a snapshot, which sets its format and size. A node that cannot be
 //! opened is listed with the reason.
@@ -23,10 +23,10 @@ use crate::capture::camera::{PixelFormat, device};
 
 /// List the cameras of this machine: names, formats, sizes, rates, controls.
 ///
-/// Configure a camera by one of its by-id or by-path names. They stay the same when cameras are plugged in or out; the
-/// number in /dev/video0 may change. Controls are listed by the names that [station.source.controls] takes, with
-/// their present value and their range. Formats that certiscope cannot read are summed up in one line; --json lists all
-/// of them. With --snapshot the command takes one picture, by the same code as `run`.
+/// In a configuration, use one of the camera's by-id or by-path names. They stay the same when cameras are
+/// plugged in or out; the number in /dev/video0 may change. Controls are listed by the names that
+/// [station.source.controls] takes, with their present value and their range. Formats that certiscope cannot read are
+/// summed up in one line; --json lists all of them. With --snapshot the command takes one picture, by the same code as `run`.
 #[derive(Debug, Args)]
 pub(super) struct CamerasArgs {
     /// Only this camera: a by-id or by-path name, or a node such as /dev/video0

@@ -1,4 +1,4 @@
-//! `certiscope cameras --snapshot`: one picture, taken by the same code as `run`.
+//! `certiscope cameras --snapshot`: takes one picture, by the same code as `run`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::capture::encode::{png, to_image};
 use crate::capture::{Frame, FrameSource, SourceEvent};
 use crate::cli::Failure;
 
-/// So many good frames are skipped first, while the camera finds its exposure.
+/// How many good frames are skipped first, while the camera adjusts its exposure.
 const WARM_UP: usize = 5;
 /// How long to wait for good frames.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ pub(super) struct SnapshotRequest<'a> {
 pub(super) fn snapshot(request: &SnapshotRequest<'_>) -> Result<ExitCode, Failure> {
     let &SnapshotRequest { device, format, size, file } = request;
     let device = device.map_or_else(the_only_camera, |device| Ok(device.to_path_buf()))?;
-    // The picture is taken whatever it shows.
+    // The picture is taken even if it is dark or saturated.
     let limits = FrameLimits { frozen_after: 0, dark_below: 0.0, saturated_above: 1.0 };
     let formats = format.into_iter().collect();
     let settings = CameraSettings { size, formats, limits, ..CameraSettings::of(device) };
@@ -78,7 +78,7 @@ pub(super) fn snapshot(request: &SnapshotRequest<'_>) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-/// A good frame after some others.
+/// A good frame, after the camera has adjusted its exposure.
 fn warm_frame(source: &mut CameraSource) -> anyhow::Result<Frame> {
     let deadline = Instant::now() + PATIENCE;
     let (mut passed, mut trouble) = (0, None);

@@ -1,7 +1,7 @@
 //! The folder that `collect` fills: numbered pictures, and a list of where each came from.
 //!
-//! Guarantees: a picture appears whole or not at all, with its line in the list. Nothing that is there is overwritten.
-//! Costs: each picture is compared with all before it, 3 ms at a thousand.
+//! Guarantees: a picture appears whole or not at all, with its line in the list. No existing file is overwritten.
+//! Costs: each picture is compared with all pictures before it: 3 ms after a thousand pictures.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -41,7 +41,7 @@ pub(super) struct Collection {
 }
 
 impl Collection {
-    /// A new or empty folder, or, to append to, one that was collected into.
+    /// Opens a new or empty folder or, to append to it, one that an earlier `collect` filled.
     pub(super) fn open(folder: &Path, append: bool) -> anyhow::Result<Self> {
         let at = || folder.display().to_string();
         let list = folder.join(LIST);
@@ -49,10 +49,12 @@ impl Collection {
         let words = match (append, list.is_file()) {
             _ if empty => None,
             (true, true) => None,
-            (false, _) => {
-                Some("not empty; a new or empty folder, or --append to go on in one that `collect` wrote")
+            (false, _) => Some(
+                "not empty; give a new or empty folder, or --append to go on in one that `collect` wrote",
+            ),
+            (true, false) => {
+                Some("holds no collect.csv; --append goes on only in a folder that `collect` wrote")
             }
-            (true, false) => Some("holds no collect.csv; --append goes on where `collect` wrote"),
         };
         if let Some(words) = words {
             anyhow::bail!("--out {}: {words}", folder.display());
@@ -82,7 +84,7 @@ impl Collection {
         self.folder.join(PICTURES)
     }
 
-    /// Counts the parts of the pictures that are there.
+    /// Counts the parts that the pictures written earlier show.
     fn count_parts(&mut self) -> anyhow::Result<()> {
         let settings = FolderSettings { path: self.pictures(), frames_per_second: None, repeat: false };
         let mut source = FolderSource::open(settings)?;
@@ -133,7 +135,7 @@ impl Collection {
         Ok(())
     }
 
-    /// A line of the list, whole or not at all.
+    /// Appends a line to the list, whole or not at all.
     fn write_line(&mut self, cells: &[&str]) -> io::Result<()> {
         let mut line = csv::Writer::from_writer(Vec::new());
         line.write_record(cells)?;
@@ -161,7 +163,7 @@ impl Collection {
             missing => format!("{missing} more are needed"),
         };
         println!(
-            "`calibrate` needs {needed} different parts for its default of {} % false alarms, others than those trained on ({} where --maps is left out): {missing}",
+            "`calibrate` needs {needed} different parts for its default of {} % false alarms, none of them used for training ({} where --maps is left out): {missing}",
             100.0 * FALSE_ALARM_RATE,
             2 * needed.max(MAP_PARTS_NEEDED)
         );
@@ -176,7 +178,7 @@ fn newest(pictures: &Path) -> io::Result<u64> {
     })
 }
 
-/// Writes a new file, which gets its name when all of it is on the disk. Nothing is left of a file that fails.
+/// Writes a new file. It gets its name when all of it is on the disk; if writing fails, nothing is left of it.
 fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = file.parent().expect("a picture lies in a folder");
     let mut unfinished = tempfile::Builder::new()

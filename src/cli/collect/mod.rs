@@ -1,8 +1,8 @@
-//! `certiscope collect`: pictures of good parts from a source, for training and calibration.
+//! `certiscope collect`: writes pictures of good parts from a source, for training and calibration.
 //!
-//! Guarantees: a picture is written without loss, with the depth and the colours that it came with. Every frame is
-//! written or counted as left out. Nothing that is there is overwritten.
-//! Leaves out: whether the parts were good, which only the line knows.
+//! Guarantees: a picture is written without loss, with the depth and the colours of the frame. Every frame is
+//! written or counted as left out. No existing file is overwritten.
+//! Leaves out: checking that the parts are good. Only the line knows that.
 
 mod collection;
 
@@ -33,11 +33,11 @@ const WAIT: Duration = Duration::from_millis(200);
 
 /// Collect pictures of good parts, to train and to calibrate with.
 ///
-/// Writes the frames as out/good/000001.png and so on, with 8 or 16 bits as they came. out/collect.csv lists where each
-/// came from. For a camera, out/source.json holds its format and size; `calibrate` takes them into the bundle.
-/// Let only good parts pass while it runs. Frames that cannot be read, and parts that the source itself labels as
+/// Writes the frames as out/good/000001.png and so on, with 8 or 16 bits as the source gives them. out/collect.csv lists
+/// where each came from. For a camera, out/source.json holds its format and size; `calibrate` puts them into the
+/// bundle. Let only good parts pass while it runs. Frames that cannot be read, and parts that the source itself labels as
 /// defective, are left out and counted. At the end the command prints how many different parts it saw and how many
-/// `calibrate` needs. Ctrl-C ends it; the pictures stay, and --append goes on.
+/// `calibrate` needs. Ctrl-C ends it; the pictures are kept, and --append goes on from there.
 #[derive(Debug, Args)]
 pub(super) struct CollectArgs {
     /// `simulator`, or a folder of pictures (./simulator for a folder of that name)
@@ -55,7 +55,7 @@ pub(super) struct CollectArgs {
     /// Folder to write to; new or empty unless --append is given
     #[arg(long)]
     out: PathBuf,
-    /// Go on in a folder that an earlier `collect` wrote, from the next number
+    /// Continue in a folder that an earlier `collect` wrote, from the next number
     #[arg(long)]
     append: bool,
 }
@@ -132,7 +132,7 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     Ok(if stop.requested() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The source that was asked for, and the part of its frames that counts.
+/// The source that was asked for, and the region of its frames to collect.
 fn configured(args: &CollectArgs) -> Result<(SourceConfig, Option<Region>), Failure> {
     let kind = match (&args.config, &args.source) {
         (Some(file), _) => {
@@ -156,7 +156,7 @@ fn configured(args: &CollectArgs) -> Result<(SourceConfig, Option<Region>), Fail
     Ok((SourceConfig { kind, delivery: QueuePolicy::Every, trigger: Trigger::Free }, None))
 }
 
-/// The picture to write, and the fingerprint that tells its part from others.
+/// The picture to write, and the fingerprint by which pictures of the same part are found.
 fn prepared(
     frame: &Frame,
     region: Option<Region>,
@@ -164,7 +164,7 @@ fn prepared(
 ) -> anyhow::Result<(DynamicImage, Fingerprint)> {
     let picture = frame.picture.as_ref().map_err(Clone::clone)?;
     let fingerprint = fingerprints.of(picture)?;
-    let image = to_image(picture).context("its samples are not those of a picture")?;
+    let image = to_image(picture).context("its number of samples does not fit its size")?;
     let image = match region {
         Some(Region { x, y, width, height }) => image.crop_imm(x, y, width, height),
         None => image,

@@ -1,4 +1,4 @@
-//! An MQTT broker inside the demo, so that it needs none; a real line brings its own.
+//! An MQTT broker inside the demo, so that the demo needs no other. A real line has its own broker.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ impl EmbeddedBroker {
     /// Starts on `port`, or on a free one if that is taken.
     pub(super) fn start(port: u16) -> anyhow::Result<Self> {
         let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        // Closed again at once: the broker opens it itself.
+        // Closed again at once, because the broker opens the port.
         let port = free(port)
             .or_else(|_| free(0))
             .and_then(|listener| listener.local_addr())
@@ -49,7 +49,7 @@ impl EmbeddedBroker {
         self.port
     }
 
-    /// Verdicts that a subscriber got.
+    /// How many verdicts a subscriber has received.
     pub(super) fn verdicts(&self) -> u64 {
         self.verdicts.load(Ordering::Relaxed)
     }

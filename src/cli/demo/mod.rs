@@ -1,7 +1,7 @@
-//! `certiscope demo`: the whole agent on a simulated line, with everything it needs inside.
+//! `certiscope demo`: runs the whole agent on a simulated line, without any other file or program.
 //!
-//! The same agent as `run`, with a configuration, a bundle and a broker inside. Beside each verdict it prints hit or miss,
-//! from the simulator's label of the part, which no stage before the verdict can read.
+//! It is the same agent as in `run`; configuration, bundle and broker are built in. Beside each verdict it prints hit or
+//! miss, by the simulator's label of the part. No stage before the verdict can read that label.
 
 mod broker;
 
@@ -88,7 +88,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let seconds = started.elapsed().as_secs_f64();
     println!("\n{}", in_words(&summary));
     tally.print(seconds);
-    println!("{} verdicts came out of the broker", broker.verdicts());
+    println!("{} verdicts were received from the broker", broker.verdicts());
     println!("evidence of flagged parts: {}", StateFolder::new(&config.state_folder).evidence().display());
     Ok(ExitCode::SUCCESS)
 }
@@ -115,7 +115,7 @@ fn stop_after(seconds: u64, stop: &Stop) {
     }
 }
 
-/// Counts the verdicts against the labels of the simulator.
+/// Counts hits, misses and false alarms: each verdict is compared with the simulator's label.
 #[derive(Debug, Default)]
 struct Tally {
     hits: u64,

@@ -1,4 +1,4 @@
-//! From scores to figures: what the report says, in the words of `report.json`.
+//! Computes the figures of the report from the scores. Field names are those of `report.json`.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use crate::smoothing::{FixedDesign, FixedRun, Side};
 pub(super) const BOOTSTRAP: Bootstrap = Bootstrap { replicates: 2000, confidence: 0.95, seed: 1 };
 /// The row of all defects together.
 pub(super) const ALL: &str = "all";
-/// Radii of the curve, 0 and the largest that can be certified included.
+/// How many radii the curve has, including 0 and the largest that can be certified.
 const RADII: usize = 25;
 
-/// Everything about one category.
+/// All figures of one category.
 #[derive(Serialize)]
 pub(super) struct CategoryReport {
     pub(super) category: String,
@@ -40,7 +40,7 @@ pub(super) struct CategoryReport {
     pub(super) reference_radius: f64,
     pub(super) certified_auc: Vec<AtRadius>,
     pub(super) verdicts: Option<VerdictShares>,
-    /// Time in the detector a picture; none where all scores were there already.
+    /// Time in the detector for each picture; `None` if all scores were reused.
     pub(super) ms_per_picture: Option<f64>,
     pub(super) resumed: usize,
     #[serde(serialize_with = "json::left_out")]
@@ -58,7 +58,7 @@ pub(super) struct BundleFacts {
     pub(super) k: usize,
     pub(super) sigma: f64,
     pub(super) threshold: Option<f32>,
-    /// At which the threshold was calibrated.
+    /// The radius at which the threshold was calibrated.
     pub(super) calibrated_radius: Option<f64>,
 }
 
@@ -92,7 +92,7 @@ pub(super) struct PixelReport {
 #[derive(Serialize)]
 pub(super) struct AtRadius {
     pub(super) radius: f64,
-    /// Root mean square a value of a change of that norm.
+    /// Root mean square per value of a change of that norm.
     pub(super) rms_grey_levels: f64,
     /// With fewer draws there is no bound at this radius, and the certified AUC is 0.
     pub(super) draws_needed: Option<u32>,
@@ -100,14 +100,14 @@ pub(super) struct AtRadius {
     pub(super) auc: Option<Estimate>,
 }
 
-/// What the certificates at a fixed number of draws say at the bundle's threshold, radius 0; shares.
+/// Shares of verdicts by the certificates at the bundle's threshold and radius 0, with a fixed number of draws.
 #[derive(Serialize)]
 pub(super) struct VerdictShares {
     pub(super) false_alarms: f64,
     pub(super) normal_abstained: f64,
     pub(super) misses: f64,
     pub(super) defective_abstained: f64,
-    /// Normal parts certified as normal at the radius of the calibration.
+    /// Share of normal parts that are certified as normal at the radius of the calibration.
     pub(super) normal_certified_at_calibrated_radius: Option<f64>,
 }
 
@@ -201,7 +201,7 @@ fn runs(measured: &MeasuredCategory, design: FixedDesign) -> Result<Vec<FixedRun
     measured.pictures.iter().map(run).collect()
 }
 
-/// Evenly from 0 to a little beyond what can be certified, and the reference among them.
+/// Radii at even steps from 0 to a little more than can be certified, and the reference radius.
 fn radii(design: FixedDesign, reference: f64) -> Vec<f64> {
     let reach = design.radius(design.draws()).unwrap_or(0.0).max(1.25 * reference);
     let mut radii: Vec<f64> = (0..RADII).map(|step| reach * step as f64 / (RADII - 1) as f64).collect();
@@ -235,7 +235,7 @@ fn image(normal: &[&ScoredPicture], defective: &[&ScoredPicture]) -> BTreeMap<St
     kinds.into_iter().map(|(name, kind)| (name, figures(kind))).collect()
 }
 
-/// A value of each picture, those of one part together.
+/// A value of each picture, grouped by part.
 fn by_part<T>(pictures: &[&ScoredPicture], value: impl Fn(&ScoredPicture) -> T) -> Vec<Vec<T>> {
     let mut parts: BTreeMap<usize, Vec<T>> = BTreeMap::new();
     for picture in pictures {

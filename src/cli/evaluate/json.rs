@@ -1,4 +1,4 @@
-//! How figures are written in `report.json`: the statistics know no file format.
+//! Writes figures into `report.json`. It is separate because the modules that compute them know no file format.
 
 use serde::{Serialize, Serializer};
 

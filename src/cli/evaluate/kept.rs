@@ -1,8 +1,10 @@
-//! Scores that are reused after an interruption: those of finished pictures, one JSON line each, and their heat maps.
+//! Scores that are reused after an interruption: one JSON line for each finished picture, and its heat map.
 //!
 //! Guarantees: a line is appended only after its map is on the disk, and counts only for the same picture, bundle,
-//! draws and seed; a last line that was cut off by a stop is dropped. Leaves out: cleaning up what is no longer asked for.
-//! Maps are kept, since they cost as much to compute again as the scores: four bytes a pixel of the model input.
+//! draws and seed. A last line that was cut off by a stop is dropped.
+//! Leaves out: deleting scores that are no longer needed.
+//! Costs: four bytes on the disk for each pixel of a map. Maps are kept because computing them again takes as long as
+//! computing the scores.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tensors::{self, Tensors};
 
-/// Everything that the scores of a picture depend on. A choice that changes scores belongs in here.
+/// Everything that the scores of a picture depend on. A new option that changes scores must be added here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct PictureKey {
     /// sha256 of the file's bytes.
@@ -70,7 +72,7 @@ impl KeptScores {
         Ok(Self { folder: folder.to_path_buf(), lines, known })
     }
 
-    /// Scores and map of a picture that was finished before.
+    /// The scores and the map of a picture that was finished earlier.
     pub(super) fn get(&self, key: &PictureKey, shape: [usize; 2]) -> Option<(Scores, Array2<f32>)> {
         Some((self.known.get(key)?.clone(), self.map(key, shape)?))
     }

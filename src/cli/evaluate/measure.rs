@@ -1,8 +1,8 @@
-//! One category through the detector: every listed picture is scored, taken from what was kept, or named.
+//! Scores the pictures of one category. Scores of an earlier run are reused; a picture that cannot be scored is named.
 //!
-//! Memory holds one picture at a time; of each there stay its scores and a thumbnail's fingerprint, and of its map
-//! what [`Pixels`] needs. Masks and maps meet at the size of the model input, as in anomalib: the mask is sampled
-//! at the centre of each pixel of the map.
+//! Costs: memory for one picture at a time, and for each finished picture its scores, a small fingerprint and the part
+//! of its map that [`Pixels`] needs. Masks and maps are compared at the size of the model input, as in anomalib: the mask
+//! is sampled at the centre of each pixel of the map.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(super) struct Measuring<'a> {
     pub(super) bundle: &'a Bundle,
     pub(super) draws: u32,
     pub(super) seed: u64,
-    /// Every picture shows a part of its own.
+    /// Every picture shows a different part.
     pub(super) distinct_parts: bool,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct ScoredPicture {
     pub(super) key: PictureKey,
     /// Pictures of one part share it.
     pub(super) part: usize,
-    /// Of each draw, in issue order.
+    /// The score of each draw, in issue order.
     pub(super) draws: Vec<f32>,
     /// The median of the draws; NaN where no draw gave a number.
     pub(super) certified: f32,
@@ -64,9 +64,9 @@ pub(super) struct MeasuredCategory {
     pub(super) pixel: Option<PixelFigures>,
     /// Defects whose masks took part in the pixel figures.
     pub(super) masks: usize,
-    /// Pictures whose scores were there already.
+    /// How many pictures had their scores from an earlier run.
     pub(super) resumed: usize,
-    /// Time in the detector for the others.
+    /// Time in the detector for the other pictures.
     pub(super) spent: Duration,
 }
 
@@ -169,8 +169,9 @@ impl Measuring<'_> {
         }
     }
 
-    /// The noise of a picture comes from the seed of the run and what the file holds, so that the same picture
-    /// scores the same wherever it lies. An inspection never does that: its noise must not be guessed.
+    /// Makes the draws of a picture. The noise comes from the seed of the run and the content of the file, so that the
+    /// same picture has the same score in any folder. An inspection never does this, because its noise must be
+    /// unpredictable.
     fn score(
         &self,
         detector: &mut Detector,
@@ -230,7 +231,8 @@ impl Measuring<'_> {
     }
 }
 
-/// The marked pixels: any value above 0 (VisA numbers its defects), above half of full scale where JPEG smears.
+/// The marked pixels: any value above 0, because VisA numbers its defects. In a JPEG, which blurs edges, any value above
+/// half of full scale.
 fn marked(mask: &Picture, path: &Path) -> Vec<bool> {
     let smeared = path
         .extension()

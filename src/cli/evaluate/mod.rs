@@ -1,8 +1,8 @@
-//! `certiscope evaluate`: how well a bundle detects, on labelled pictures, with intervals.
+//! `certiscope evaluate`: measures how well a bundle detects defects in labelled pictures, with confidence intervals.
 //!
-//! Layout ([`crate::evaluation::layout`]), then scores ([`measure`], taken up from [`kept`]), then [`figures`], then
-//! what people read: a table here, `report.json`, and a page ([`page`]).
-//! Guarantees: the same pictures, bundle, draws and seed give the same figures; whatever did not take part is
+//! The steps: find the layout of the folders ([`crate::evaluation::layout`]), compute the scores ([`measure`]) or reuse
+//! those of an earlier run ([`kept`]), compute the [`figures`], and write a table, `report.json` and a page ([`page`]).
+//! Guarantees: the same pictures, bundle, draws and seed give the same figures. Every picture that was left out is
 //! named in table, JSON and page.
 
 mod figures;
@@ -29,24 +29,24 @@ use crate::bundle::{Bundle, MANIFEST};
 use crate::evaluation::layout::{self, Category, DataSet, GOOD, LeftOut};
 use crate::machine::cpu_name;
 
-/// Measure a bundle on labelled pictures: figures with intervals.
+/// Measure how well a bundle detects defects in labelled pictures.
 ///
-/// Image AUROC, AUPR and F1-max for each kind of defect, pixel AUROC and AU-PRO (0.3) where masks exist, certified AUC
-/// over radii, false alarms, misses and abstentions at the bundle's threshold; bootstrap intervals over parts. The
-/// layout is found: MVTec AD, MVTec AD 2, VisA, BTAD, class folders with `good` or `ok` among them, or a folder of
-/// such folders, which gives a row for each and their mean.
+/// Computes image AUROC, AUPR and F1-max for each kind of defect, pixel AUROC and AU-PRO (0.3) where masks exist,
+/// certified AUC over radii, and false alarms, misses and abstentions at the bundle's threshold, with bootstrap
+/// intervals over parts. The layout of the folders is detected: MVTec AD, MVTec AD 2, VisA, BTAD, or class folders of
+/// which one is called `good` or `ok`. A folder of several such folders gives a row for each, and their mean.
 ///
 /// The certified score of a picture is the median over n noisy draws and never sees the clean
 /// picture; the empirical score is the paper's, against the clean picture, and carries no certificate.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
-    /// Folder of the bundle, or of one bundle for each category, by its name
+    /// Folder of the bundle, or a folder with a bundle for each category, in a folder of the category's name
     #[arg(long)]
     bundle: PathBuf,
     /// Labelled pictures: one category, or a folder of categories
     #[arg(long)]
     data: PathBuf,
-    /// Folder for report.json, report.html and the scores; started again with the same folder, goes on where it stopped
+    /// Folder for report.json, report.html and the scores; give the same folder again to go on after an interruption
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Draws per picture [default: the bundle's]
@@ -111,7 +111,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The categories that can be measured; the others are named, and refused where none is left.
+/// The categories that can be measured. The others are named; it is an error if none is left.
 fn with_both_classes(
     data: &Path,
     categories: Vec<Category>,
@@ -150,7 +150,7 @@ fn lacks_a_class<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<String> {
     })
 }
 
-/// One bundle for all categories, or that of each by its name.
+/// One bundle for all categories, or the bundle named like each category.
 fn bundles_for(folder: &Path, categories: &[Category]) -> Result<Vec<Bundle>, Failure> {
     if folder.join(MANIFEST).is_file() || !folder.is_dir() {
         let bundle = load_bundle(folder)?;
@@ -163,7 +163,7 @@ fn bundles_for(folder: &Path, categories: &[Category]) -> Result<Vec<Bundle>, Fa
         .collect();
     if !missing.is_empty() {
         return Err(Failure::refused(anyhow!(
-            "--bundle {}: no bundle for {}; a bundle, or a folder with one for each category by its name",
+            "--bundle {}: no bundle for {}; give a bundle, or a folder with a bundle for each category, named like it",
             folder.display(),
             missing.join(", ")
         )));

@@ -1,4 +1,4 @@
-//! The report as one HTML file: no network, no script; charts inside as SVG, pictures as data.
+//! The report as one HTML file, which needs neither network nor script: charts are SVG inside it, pictures are data URIs.
 
 use std::io::Cursor;
 
@@ -18,7 +18,7 @@ use crate::evaluation::roc;
 use crate::heat_map::heat_beside_frame;
 use crate::plot::{Axes, Corner, Curve, Marker, Sample, SecondAxis, histogram, lines};
 
-/// How many of the worst of each sort are shown.
+/// How many of the worst pictures of each sort are shown.
 const WORST: usize = 6;
 
 const STYLE: &str = "

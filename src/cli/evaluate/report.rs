@@ -1,4 +1,4 @@
-//! What `report.json` holds, and the words for its figures.
+//! The content of `report.json`, and how its figures are written for people.
 
 use serde::Serialize;
 
@@ -21,12 +21,12 @@ pub(super) struct EvaluationReport {
     /// A row for each category, and their mean.
     pub(super) table: Vec<CategoryRow>,
     pub(super) categories: Vec<CategoryReport>,
-    /// What lies in no category.
+    /// Files that belong to no category.
     #[serde(serialize_with = "json::left_out")]
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// Why nothing can be certified at a radius, whatever the scores.
+/// Why nothing can be certified at a radius, for any scores.
 pub(super) fn too_few(at: &AtRadius, draws: u32) -> String {
     match at.draws_needed {
         Some(needed) if needed <= draws => String::new(),

@@ -1,4 +1,4 @@
-//! The report as a table on the terminal.
+//! Prints the report as a table on the terminal.
 
 use super::super::rounded_down;
 use super::figures::{ALL, CategoryReport, ScoreFigures};

@@ -1,4 +1,4 @@
-//! `certiscope inspections export`: the log as CSV or JSON lines.
+//! `certiscope inspections export`: writes the inspection log as CSV or as JSON lines.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,26 +13,26 @@ use crate::cli::Failure;
 use crate::cli::inspection_log::{FilterArgs, StoreArgs, written};
 use crate::store::{LogError, Order};
 
-/// Write inspections to a file or to standard output, oldest first, all columns.
+/// Write inspections as CSV or JSON lines, oldest first, with all columns.
 ///
-/// Columns: who (boot_id, station, seq, result_id), what and when (captured_at in UTC, part_id, meas_id,
-/// recipe), the decision (verdict, reason, fault, radius, frame_radius, radius_grey, score with its bounds,
-/// empirical_score, threshold, draws, above, not_a_number), what was fixed beforehand (alpha, sigma, k,
-/// target_radius, required_radius, max_draws, deadline_ms), by what it was computed (model, model_sha256,
-/// bundle_sha256, provider, precision, onnxruntime, cpu, threads, version), for a recomputation (region,
-/// frame_width, frame_height, seed, scores and batches parted by blanks), latencies in milliseconds, evidence
-/// (kept, never or removed; folder and bytes), and whether the broker has it (acknowledged, waiting, refused).
-/// What is not there is an empty field in CSV, null in JSON. Rows are read a page at a time, so any length will do.
+/// Columns: name of the inspection (boot_id, station, seq, result_id), part and time (captured_at in UTC, part_id,
+/// meas_id, recipe), verdict (verdict, reason, fault, radius, frame_radius, radius_grey, score with its bounds,
+/// empirical_score, threshold, draws, above, not_a_number), settings (alpha, sigma, k, target_radius, required_radius,
+/// max_draws, deadline_ms), what computed it (model, model_sha256, bundle_sha256, provider, precision, onnxruntime,
+/// cpu, threads, version), what a recomputation needs (region, frame_width, frame_height, seed, scores and batches
+/// separated by spaces), latencies in milliseconds, evidence (kept, never or removed; folder and bytes), and delivery
+/// to the broker (acknowledged, waiting, refused). A missing value is an empty field in CSV and null in JSON. The log is
+/// read page by page, so it may be of any length.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExportTableArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
     filter: FilterArgs,
-    /// csv with a line of names, or jsonl: one JSON object a line
+    /// csv with a header line, or jsonl with one JSON object per line
     #[arg(long, value_enum, default_value = "csv")]
     format: TableFormat,
-    /// At most so many [default: all]
+    /// Write at most this many [default: all]
     #[arg(long)]
     limit: Option<usize>,
     /// File to write [default: standard output]

@@ -1,4 +1,4 @@
-//! `certiscope inspections list`: the newest inspections as a table.
+//! `certiscope inspections list`: prints the newest inspections as a table.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -12,18 +12,18 @@ use crate::store::{DeliveryState, EvidenceKept, Order, Record};
 
 /// List inspections, newest first.
 ///
-/// The id in the second column is what `inspections show` and `verify` take. A radius stands only where a side
-/// is certified.
+/// Give the id of the second column to `inspections show` or `verify`. A radius is shown only where a side is
+/// certified.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
     filter: FilterArgs,
-    /// At most so many
+    /// List at most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-    /// One JSON object a line instead of a table
+    /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,5 @@
-//! `certiscope inspections`: the log of what was decided, as a table, in plain words, as a file for others.
+//! `certiscope inspections`: reads the inspection log. Prints a table, shows one inspection in plain words, or writes a
+//! file for other programs.
 //!
 //! Guarantees: nothing is changed; the agent may run meanwhile; memory does not grow with the log.
 
@@ -13,16 +14,16 @@ use clap::{Args, Subcommand};
 
 use super::Failure;
 
-/// Read the log: list inspections, show one in plain words, export them.
+/// Read the inspection log: list inspections, show one in plain words, export them.
 ///
-/// Reads the database beside the running agent and changes nothing.
+/// Changes nothing, and works while the agent runs.
 #[derive(Debug, Args)]
 pub(super) struct InspectionsArgs {
     #[command(subcommand)]
     command: InspectionsCommand,
 }
 
-// No comments on these: they would take the place of those on the arguments in each command's help.
+// No doc comments here: they would replace those of the arguments in each command's help.
 #[derive(Debug, Subcommand)]
 enum InspectionsCommand {
     List(list::ListArgs),

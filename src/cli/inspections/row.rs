@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::store::{DeliveryState, EvidenceKept, Record};
 
-/// Every column, in order. What is not there is an empty field, or null.
+/// Every column, in order. A missing value is an empty field in CSV and null in JSON.
 #[derive(Serialize)]
 pub(super) struct InspectionRow<'a> {
     boot_id: String,
@@ -20,7 +20,7 @@ pub(super) struct InspectionRow<'a> {
     verdict: &'static str,
     reason: Option<&'static str>,
     fault: Option<&'a str>,
-    /// l2 at the model input, \[0,1\] units, as certified; only where a side is.
+    /// l2 at the model input, \[0,1\] units, as certified. Missing where no side is certified.
     radius: Option<f64>,
     frame_radius: Option<f64>,
     radius_grey: Option<f64>,
@@ -48,15 +48,15 @@ pub(super) struct InspectionRow<'a> {
     cpu: &'a str,
     threads: usize,
     version: &'a str,
-    /// `x,y,width,height` in pixels of the frame; empty for all of it.
+    /// `x,y,width,height` in pixels of the frame; empty for the whole frame.
     region: Option<String>,
     frame_width: Option<u32>,
     frame_height: Option<u32>,
     /// Hexadecimal.
     seed: String,
-    /// Of every draw in issue order, parted by blanks.
+    /// The scores of all draws in issue order, separated by spaces.
     scores: String,
-    /// Draws of each model call, parted by blanks.
+    /// The number of draws of each model call, separated by spaces.
     batches: String,
     capture_ms: f64,
     queue_ms: f64,

@@ -1,4 +1,4 @@
-//! `certiscope inspections show`: one inspection in words that a technician understands.
+//! `certiscope inspections show`: prints one inspection in words that a technician understands.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,15 +17,15 @@ use crate::verdict::{Reason, Verdict};
 
 /// Show one inspection in plain words, and where its pictures are.
 ///
-/// Says what was decided and why, what the radius means, how it was computed, whether the broker has it, and
-/// where its evidence lies. An inspection whose pictures are gone, or were never kept, still has its numbers.
+/// Prints the verdict and why it was given, what the radius means, how it was computed, whether the broker has
+/// acknowledged it, and where its evidence is. The numbers are shown even if the pictures were deleted or never kept.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ShowArgs {
     #[command(flatten)]
     one: OneArgs,
     #[command(flatten)]
     store: StoreArgs,
-    /// Folder to copy its pictures to: the frame as captured, and its heat map
+    /// Copy its pictures to this folder: the frame as captured, and its heat map
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
 }
@@ -74,7 +74,7 @@ fn decision(inspection: &Inspection) -> String {
             or_dash(parameters.deadline_ms)
         ),
         Reason::BadFrame => format!("the picture cannot be inspected. {fault}"),
-        Reason::ModelFault => format!("the model failed, so nothing it said counts. {fault}"),
+        Reason::ModelFault => format!("the model failed, so its results do not count. {fault}"),
     };
     format!("ABSTAIN ({}): {why}\nThe line treats this as a reject.", reason.word())
 }
@@ -89,18 +89,18 @@ fn certified(inspection: &Inspection) -> String {
     };
     let radius = inspection.certificate.as_ref().map_or(0.0, |certificate| certificate.radius);
     let mut words = format!(
-        "{verdict}\nCertified radius {}: whatever changes the picture by less than this (together over all values of the model input; spread evenly, {} grey levels of 255 each) cannot turn the verdict into {opposite}, but for a probability of {}.",
+        "{verdict}\nCertified radius {}: a change of the picture that is smaller than this (l2 norm over all values of the model input; spread evenly it is {} grey levels of 255 for each value) cannot turn the verdict into {opposite}, except with a probability of at most {}.",
         rounded_down(radius),
         or_dash(inspection.radius_grey().map(rounded_down)),
         parameters.rule.alpha
     );
     if let Some(frame) = inspection.frame_radius {
         words +=
-            &format!("\nAt the camera's picture the same holds for changes below {}.", rounded_down(frame));
+            &format!("\nFor changes of the camera's picture the same is true below {}.", rounded_down(frame));
     }
     if inspection.verdict == Verdict::Normal {
         let reached = if radius >= parameters.required_radius { "reached" } else { "not reached" };
-        words += &format!("\nRequired of a pass: {}, {reached}.", parameters.required_radius);
+        words += &format!("\nRequired for a certified pass: {}, {reached}.", parameters.required_radius);
     }
     words
 }
@@ -117,7 +117,7 @@ fn draws(certificate: &Certificate, inspection: &Inspection) -> String {
     );
     if let (Some(lower), Some(upper)) = (certificate.score_lower, certificate.score_upper) {
         words += &format!(
-            "\nThe true median lies between {lower} and {upper}, but for {}.",
+            "\nThe true median lies between {lower} and {upper}; this is wrong with a probability of at most {}.",
             parameters.rule.alpha
         );
     }
@@ -162,9 +162,11 @@ fn pictures(record: &Record, state: &OpenedLog, copy_to: Option<&Path>) -> Resul
     const NUMBERS_STAND: &str = "The verdict and its numbers stand nevertheless.";
     let Some(folder) = state.evidence(record) else {
         let why = match (record.evidence_state, record.inspection.verdict) {
-            (EvidenceKept::Removed, _) => "It was kept, and retention has removed it since.",
-            (_, Verdict::Normal) => "Of normal parts it is kept of those chosen only ([evidence] keep).",
-            _ => "It could not be kept: the disk was low or refused it.",
+            (EvidenceKept::Removed, _) => "It was kept, but retention has removed it since.",
+            (_, Verdict::Normal) => {
+                "Of the normal parts, evidence is kept of a selection only ([evidence] keep)."
+            }
+            _ => "It could not be kept: the disk was low on space, or writing failed.",
         };
         return Ok(format!("No evidence. {why} {NUMBERS_STAND}"));
     };

@@ -1,4 +1,4 @@
-//! Bundles broken in one place each: all are refused, in words that name the place.
+//! Tests of bundles with one fault each: all are refused, and the message names the fault.
 
 use ndarray::{ArrayD, Slice};
 
@@ -6,7 +6,7 @@ use super::{inspect_good, inspected};
 use crate::support::bundles::BundleCopy;
 use crate::support::faulty::faulty;
 
-/// What is done to a bundle, and the words it is refused with.
+/// How a bundle is broken, and the words of the refusal.
 type Broken = (&'static str, fn(&BundleCopy), &'static [&'static str]);
 
 fn each_is_refused(cases: &[Broken]) {
@@ -129,7 +129,7 @@ fn a_bundle_that_says_what_cannot_be_is_refused() {
     ]);
 }
 
-/// A score that asks for what the model does not give must not be computed from something else.
+/// A score that needs an output that the model does not have must not be computed from another output.
 #[test]
 fn a_defect_map_that_the_model_does_not_give_is_missed() {
     let bundle = BundleCopy::of(&faulty());
@@ -140,7 +140,7 @@ fn a_defect_map_that_the_model_does_not_give_is_missed() {
     );
 }
 
-/// Every hash is right in these: somebody made them so.
+/// In these bundles every hash is right, as if a person had updated them.
 #[test]
 fn a_bundle_whose_files_do_not_fit_each_other_is_refused() {
     each_is_refused(&[
@@ -203,7 +203,7 @@ fn a_bundle_whose_files_do_not_fit_each_other_is_refused() {
     ]);
 }
 
-/// The bundle says 32x32 where its files are made for 64x64.
+/// Changes the manifest to 32x32, while the files are made for 64x64.
 fn halved(bundle: &BundleCopy) {
     bundle.set("input", "height", 32);
     bundle.set("input", "width", 32);
@@ -220,7 +220,7 @@ fn quarter(tensor: ArrayD<f32>) -> ArrayD<f32> {
         .to_owned()
 }
 
-/// What only the golden vectors can see: every hash and every shape is right.
+/// Faults that only the golden vectors can find: every hash and every shape is right.
 #[test]
 fn a_model_that_scores_otherwise_than_when_it_was_exported_is_refused() {
     const WAY_OUT: &str = "the model does not score as it did when it was exported";
@@ -236,8 +236,8 @@ fn a_model_that_scores_otherwise_than_when_it_was_exported_is_refused() {
     each_is_refused(&[
         (
             "weights that are not numbers",
-            // All ones are a NaN in fp16 and in fp32, wherever a number begins; the middle of the file lies
-            // within the weights.
+            // Bits that are all 1 are a NaN in fp16 and in fp32, at any alignment; the middle of the file is within
+            // the weights.
             |bundle| {
                 bundle.forge("model.onnx", |bytes| {
                     let middle = bytes.len() / 2;

@@ -1,5 +1,5 @@
-//! Bad pictures, bundles, libraries and providers, through the program: refused in words or abstained from,
-//! never a panic, never `normal`.
+//! Tests of the program with bad pictures, bundles, libraries and providers: the result is a refusal with a message or
+//! `abstain`, never a panic and never `normal`.
 
 mod bundles;
 
@@ -63,7 +63,7 @@ fn a_bad_picture_abstains_and_the_good_ones_beside_it_get_their_verdict() {
     let sixteen = DynamicImage::from(image::ImageBuffer::<Luma<u16>, _>::from_fn(64, 64, |x, y| {
         Luma([257 * u16::from(part.to_luma8().get_pixel(x, y)[0])])
     }));
-    // What its file holds, and the words of its fault; `None`: a good picture.
+    // The content of each file, and the words of its fault; `None`: a good picture.
     let pictures: [(&str, Vec<u8>, Option<&str>); 14] = [
         ("first.png", png.clone(), None),
         ("empty.png", Vec::new(), Some("empty file")),
@@ -108,7 +108,7 @@ fn a_bad_picture_abstains_and_the_good_ones_beside_it_get_their_verdict() {
     }
 }
 
-/// A verdict on a bad picture: nothing in it could be taken for a pass or for a measurement.
+/// Asserts that a verdict on a bad picture has nothing that could be taken for a pass or for a measurement.
 fn abstained(name: &str, verdict: &Value, words: &str) {
     assert_eq!(verdict["verdict"], "abstain", "{name}: {verdict:#}");
     assert_eq!(verdict["reason"], "bad_frame", "{name}: {verdict:#}");
@@ -132,7 +132,7 @@ fn inspect(bundle: &Path, heat_maps: &Path, more: impl FnOnce(&mut assert_cmd::C
     run(&mut command)
 }
 
-/// A good picture on its own: whatever is refused, it is not for this.
+/// Inspects a good picture, so that a refusal cannot be caused by the picture.
 fn inspect_good(bundle: &Path, more: impl FnOnce(&mut assert_cmd::Command)) -> Ran {
     let folder = TempDir::new().unwrap();
     let picture = folder.path().join("part.png");
@@ -179,7 +179,7 @@ fn without_a_usable_onnx_runtime_nothing_starts() {
     unset.succeeded();
 }
 
-/// The library that set-up fetches is the one for the processor.
+/// The library that `make setup` fetches runs on the CPU only.
 #[test]
 fn a_provider_that_cannot_run_is_refused_or_replaced_aloud() {
     for provider in ["cuda", "tensorrt"] {

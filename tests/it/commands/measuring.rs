@@ -1,4 +1,4 @@
-//! The command that calibrates.
+//! Tests of `certiscope calibrate`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::bundles::{BundleCopy, contents, demo_line, simulated};
 use crate::support::program::{Ran, certiscope, run};
 
-/// Simulated parts in a folder that ends with the test.
+/// Simulated parts in a folder that is deleted after the test.
 fn parts(train_good: u64, test_per_kind: u64) -> TempDir {
     let folder = TempDir::new().unwrap();
     simulated(folder.path(), train_good, test_per_kind);
@@ -27,7 +27,7 @@ fn calibrate(bundle: &Path, normal: &Path, out: &Path, more: &[&str]) -> Ran {
         .args(more))
 }
 
-/// A case, its bundle, pictures, new folder and options, and the words of its refusal.
+/// A case: its bundle, pictures, new folder and options, and the words of the refusal.
 type Uncalibrated<'a> = (&'a str, &'a Path, PathBuf, &'a Path, &'a [&'a str], &'a [&'a str]);
 
 #[test]
@@ -68,7 +68,7 @@ fn calibrate_refuses_what_carries_no_guarantee() {
             set.path().join("test"),
             &out,
             &[],
-            &["chip/0000.png: a picture of a defect; only normal parts calibrate"],
+            &["chip/0000.png: a picture of a defect; only pictures of normal parts are allowed"],
         ),
         ("no such folder", &shipped, set.path().join("nowhere"), &out, &[], &["nowhere"]),
         ("too few draws", few.path(), good.clone(), &out, &[], &["draws = 5: too few", "at least 19"]),
@@ -102,7 +102,7 @@ fn look_alikes(set: &Path) -> PathBuf {
     folder
 }
 
-/// What lies directly in a folder.
+/// The entries of a folder.
 fn contents_below(folder: &Path) -> BTreeSet<PathBuf> {
     folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect()
 }
@@ -138,7 +138,7 @@ fn calibrate_writes_the_next_version_and_leaves_the_bundle_as_it_was() {
     let words = format!("threshold {:.4} from 9 parts", calibration.threshold);
     assert!(ran.stdout.contains(&words), "no {words:?} in {}", ran.stdout);
 
-    // It opens, so its golden vectors hold under the new maps, and it decides by the new threshold.
+    // It opens, so its golden vectors agree with the new maps; and its verdicts use the new threshold.
     let heat_maps = set.path().join("heat");
     let picture = set.path().join("test/crack/0000.png");
     let inspected = run(certiscope("inspect")

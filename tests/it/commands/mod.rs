@@ -1,4 +1,4 @@
-//! The commands as a user types them: what they teach, print and write, and what their exit codes say.
+//! Tests of the commands as a user types them: help, output, written files and exit codes.
 
 mod measuring;
 
@@ -11,8 +11,8 @@ use crate::support::broker::{Broker, PASSWORD, USER};
 use crate::support::bundles::{BundleCopy, demo_line};
 use crate::support::program::{Ran, certiscope, run};
 
-/// Every command with words of its help that say more than its name.
-const TAUGHT: [(&str, &[&str]); 13] = [
+/// Every command, with words that its help must contain.
+const EXPLAINED: [(&str, &[&str]); 13] = [
     ("run", &["SIGTERM", "A second signal", "see config/"]),
     ("demo", &["no camera, no broker", "evidence", "0 runs until Ctrl-C"]),
     ("inspect", &["cannot be read gets `abstain`", "half the bundle's sigma", "or-cpu"]),
@@ -23,13 +23,13 @@ const TAUGHT: [(&str, &[&str]); 13] = [
     ("check", &["78", "75", "not reachable now"]),
     ("bench", &["bare loop", "their ratio", "removed again"]),
     ("simulate", &["test/<kind of defect>", "same seed writes the same pictures"]),
-    ("inspections", &["in plain words", "beside the running agent"]),
-    ("export", &["mosquitto_pub", "marked historical", "retention"]),
-    ("verify", &["75: evidence is gone", "bit for bit", "named first"]),
+    ("inspections", &["in plain words", "works while the agent runs"]),
+    ("export", &["mosquitto_pub", "marked as historical", "retention"]),
+    ("verify", &["75: some evidence is missing", "bit for bit", "First names what has changed"]),
 ];
 
 #[test]
-fn the_help_of_every_command_teaches() {
+fn the_help_of_every_command_explains_it() {
     let overview = run(&mut certiscope("--help")).succeeded().stdout;
     for words in ["Exit codes: 0 done", "78 refused to start", "certified radius", "RUST_LOG"] {
         assert!(overview.contains(words), "no {words:?} in {overview}");
@@ -41,9 +41,9 @@ fn the_help_of_every_command_teaches() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    let taught = TAUGHT.iter().map(|(command, _)| *command).chain(["help"]);
+    let taught = EXPLAINED.iter().map(|(command, _)| *command).chain(["help"]);
     assert_eq!(listed, taught.collect(), "a command without a test of its help");
-    for (command, words) in TAUGHT {
+    for (command, words) in EXPLAINED {
         let help = run(certiscope(command).arg("--help")).succeeded().stdout;
         let flowing = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for words in words {
@@ -53,7 +53,7 @@ fn the_help_of_every_command_teaches() {
     }
 }
 
-/// Options that stand in a help without an explanation beside them or below them, where it is set in further.
+/// Options of a help text that have no explanation, neither beside them nor, set in further, below them.
 fn unexplained(help: &str) -> Vec<&str> {
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
     let option = |line: &str| ["  -", "      -"].iter().any(|start| line.starts_with(start));
@@ -81,7 +81,7 @@ fn wrong_usage_is_told_apart_from_a_refusal() {
     }
 }
 
-/// A configuration in a folder of its own: one simulated part for the demo bundle.
+/// A configuration in a temporary folder: one simulated part for the demo bundle.
 struct Site {
     folder: TempDir,
 }
@@ -116,7 +116,7 @@ max_draws = 200
         self.folder.path().join("station.toml")
     }
 
-    /// Replaces what stands once in the configuration.
+    /// Replaces a text that occurs once in the configuration.
     fn with(self, what: &str, by: &str) -> Self {
         let text = std::fs::read_to_string(self.path()).unwrap();
         assert_eq!(text.matches(what).count(), 1, "{what}");
@@ -128,7 +128,7 @@ max_draws = 200
         run(certiscope(command).arg("--config").arg(self.path()))
     }
 
-    /// What `check` says of each thing, with its exit code.
+    /// Runs `check`, which must end with this exit code.
     fn check(&self, code: i32) -> Checked {
         let ran = self.run("check");
         assert_eq!(ran.code, code, "{ran:?}");
@@ -139,7 +139,7 @@ max_draws = 200
 struct Checked(String);
 
 impl Checked {
-    /// `word` ("right", "wrong" or "not there") was said of `thing`, in these words.
+    /// Asserts that the line of `thing` begins with `word` ("right", "wrong" or "not there") and contains these words.
     fn says(&self, word: &str, thing: &str, words: &str) -> &Self {
         let line = self
             .0
@@ -212,7 +212,7 @@ fn check_tells_a_broker_that_refuses_from_one_that_is_not_there() {
     named(&format!("{PASSWORD}\n")).check(0).says("right", "broker", "lets this station in");
 }
 
-/// What a refusal says would do, does.
+/// The numbers that a refusal offers are accepted.
 #[test]
 fn a_radius_out_of_reach_is_refused_with_the_numbers_that_can_be_reached() {
     let number_after = |text: &str, words: &str| -> f64 {
@@ -233,7 +233,7 @@ fn a_radius_out_of_reach_is_refused_with_the_numbers_that_can_be_reached() {
     let reachable = number_after(&ran.stderr, "at most ");
     assert_eq!(number_after(&said.0, "at most "), reachable);
 
-    // Nearly as far, so that thousands of draws do.
+    // A radius nearly as large, for which thousands of draws are enough.
     let radius = 0.9 * reachable;
     let few = site(radius, 200.0).run("run");
     few.refused("too few draws", &["smoothing.max_draws = 200: too few", "at least "]);

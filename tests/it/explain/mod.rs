@@ -379,7 +379,7 @@ fn show_says_in_plain_words_what_the_row_holds() {
     for words in [
         &id,
         "ANOMALOUS",
-        "cannot turn the verdict into normal, but for a probability of 0.001",
+        "cannot turn the verdict into normal, except with a probability of at most 0.001",
         "against threshold 5:",
         "draws (48 allowed)",
         "The broker has acknowledged it",

@@ -1,4 +1,4 @@
-"""What a camera does, well and badly, and what the station makes of it."""
+"""Cases with a camera: how the station behaves when the camera works, and when it does not."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def captured(heard):
 
 
 def no_verdict_for(line, seconds, why):
-    """A verdict may still be under way when a state appears: it gets a moment."""
+    """No verdicts come in this state. One that was being computed when the state appeared is still allowed."""
     time.sleep(1)
     before = len(line.reader.of("verdict"))
     time.sleep(seconds)
@@ -215,7 +215,7 @@ def other_format_than_calibrated(line):
 
 @case("camera")
 def unplug_and_replug(line):
-    """A camera is pulled in mid-run and comes back under another number: inspection goes on within 3 s (12 s here)."""
+    """A camera is unplugged during the run and comes back under another number: inspection goes on within 3 s (12 s here)."""
     line.listen()
     vivid = Vivid(line.ends).load()
     before = vivid.node()
@@ -258,7 +258,7 @@ def plugged_in_after_the_start(line):
 
 @case("camera", limit=240)
 def vanishes_while_being_opened(line):
-    """A camera with a loose plug: pulled and put back twenty times at random moments, most of them in the middle of an opening."""
+    """A camera with a loose plug: unplugged and plugged in twenty times at random moments, mostly while it is being opened."""
     line.listen()
     vivid = Vivid(line.ends).load()
     station = line.station(vivid_source()).start()
@@ -278,7 +278,7 @@ def vanishes_while_being_opened(line):
 
 @case("camera")
 def silent_feeder(line):
-    """A camera that is there and sends nothing is stalled; stopping is not held up; when it sends again, inspection goes on."""
+    """A camera that is there and sends nothing is stalled; the station can be stopped; inspection goes on when frames come again."""
     line.listen()
     camera = Loopback(line.ends).load().feed("GREY", 320, 240, [frame.tobytes() for frame in even()])
     station = line.station(loopback_source(camera.node, format=["GREY"])).start()
@@ -327,7 +327,7 @@ def injected_errors(line):
 
 @case("camera", limit=300)
 def devices_that_are_no_camera(line):
-    """A null device, a file, a folder, an output and a radio: reported with a reason, never a crash, stopped in order."""
+    """A null device, a file, a folder, an output and a radio: reported with a reason, no crash, an ordered stop."""
     line.listen()
     Vivid(line.ends, nodes="0x110").load_without_waiting()
     file = line.folder / "picture.png"
@@ -368,7 +368,7 @@ def busy_camera(line):
 
 @case("camera")
 def no_permission(line):
-    """A user outside the group `video` reads that in the status, and needs no restart when the right is given."""
+    """A user who is not in the group `video` sees that in the status. No restart is needed once the permission is given."""
     line.listen()
     vivid = Vivid(line.ends).load()
     station = line.station(vivid_source())
@@ -388,7 +388,7 @@ def no_permission(line):
 
 @case("camera")
 def two_cameras(line):
-    """Two stations with a camera each: one camera falls silent, the other station does not notice."""
+    """Two stations with a camera each: one camera falls silent, the other station is not affected."""
     line.listen()
     Vivid(line.ends).load()
     camera = Loopback(line.ends).load().feed("GREY", 320, 240, [frame.tobytes() for frame in even()])
@@ -403,11 +403,11 @@ def two_cameras(line):
     expect(not wrong, f"left: {wrong[:1]}")
 
 
-# --- pictures that may not be judged -----------------------------------------------------------------------------
+# --- pictures that must not be inspected -----------------------------------------------------------------------------
 
 @case("camera", limit=300)
 def frozen_dark_saturated(line):
-    """Identical, dark and saturated frames are states on the retained status, without a verdict; good frames end each."""
+    """Identical, dark and saturated frames are states in the retained status, without a verdict; good frames end each."""
     line.listen()
     good = [frame.tobytes() for frame in even()]
     camera = Loopback(line.ends).load().feed("GREY", 320, 240, good)
@@ -462,7 +462,7 @@ def truncated_jpeg(line):
 
 @case("camera", limit=240)
 def triggers(line):
-    """A trigger's part is judged by a frame exposed after it, its ids are echoed; no frame is missed, a second one busy."""
+    """A triggered part gets a frame exposed after its trigger, and its ids. No frame: missed. A second trigger: busy."""
     line.listen()
     normal = [frame.tobytes() for frame in even()]
     camera = Loopback(line.ends).load().feed("GREY", 320, 240, normal, per_second=4)

@@ -1,4 +1,4 @@
-"""The two virtual cameras of the kernel: `vivid` makes pictures itself and fails on demand, `v4l2loopback` shows ours."""
+"""The two virtual cameras of the kernel: `vivid` makes pictures and fails on demand, `v4l2loopback` shows ours."""
 
 import fcntl
 import glob
@@ -69,7 +69,7 @@ class Vivid:
             self.set(node, horizontal_movement=5)
 
     def unload(self):
-        """A reader that is only just ending may hold it a moment longer."""
+        """Unloads the driver. Waits, because a reader that is about to end may still use it."""
         wait_until("vivid is unloaded", lambda: not DRIVER.exists() or run("rmmod", "vivid", ok=(0, 1)) or not DRIVER.exists())
 
 
@@ -117,7 +117,7 @@ class Loopback:
         self.frames, self.shown = list(frames), 0
 
     def stop(self):
-        """The writer leaves: the node no longer captures."""
+        """Ends the writer: the node no longer captures."""
         self.ended.set()
         if self.thread:
             self.thread.join()
@@ -134,18 +134,18 @@ class Loopback:
 
 
 def raw_frame(node, fourcc, width, height, per_second):
-    """A frame as the driver gives it, by v4l2-ctl; a second one must be the same, or it is no still picture."""
+    """A frame of the driver, by v4l2-ctl. Two are taken and must be equal, so that the picture is a still one."""
     out = Path("/run/raw-frame")
     run("v4l2-ctl", "-d", node, "-v", f"width={width},height={height},pixelformat={fourcc}", "-p", per_second,
         "--stream-mmap=4", "--stream-skip=2", "--stream-count=2", f"--stream-to={out}", limit=PATIENCE)
     both = out.read_bytes()
     first, second = both[: len(both) // 2], both[len(both) // 2:]
-    expect(first == second, f"{fourcc}: the test pattern does not stand still")
+    expect(first == second, f"{fourcc}: the test pattern moves")
     return first
 
 
 class Dequeued:
-    """What a node's readers really took from the driver, by the kernel's own log: an ioctl a frame, with its number."""
+    """Counts the frames that a node's readers took, by the kernel's log: one ioctl for each frame, with its number."""
 
     LINE = re.compile(r"VIDIOC_DQBUF: .*sequence=(\d+)")
 
@@ -153,7 +153,7 @@ class Dequeued:
         self.switch = Path(f"/sys/class/video4linux/{Path(node).name}/dev_debug")
 
     def count(self, seconds):
-        """Frames taken in so many seconds, and how many the driver made beside them."""
+        """Frames taken in so many seconds, and how many of the driver's frames were missed."""
         run("dmesg", "--clear")
         self.switch.write_text("0x0b")
         time.sleep(seconds)

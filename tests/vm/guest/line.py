@@ -1,4 +1,4 @@
-"""A station as its users run it: a broker, a reader, the program with its configuration, and pieces to put together.
+"""What the cases are built from: a broker, a subscriber, and the program with its configuration, as its users run it.
 
 Everything that a case starts ends with the case: `Line` keeps the list. Waits are long and end early: the machine is
 emulated, so a tight limit would measure the emulation.
@@ -22,17 +22,17 @@ PROGRAM = "/opt/certiscope/certiscope"
 BUNDLES = Path("/opt/certiscope/bundles")
 PORT = 1883
 AT = ("-h", "127.0.0.1", "-p", str(PORT))
-# How many times slower this machine may be than the one that a promise in seconds was made for.
+# The factor by which the time limits are longer here, because the machine is emulated.
 SLOWER = 4
 PATIENCE = 60
 
 
 class Failed(Exception):
-    """The case does not hold."""
+    """The case has failed."""
 
 
 def keep(name, text):
-    """For a person to look at: lies beside the report."""
+    """Writes a file for people, beside the report."""
     (HOST / name).write_text(text)
 
 
@@ -42,7 +42,7 @@ def expect(holds, what):
 
 
 def wait_until(what, condition, limit=PATIENCE):
-    """The first true answer of the condition."""
+    """Waits until the condition is true, and returns its value."""
     end = time.monotonic() + limit
     while True:
         answer = condition()
@@ -54,7 +54,7 @@ def wait_until(what, condition, limit=PATIENCE):
 
 
 def run(*command, limit=PATIENCE, ok=(0,), **options):
-    """Output of a command that must end with one of these codes."""
+    """Runs a command, which must end with one of these codes, and returns its output."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=limit, **options)
     if done.returncode not in ok:
         raise Failed(f"{' '.join(map(str, command))}: exit {done.returncode}: {(done.stdout + done.stderr)[-600:]}")
@@ -80,7 +80,7 @@ class Heard:
 
 
 class Broker:
-    """mosquitto on the port of MQTT, that keeps nothing after its end."""
+    """mosquitto on the usual port. It keeps no messages after its end."""
 
     def __init__(self, ends):
         self.process = None
@@ -106,7 +106,7 @@ class Broker:
 
 
 class Reader:
-    """Everything that the broker hands out, with the time it was heard."""
+    """A subscriber to all topics: every message, with the time it arrived."""
 
     def __init__(self, line):
         self.line = line
@@ -125,7 +125,7 @@ class Reader:
             self.heard.append(Heard(time.monotonic(), station, leaf, bool(outer["retain"]), message))
 
     def mark(self):
-        """What was heard before this does not count for a wait that is given it."""
+        """A mark: a wait that gets it as `after` ignores earlier messages."""
         return len(self.heard)
 
     def of(self, leaf, station="station1", after=0):
@@ -193,7 +193,7 @@ class Station:
         return self
 
     def stop(self, limit=PATIENCE):
-        """Ends it in order; how long that took."""
+        """Stops it in order, and returns how long that took."""
         began = time.monotonic()
         self.process.terminate()
         code = self.process.wait(limit)
@@ -211,7 +211,7 @@ class Station:
         return self.log.read_text(errors="replace")
 
     def rows(self):
-        """The log's rows, oldest first."""
+        """The rows of the inspection log, oldest first."""
         text = certiscope("inspections", "export", "--store", self.state, "--format", "jsonl")
         return [json.loads(row) for row in text.splitlines()]
 
@@ -242,7 +242,7 @@ class Line:
         return self.reader
 
     def first(self, heard):
-        """The first of what was heard; no use waiting for more where a station has ended."""
+        """Waits like the reader, but fails at once if a station has ended."""
         found = next(heard, None)
         for station in self.stations if found is None else []:
             expect(station.process is None or station.process.poll() is None, f"{station.folder.name} has ended")

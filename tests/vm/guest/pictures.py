@@ -17,7 +17,7 @@ def to_rgb(y, cb, cr):
 
 
 def packed(raw, width, height, order):
-    """4:2:2 with two pixels in four bytes; `order` says where Y, Cb and Cr stand."""
+    """4:2:2 with two pixels in four bytes; `order` gives the positions of Y, Cb and Cr."""
     four = numpy.frombuffer(raw, numpy.uint8).reshape(height, width // 2, 4)
     y = four[:, :, [order.index("Y"), order.rindex("Y")]].reshape(height, width)
     cb = numpy.repeat(four[:, :, order.index("B")], 2, axis=1)
@@ -33,7 +33,7 @@ def planes_of_nv12(raw, width, height):
 
 
 def reference(fourcc, raw, width, height):
-    """The picture that a raw frame means: RGB, or grey for GREY."""
+    """The picture of a raw frame: RGB, or grey for GREY."""
     flat = numpy.frombuffer(raw, numpy.uint8)
     match fourcc:
         case "GREY":
@@ -53,7 +53,7 @@ def reference(fourcc, raw, width, height):
 
 
 def compare(name, got, wanted, tolerance):
-    """Largest difference of two pictures, which may not pass the tolerance."""
+    """The largest difference of two pictures. Fails if it is above the tolerance."""
     got = numpy.asarray(got)
     expect(got.shape == wanted.shape, f"{name}: {got.shape} pixels, {wanted.shape} are right")
     worst = int(numpy.abs(got.astype(int) - wanted.astype(int)).max())

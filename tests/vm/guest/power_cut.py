@@ -15,19 +15,19 @@ CAMERA = {"kind": "camera", "device": "/dev/v4l/by-path/platform-vivid.0-video-i
 
 
 def prepare(port):
-    """Once: a camera that is there at each boot, and the service enabled."""
+    """Run once: sets up a camera that is there at each boot, and enables the service."""
     Path("/etc/modules-load.d/camera.conf").write_text("vivid\n")
     Path("/etc/modprobe.d/camera.conf").write_text("options vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0\n")
     subprocess.run(["modprobe", "vivid"], check=True)
     service.install()
     service.configure(CAMERA, broker={"host": HOST, "port": port}, store={"min_free_mb": 0})
     subprocess.run(["systemctl", "enable", service.UNIT], check=True)
-    os.sync()  # what is cut is the station at work, not its installation
+    os.sync()  # the power cuts test the running station, not its installation
     subprocess.run(["systemctl", "start", service.UNIT], check=True)
 
 
 def stand(share, port):
-    """Says what the log holds, then lets the station work until the power goes; the journal of this boot goes out meanwhile."""
+    """Lists the rows of the inspection log, then lets the station work until the power is cut, and copies the journal out."""
     if not service.CONFIGURATION.exists():
         prepare(port)
     rows = []

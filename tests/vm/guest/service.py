@@ -54,7 +54,7 @@ class Service:
         line.ends.callback(self.remove)
 
     def start(self):
-        """Waits for READY; how long that took."""
+        """Waits for READY, and returns how long that took."""
         began = time.monotonic()
         run("systemctl", "start", UNIT, limit=120)
         return time.monotonic() - began
@@ -69,7 +69,7 @@ class Service:
                 left.unlink()
 
     def show(self, *properties):
-        """Properties of the unit, as systemd says them."""
+        """Properties of the unit, from systemctl show."""
         text = run("systemctl", "show", UNIT, "--property", ",".join(properties))
         values = dict(line.split("=", 1) for line in text.splitlines())
         return values[properties[0]] if len(properties) == 1 else values
@@ -83,7 +83,7 @@ class Service:
         return now["StatusText"]
 
     def journal(self):
-        """What the unit, and systemd about it, said in this case."""
+        """The journal of the unit since the case began."""
         return run("journalctl", "--unit", UNIT, "--after-cursor", self.cursor, "--no-pager", "--output", "cat")
 
     def kill(self, signal):
@@ -98,7 +98,7 @@ class Service:
         return {(row["boot_id"], row["seq"]) for row in map(json.loads, text.splitlines())}
 
     def expect_all_stored(self):
-        """Every verdict that the reader has is in the log."""
+        """Checks that every verdict that was received is in the inspection log."""
         heard = {(h.message["boot_id"], h.message["seq"]) for h in self.line.reader.of("verdict")}
         missing = heard - self.stored()
         expect(not missing, f"heard and not in the log: {sorted(missing)[:5]}")

@@ -1,4 +1,4 @@
-"""certiscope as a service: what a plant does to it, and how long until the next verdict."""
+"""Cases with certiscope as a service: faults as they happen in a plant, and how long until the next verdict."""
 
 import os
 import time
@@ -48,7 +48,7 @@ def package_is_installed_upgraded_and_purged(line):
 
 @case("service", limit=300)
 def started_without_camera_and_broker(line):
-    """Neither camera nor broker at the start: active, said in a sentence, no restart; both may come later, the camera even
+    """Neither camera nor broker at the start: active, named in the status, no restart; both may come later, the camera even
     when the kernel had no video driver at the start, under the whole hardening."""
     run("modprobe", "--remove", "vivid", ok=(0, 1))
     drivers = "video4linux" in Path("/proc/devices").read_text()
@@ -144,7 +144,7 @@ def hung_disk(line):
 
 @case("service", limit=400)
 def full_disk(line):
-    """No room for the log: a state with its reason and no restart; with room again inspection goes on, nothing is lost."""
+    """No room for the inspection log: a state with its reason and no restart. With room again, no verdict is lost."""
     small_disk(line)
     service = running(line)
     filler = STATE / "filler"
@@ -181,7 +181,7 @@ def broker_gone(line):
     def heard():
         return {(h.message["boot_id"], h.message["seq"]) for h in line.reader.of("verdict")}
 
-    wait_until("the verdicts from without the broker", lambda: len(heard()) >= inspected, 120)
+    wait_until("the verdicts made without the broker", lambda: len(heard()) >= inspected, 120)
     late = sum(h.message["historical"] for h in line.reader.of("verdict"))
     expect(late > 0, "nothing is marked as historical")
     service.expect_untouched("broker back")

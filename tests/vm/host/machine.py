@@ -1,4 +1,4 @@
-"""One machine: a folder that it shares with us, its QEMU, and whether it lives."""
+"""One machine: the folder that it shares with the host, and its QEMU process."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ ROOT = HERE.parent.parent
 
 
 class RigFailure(Exception):
-    """The rig did not do its part; nothing is known about certiscope."""
+    """The rig failed. This says nothing about certiscope."""
 
 
 def give(share, binary, package):
@@ -32,7 +32,7 @@ def give(share, binary, package):
 
 
 def take_back(share):
-    """Only the answers stay."""
+    """Deletes what was given to the machine, and keeps the answers."""
     (share / "start").unlink()
     shutil.rmtree(share / "given")
 
@@ -46,7 +46,7 @@ class Machine:
         self.began = time.monotonic()
 
     def wait(self, limit):
-        """Until it powers itself off; its program's exit code."""
+        """Waits until the machine powers itself off, and returns the exit code of its program."""
         try:
             self.process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -58,7 +58,7 @@ class Machine:
         return int(answer.read_text())
 
     def cut(self):
-        """The power is gone."""
+        """Cuts the power."""
         self.process.kill()
         self.process.wait()
 

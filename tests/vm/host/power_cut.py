@@ -1,7 +1,7 @@
-"""Power cuts: QEMU is killed at random moments and booted again on the same disk, while a reader outside listens.
+"""Power cuts: QEMU is killed at random moments and booted again on the same disk; a subscriber outside gets the verdicts.
 
-After each boot every (boot_id, seq) that the reader ever heard must be in the log, and systemd must start the
-service again. What the guest has not flushed is lost with it; a disk that lies about a flush is not shown by this.
+After each boot every (boot_id, seq) that the subscriber has received must be in the inspection log, and systemd must
+start the service again. A cut loses what the guest has not flushed. Leaves out: disks that report a flush too early.
 """
 
 import json
@@ -15,14 +15,14 @@ import time
 
 from machine import Machine, RigFailure, give, take_back
 
-SHOWS = "The machine's power is cut at random moments: each verdict that a reader outside has is in the log, and the " \
-        "service comes back."
+SHOWS = "The machine's power is cut at random moments: each verdict that was received outside is in the inspection log, " \
+        "and the service comes back."
 # From power-on to the first verdict, and to the list of the log.
 COMES_BACK_WITHIN = 400
 
 
 class Reader:
-    """A broker on this side and everything it is sent: it lives through all cuts."""
+    """A broker on the host, and every verdict that it receives. It runs through all power cuts."""
 
     def __init__(self, folder):
         with socket.socket() as probe:
@@ -79,10 +79,10 @@ def run(image, share, binary, package, cuts):
         reader.stop()
     take_back(share)
     disk.unlink()
-    told = "; ".join(failures) or (
+    seen = "; ".join(failures) or (
         f"{cuts} cuts, {len(reader.heard)} verdicts heard of {len(reader.boots())} starts, the log complete after each of "
         f"{checked} boots; first verdict {statistics.median(back):.0f} s (at most {max(back):.0f} s) after power-on")
-    return {"case": "power-cut", "group": "power-cut", "shows": SHOWS, "passed": not failures, "told": told,
+    return {"case": "power-cut", "group": "power-cut", "shows": SHOWS, "passed": not failures, "seen": seen,
             "seconds": round(time.monotonic() - began, 1)}
 
 

@@ -1,4 +1,4 @@
-"""What a run showed, as a table: on the terminal, as Markdown and as JSON."""
+"""Writes the results of a run: a table on the terminal, Markdown and JSON."""
 
 import json
 from datetime import datetime, timezone
@@ -17,12 +17,12 @@ def write(folder, about, results, broken):
     lines += [f"**RIG FAILURE** in {group}: {one_line(why)}" for group, why in broken.items()] + ([""] if broken else [])
     lines += ["| case | result | s | shows | seen |", "|---|---|---|---|---|"]
     for result in results:
-        told = one_line(result["told"])[:1000].replace("|", "\\|")
-        lines.append(f"| {result['case']} | {WORDS[result['passed']]} | {result['seconds']} | {result['shows']} | {told} |")
+        seen = one_line(result["seen"])[:1000].replace("|", "\\|")
+        lines.append(f"| {result['case']} | {WORDS[result['passed']]} | {result['seconds']} | {result['shows']} | {seen} |")
     (folder / "report.md").write_text("\n".join(lines) + "\n")
     for result in results:
-        told = one_line(result["told"])
-        print(f"{WORDS[result['passed']]:8}{result['seconds']:7.1f} s  {result['group']:10}{result['case']:32} {told[:300]}")
+        seen = one_line(result["seen"])
+        print(f"{WORDS[result['passed']]:8}{result['seconds']:7.1f} s  {result['group']:10}{result['case']:32} {seen[:300]}")
     for group, why in broken.items():
         print(f"RIG FAILURE in {group}: {one_line(why)}")
     passed = sum(result["passed"] is True for result in results)

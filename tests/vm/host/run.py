@@ -1,4 +1,4 @@
-"""Boots the machine for each group that is asked for and gathers what its cases showed. See tests/vm/run."""
+"""Boots the machine for each wanted group and collects the results of its cases. See tests/vm/run."""
 
 import ast
 import json
@@ -89,7 +89,7 @@ def gather(share, cases):
     return [
         answers.get(case.name) or {
             "case": case.name, "group": case.group, "shows": case.shows, "passed": None, "seconds": 0.0,
-            "told": "the machine died in it" if case.name == began else "the machine was dead by then",
+            "seen": "the machine died in it" if case.name == began else "the machine was dead by then",
         }
         for case in cases
     ]
@@ -126,6 +126,6 @@ def main():
     return report.write(OUT, report.about(binary, version, names, began), results, broken)
 
 
-# Stopped from outside: machines and brokers end too.
+# If this program is stopped from outside, machines and brokers end too.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(97))
 sys.exit(main())
