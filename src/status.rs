@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::capture::{CameraInfo, Drops, TroubleKind};
+use crate::computation::Computation;
 use crate::diffusion::onnx::Provider;
 use crate::pulse::{Pulse, StageFailure};
 use crate::store::Cause;
@@ -46,8 +47,9 @@ pub struct ModelStatus {
     pub label: String,
     pub sha256: String,
     pub requested: Provider,
-    pub active: Provider,
-    /// Why `active` differs from `requested`; `None` if it does not.
+    /// What computes, among it the provider that runs.
+    pub computation: Computation,
+    /// Why another provider than the requested one runs; `None` if the requested one does.
     pub fallback: Option<String>,
 }
 
@@ -342,6 +344,17 @@ impl Status {
 pub(crate) mod testing {
     use super::*;
 
+    /// One thread of a processor.
+    pub(crate) fn processor() -> Computation {
+        Computation {
+            provider: "cpu".to_owned(),
+            precision: "fp32".to_owned(),
+            onnxruntime: String::new(),
+            threads: 1,
+            cpu: String::new(),
+        }
+    }
+
     /// The status of a station without troubles that has done nothing yet.
     pub fn idle_station() -> Status {
         Status {
@@ -349,7 +362,7 @@ pub(crate) mod testing {
                 label: "made-up@3".to_owned(),
                 sha256: "ab".repeat(32),
                 requested: Provider::Cuda,
-                active: Provider::Cpu,
+                computation: processor(),
                 fallback: Some("no GPU".to_owned()),
             },
             source: SourceStatus { state: SourceState::Ok, reason: None, last_frame_at: None, camera: None },

@@ -3,10 +3,10 @@
 //! Guarantees: a request wakes all waiting threads at once and cannot be withdrawn. Each station has a child of the process's
 //! `Stop`: stopping the process stops every station, stopping a station stops nothing else.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
-use crate::sync::lock;
+use crate::sync::{lock, wait_while};
 
 /// Whether a stop is requested. Shared by the threads that may request it and those that must stop.
 #[derive(Debug, Clone, Default)]
@@ -48,12 +48,7 @@ impl Stop {
     /// Waits for a request, at most `limit`. Returns whether there is one.
     pub fn wait(&self, limit: Duration) -> bool {
         let waits = |request: &mut RequestState| !request.made;
-        let (request, _) = self
-            .0
-            .changed
-            .wait_timeout_while(lock(&self.0.request), limit, waits)
-            .unwrap_or_else(PoisonError::into_inner);
-        request.made
+        wait_while(&self.0.changed, lock(&self.0.request), limit, waits).made
     }
 }
 

@@ -5,12 +5,12 @@
 //! frame is dropped. Closing wakes both sides; frames handed over before can still be taken.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::capture::Frame;
 use crate::config::QueuePolicy;
-use crate::sync::lock;
+use crate::sync::{lock, wait_while};
 
 /// A frame with the time when it was handed over.
 #[derive(Debug)]
@@ -69,10 +69,7 @@ impl Handover {
         let waits = |inner: &mut HandoverContent| {
             self.policy == QueuePolicy::Every && inner.frames.len() >= self.capacity && !inner.closed
         };
-        let (mut inner, _) = self
-            .changed
-            .wait_timeout_while(lock(&self.inner), limit, waits)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut inner = wait_while(&self.changed, lock(&self.inner), limit, waits);
         if inner.closed {
             inner.dropped += 1;
             return Put::Closed;
@@ -92,10 +89,7 @@ impl Handover {
     /// The next frame, waiting for one at most `limit`.
     pub(super) fn take(&self, limit: Duration) -> Taken {
         let nothing = |inner: &mut HandoverContent| inner.frames.is_empty() && !inner.closed;
-        let (mut inner, _) = self
-            .changed
-            .wait_timeout_while(lock(&self.inner), limit, nothing)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut inner = wait_while(&self.changed, lock(&self.inner), limit, nothing);
         match inner.frames.pop_front() {
             Some(queued) => {
                 self.changed.notify_all();

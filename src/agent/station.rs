@@ -110,7 +110,7 @@ impl Station {
             label: inspector.parameters().model.clone(),
             sha256: inspector.parameters().model_sha256.clone(),
             requested: opened.provider.requested,
-            active: opened.provider.active,
+            computation: inspector.parameters().computation.clone(),
             fallback: opened.provider.reason,
         };
         Ok(Self {

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -28,6 +28,7 @@ use crate::diffusion::seed::FrameSeed;
 use crate::inspection::Inspection;
 use crate::preprocess::Input;
 use crate::status::VerdictCounts;
+use crate::sync::{lock, wait_while};
 
 /// How many simulated parts are repeated: too many for a cache to hold.
 const PICTURES: u64 = 64;
@@ -261,15 +262,10 @@ struct TurnGateState {
 impl TurnGate {
     /// Changes whose turn it is; returns the frames let through so far.
     fn turn_to(&self, turn: Turn) -> u64 {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.turn = turn;
         self.changed.notify_all();
         state.served
-    }
-
-    /// Locks the state, also after a panic: each change is a single assignment, so the state is always valid.
-    fn lock(&self) -> MutexGuard<'_, TurnGateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -297,11 +293,8 @@ impl FromMemory {
 
 impl FrameSource for FromMemory {
     fn next(&mut self, wait: Duration) -> Result<SourceEvent, CaptureError> {
-        let (mut state, _) = self
-            .gate
-            .changed
-            .wait_timeout_while(self.gate.lock(), wait, |state| state.turn == Turn::Bare)
-            .unwrap_or_else(PoisonError::into_inner);
+        let not_yet = |state: &mut TurnGateState| state.turn == Turn::Bare;
+        let mut state = wait_while(&self.gate.changed, lock(&self.gate.state), wait, not_yet);
         match state.turn {
             Turn::Bare => return Ok(SourceEvent::NotYet),
             Turn::Over => return Ok(SourceEvent::End),

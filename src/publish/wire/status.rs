@@ -55,7 +55,7 @@ struct StatusMessage<'a> {
 #[derive(Serialize)]
 struct ProviderMessage<'a> {
     requested: &'static str,
-    active: &'static str,
+    active: &'a str,
     fallback: Option<&'a str>,
 }
 
@@ -184,7 +184,7 @@ pub(crate) fn status(
         model_sha256: &status.model.sha256,
         provider: ProviderMessage {
             requested: status.model.requested.word(),
-            active: status.model.active.word(),
+            active: &status.model.computation.provider,
             fallback: status.model.fallback.as_deref(),
         },
         bundle: (&status.bundle).into(),
@@ -223,6 +223,7 @@ mod tests {
     use crate::capture::{Drops, TroubleKind};
     use crate::diffusion::onnx::Provider;
     use crate::pulse::StageFailure;
+    use crate::status::testing::processor;
     use crate::status::{
         BundleState, ClockStatus, DropCounts, EvidenceState, MachineStatus, ModelStatus, QueueLengths,
         SourceState, Stage, StoreState, VerdictCounts,
@@ -250,7 +251,7 @@ mod tests {
                 label: "demo-line@3".to_owned(),
                 sha256: "ab12".to_owned(),
                 requested: Provider::Cuda,
-                active: Provider::Cpu,
+                computation: processor(),
                 fallback: Some("no device".to_owned()),
             },
             bundle: Condition::bad(BundleState::Changed, "sha256 is cd"),
