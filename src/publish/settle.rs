@@ -26,7 +26,7 @@ pub(super) async fn settle(
         match store.refused(JSON, row, Timestamp::now(), why).await {
             Err(StoreError::Ended) => return Err(StoreError::Ended),
             Err(error) => {
-                tracing::warn!(%error, "a refusal could not be recorded in the outbox; the verdict is sent again")
+                tracing::warn!(%error, "a refusal could not be recorded in the outbox; the verdict is sent again");
             }
             Ok(()) => {}
         }

@@ -78,7 +78,7 @@ impl Session<'_> {
                         self.context.delivery.acknowledged(at, Timestamp::now());
                     }
                     Some(InFlight { lane: Lane::Refused, .. }) => {
-                        self.progress.retry.acknowledged(Instant::now())
+                        self.progress.retry.acknowledged(Instant::now());
                     }
                     Some(InFlight { lane: Lane::Live | Lane::Backlog, .. }) | None => {}
                 }
