@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,13 +16,15 @@ use crate::pulse::Pulse;
 /// Reads the free space, in bytes, on the disk of a path; `None` if the system does not know it. It may never return.
 pub type DiskProbe = Arc<dyn Fn(&Path) -> Option<u64> + Send + Sync>;
 
-/// How long [`Probe::start`] waits for the first answer.
+/// How long [`Probe::answered`] waits for the first answer.
 const FIRST_ANSWER: Duration = Duration::from_millis(200);
 
 /// A system call that is repeated, and its newest answer.
 pub(super) struct Probe<T> {
     newest: watch::Receiver<T>,
     pulse: Pulse,
+    /// Gets something when there is a first answer.
+    first: Receiver<()>,
     /// Dropped with the handle, which ends the thread.
     _alive: Sender<()>,
 }
@@ -37,7 +39,7 @@ impl<T: Clone + Send + Sync + 'static> Probe<T> {
     ) -> anyhow::Result<Self> {
         let (answers, newest) = watch::channel(unanswered);
         let (alive, ended) = channel::<()>();
-        let (answered, first) = channel::<()>();
+        let (answered, first) = sync_channel::<()>(1);
         let pulse = Pulse::default();
         let beat = pulse.clone();
         std::thread::Builder::new()
@@ -47,15 +49,20 @@ impl<T: Clone + Send + Sync + 'static> Probe<T> {
                     beat.at_work();
                     answers.send_replace(ask());
                     beat.idle();
-                    let _ = answered.send(()); // only the first one is waited for
+                    let _ = answered.try_send(()); // only the first one is waited for
                     if ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                         return;
                     }
                 }
             })
             .with_context(|| format!("thread {name}: the system allows no more threads or memory"))?;
-        let _ = first.recv_timeout(FIRST_ANSWER);
-        Ok(Self { newest, pulse, _alive: alive })
+        Ok(Self { newest, pulse, first, _alive: alive })
+    }
+
+    /// Waits a moment for the first answer.
+    pub(super) fn answered(self) -> Self {
+        let _ = self.first.recv_timeout(FIRST_ANSWER); // without one, `unanswered` stays
+        self
     }
 
     pub(super) fn newest(&self) -> T {
@@ -90,7 +97,8 @@ mod tests {
             }
             asked
         })
-        .unwrap();
+        .unwrap()
+        .answered();
         assert_eq!(probe.newest(), 1, "the first answer is there from the start");
         let open = || probe.open_for().is_some_and(|open| open > Duration::from_millis(50));
         while !open() {

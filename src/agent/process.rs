@@ -186,7 +186,7 @@ impl Process {
         let view = ProcessView {
             store: store.clone(),
             retention: retention.clone(),
-            disk: Probe::start("disk", None, WAIT, move || asked.0(&asked.1))?,
+            disk: Probe::start("disk", None, WAIT, move || asked.0(&asked.1))?.answered(),
             clock: clock.clone(),
         };
         let origins = stations.iter().map(|station| station.origin.clone()).collect();

@@ -226,9 +226,9 @@ fn named_maps<'a>(maps: &'a TrainingMaps, score: &str) -> Vec<(String, &'a Array
 
 /// sha256 of a file, in hexadecimal.
 pub fn sha256_of(path: &Path) -> Result<String, BundleError> {
-    let bytes = std::fs::read(path)
-        .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
-    Ok(hex::sha256(&bytes))
+    std::fs::File::open(path)
+        .and_then(hex::sha256_of)
+        .map_err(|error| BundleError::File { path: path.to_path_buf(), why: error.to_string() })
 }
 
 fn check_hash(path: &Path, wanted: &str) -> Result<(), BundleError> {

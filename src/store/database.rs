@@ -10,6 +10,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -19,10 +20,13 @@ use super::error::StoreError;
 use super::identity::{Boot, Committed, Origin, RowId};
 use super::inspection_row;
 use super::migrations;
-use crate::inspection::Inspection;
+use crate::inspection::{Inspection, Parameters};
 
 /// How long a commit waits for another process that has locked the file (a person with `sqlite3`, a backup).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Parameters whose rows are remembered: more than a process has stations.
+const MOST_PARAMETERS: usize = 16;
 
 /// The size to which the write-ahead log is cut back after a burst of commits.
 const LARGEST_IDLE_WAL_BYTES: i64 = 16 << 20;
@@ -36,6 +40,9 @@ pub struct Store {
     pub(super) running: Vec<String>,
     /// The size of all evidence. Summed up once at the start, because that reads every row with evidence; then kept up to date.
     pub(super) evidence_bytes: u64,
+    /// Parameters of committed inspections, with their rows. They are the same for all inspections of a run, and to find the
+    /// row takes two statements over all columns.
+    parameters: Vec<(Arc<Parameters>, i64)>,
     /// Locked as long as the log is open. The system releases the lock however the process ends.
     _lock: File,
 }
@@ -48,8 +55,14 @@ impl Store {
         }
         let lock = lock(path)?;
         let connection = Connection::open(path).map_err(|error| StoreError::new(path, &error))?;
-        let mut store =
-            Self { connection, path: path.to_owned(), running: Vec::new(), evidence_bytes: 0, _lock: lock };
+        let mut store = Self {
+            connection,
+            path: path.to_owned(),
+            running: Vec::new(),
+            evidence_bytes: 0,
+            parameters: Vec::new(),
+            _lock: lock,
+        };
         store.make_durable()?;
         store.migrate()?;
         store.evidence_bytes = store.sum_evidence()?;
@@ -135,8 +148,13 @@ impl Store {
         inspection: &Inspection,
         encode: &EncodeMessages,
     ) -> Result<Committed, StoreError> {
-        let committed = self.in_transaction(|transaction| {
-            let parameters_id = inspection_row::parameters_row(transaction, &inspection.parameters)?;
+        let known = self.parameters.iter().find(|(known, _)| Arc::ptr_eq(known, &inspection.parameters));
+        let known = known.map(|(_, row)| *row);
+        let (committed, parameters_id) = self.in_transaction(|transaction| {
+            let parameters_id = match known {
+                Some(row) => row,
+                None => inspection_row::parameters_row(transaction, &inspection.parameters)?,
+            };
             let seq: i64 = transaction
                 .prepare_cached(
                     "UPDATE boot SET last_seq = last_seq + 1 WHERE boot_id = ?1 AND station = ?2
@@ -156,8 +174,12 @@ impl Store {
                     )?
                     .execute(params![row, output.name(), &*origin.station])?;
             }
-            Ok(Committed { row: RowId(row), seq: seq as u64 })
+            Ok((Committed { row: RowId(row), seq: seq as u64 }, parameters_id))
         })?;
+        if known.is_none() {
+            self.parameters.truncate(MOST_PARAMETERS - 1);
+            self.parameters.insert(0, (Arc::clone(&inspection.parameters), parameters_id));
+        }
         self.evidence_bytes += inspection.evidence.as_ref().map_or(0, |evidence| evidence.bytes);
         Ok(committed)
     }

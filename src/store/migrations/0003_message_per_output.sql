@@ -7,7 +7,7 @@ CREATE TABLE output_message (
     output        TEXT NOT NULL, -- `json`: the verdict message of MQTT
     payload       BLOB NOT NULL,
     PRIMARY KEY (inspection_id, output)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- Inspections of versions 1 and 2 keep their message in `inspection.message`: to move them would write the whole log
 -- anew, which may be many gigabytes. Later rows leave that column empty. See `store/stored_message.rs`.
