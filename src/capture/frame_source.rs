@@ -101,7 +101,7 @@ pub trait FrameSource: Send {
     }
 }
 
-/// The source itself cannot go on (one bad frame is a [`BadFrame`] and not this).
+/// The source itself cannot go on (one bad frame is a `BadFrame` and not this).
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error("source: {path}: {why}; {allowed}")]

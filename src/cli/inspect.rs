@@ -41,7 +41,7 @@ pub(super) struct InspectArgs {
     /// Stop after this many draws: the radius certified so far counts; if there is none, the verdict is `abstain`
     #[arg(long, default_value_t = RuleSettings::USUAL_MAX_DRAWS)]
     max_draws: u32,
-    /// Write the heat maps to this folder, as <name>-heatmap.png (numbered where names repeat)
+    /// Write the heat maps to this folder, as NAME-heatmap.png (numbered where names repeat)
     #[arg(long, value_name = "FOLDER")]
     heat_maps: Option<PathBuf>,
     /// Print the results as a JSON array instead of text

@@ -10,7 +10,7 @@ use crate::capture::simulator::{SimulatorSettings, simulate as write_data_set};
 
 /// Write a data set of simulated parts, in the layout of MVTec AD.
 ///
-/// Writes train/good, test/good, test/<kind of defect> and the masks of the defects in ground_truth.
+/// Writes train/good, test/good, test/KIND_OF_DEFECT and the masks of the defects in ground_truth.
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
     /// Folder to write to; new or empty

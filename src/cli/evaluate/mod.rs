@@ -1,7 +1,7 @@
 //! `certiscope evaluate`: measures how well a bundle detects defects in labelled pictures, with confidence intervals.
 //!
 //! The steps: find the layout of the folders ([`crate::evaluation::layout`]), compute the scores ([`measure`]) or reuse
-//! those of an earlier run ([`kept`]), compute the [`figures`], and write a table, `report.json` and a page ([`page`]).
+//! those of an earlier run ([`kept`]), compute the [`mod@figures`], and write a table, `report.json` and a page ([`page`]).
 //! Guarantees: the same pictures, bundle, draws and seed give the same figures. Every picture that was left out is
 //! named in table, JSON and page.
 
