@@ -22,7 +22,7 @@ const EXPLAINED: [(&str, &[&str]); 13] = [
     ("cameras", &["by-id or by-path", "takes one picture", "such as 1280x720"]),
     ("check", &["78", "75", "not reachable now"]),
     ("bench", &["bare loop", "their ratio", "removed again"]),
-    ("simulate", &["test/<kind of defect>", "same seed writes the same pictures"]),
+    ("simulate", &["test/KIND_OF_DEFECT", "same seed writes the same pictures"]),
     ("inspections", &["in plain words", "works while the agent runs"]),
     ("export", &["mosquitto_pub", "marked as historical", "retention"]),
     ("verify", &["75: some evidence is missing", "bit for bit", "First names what has changed"]),
