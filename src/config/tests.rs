@@ -359,7 +359,7 @@ fn a_cameras_values_are_refused_by_their_names() {
             ["source.delivery = \"every\": a camera does not wait", "\"latest\" is allowed"],
         ),
         ("frames_per_second = 0", ["frames_per_second = 0: not a rate", "0.001 to 1000"]),
-        ("format = []", ["format = []: no format is left", "leave it out"]),
+        ("format = []", ["format = []: names no format", "leave it out"]),
         ("format = [\"H264\"]", ["format = [\"H264\"]: unknown variant `H264`", "`MJPG`"]),
         ("dark_below = 256", ["dark_below = 256: out of range", "0 to 255 is allowed"]),
         ("saturated_above = -0.5", ["saturated_above = -0.5: out of range", "0 to 1 is allowed"]),

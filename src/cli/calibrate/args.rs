@@ -9,7 +9,7 @@ use super::super::ModelArgs;
 /// The default share of good parts that may score above the threshold.
 pub(in crate::cli) const FALSE_ALARM_RATE: f64 = 0.01;
 
-/// Find training maps and threshold from pictures of normal parts, and write a new bundle.
+/// Find the threshold from pictures of normal parts, and write a new bundle.
 ///
 /// The given bundle is not changed: a new one with the next version is written beside it, with scores.svg, the
 /// distribution of the scores, and scores.json, which says what each part scored. Near-duplicate pictures count as one

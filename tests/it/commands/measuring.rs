@@ -78,7 +78,7 @@ fn calibrate_refuses_what_carries_no_guarantee() {
             good.clone(),
             &out,
             &["--false-alarm-rate", "0"],
-            &["false_alarms = 0: not a probability"],
+            &["false_alarms = 0: no guarantee can be made"],
         ),
     ];
     let before = contents_below(set.path());

@@ -208,7 +208,7 @@ fn a_gap_is_closed_with_the_very_messages_of_the_wire() {
     assert!(ran.stderr.contains("seq 1 to 2, 6, 11 to 12;"), "{}", ran.stderr);
     assert_eq!(seqs(&export(&["--from", "7", "--to", "9"]).succeeded()), [7, 8, 9]);
     let removed = made.state.run("inspections", &["show", &boot, "6", "--station", "a"]);
-    removed.refused("removed", &["retention has removed it", "1 to 10"]);
+    removed.refused("removed", &["retention has deleted it", "1 to 10"]);
 }
 
 /// Lists and exports run while the agent commits.
