@@ -32,7 +32,7 @@ def test_ranks_are_those_of_scipy_which_the_rust_tests_read_too():
     cases = json.loads(BOUNDS.read_text())["ranks"]
     assert len(cases) > 200
     for case in cases:
-        assert upper_rank(case["draws"], phi(case["reach"]), case["error"]) == case["rank"], case
+        assert upper_rank(case["draws"], phi(case["radius_in_sigmas"]), case["error"]) == case["rank"], case
 
 
 def test_auroc_counts_ties_half():
