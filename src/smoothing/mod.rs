@@ -24,6 +24,7 @@ mod rule;
 #[cfg(test)]
 mod soundness;
 pub(crate) mod stopping;
+mod threshold;
 
 pub use certificate::{Certificate, Side};
 pub(crate) use fixed::{FixedDesign, FixedRun};

@@ -1,7 +1,6 @@
 //! When to stop drawing, and what is certified then: an e-process that may be read after every draw.
 //!
-//! The threshold is applied here ([`SequentialRun::count_against_threshold`]), and the stop is decided here
-//! ([`SequentialRun::state`]).
+//! The stop is decided in [`SequentialRun::state`]; on which side of the threshold a draw counts is in `threshold`.
 //!
 //! With a ones in n draws and a prior pi over p that was fixed before the first draw,
 //! ```text
@@ -30,6 +29,7 @@
 use super::certificate::{Certificate, Side};
 use super::ranked::Ranked;
 use super::rule::SequentialRule;
+use super::threshold::side_of;
 use crate::score::CertifiedScore;
 
 /// Whether another draw is worth making.
@@ -76,10 +76,10 @@ impl<'a> SequentialRun<'a> {
     pub(crate) fn count_against_threshold(&mut self, score: CertifiedScore) {
         let score = score.value();
         self.scores.push(score);
-        if score > self.rule.threshold() {
-            self.above += 1;
-        } else if score <= self.rule.threshold() {
-            self.below += 1;
+        match side_of(score, self.rule.threshold()) {
+            Some(Side::Anomalous) => self.above += 1,
+            Some(Side::Normal) => self.below += 1,
+            None => {}
         }
         for side in Side::BOTH {
             self.claim_if_supported(side);
