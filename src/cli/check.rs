@@ -14,6 +14,7 @@ use crate::agent::{inspector_settings, open_source};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::CameraFormat;
 use crate::capture::{CameraInfo, FrameSource, SourceEvent, Trouble, TroubleKind};
+use crate::cli::output::print_line;
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
@@ -45,12 +46,12 @@ impl Checks {
     fn note<T, E: std::fmt::Display>(&mut self, what: &str, result: Result<(T, String), E>) -> Option<T> {
         match result {
             Ok((value, words)) => {
-                println!("right      {what}: {words}");
+                print_line!("right      {what}: {words}");
                 Some(value)
             }
             Err(error) => {
                 self.wrong = true;
-                println!("wrong      {what}: {error}");
+                print_line!("wrong      {what}: {error}");
                 None
             }
         }
@@ -124,21 +125,21 @@ fn check_source(checks: &mut Checks, config: &SourceConfig, calibrated: Option<&
                 (Ok(()), Some(camera)) => {
                     let CameraInfo { device, path, driver, format, width, height, frames_per_second, .. } =
                         &*camera;
-                    println!(
+                    print_line!(
                         "right      source: camera {device} is {path} ({driver}) and gives {format} {width}x{height} at {frames_per_second:.2} frames a second"
                     );
                     for drifted in &camera.controls_drifted {
                         checks.wrong = true;
-                        println!("wrong      source: {drifted}");
+                        print_line!("wrong      source: {drifted}");
                     }
                 }
                 (Err(Trouble { kind: TroubleKind::Refused | TroubleKind::Broken, reason }), _) => {
                     checks.wrong = true;
-                    println!("wrong      source: {reason}");
+                    print_line!("wrong      source: {reason}");
                 }
                 (Err(Trouble { reason, .. }), _) => {
                     checks.unreachable = true;
-                    println!("not there  {reason}; the agent would start and wait for it");
+                    print_line!("not there  {reason}; the agent would start and wait for it");
                 }
                 (Ok(()), None) => unreachable!("a frame comes from a camera that was opened"),
             }
@@ -184,7 +185,7 @@ fn check_broker(checks: &mut Checks, config: &Config) -> Result<(), Failure> {
     match runtime.block_on(probe(broker, Timing::default().connect_limit)) {
         Err(error) if !matches!(error.fault, BrokerFault::Refused(_) | BrokerFault::OlderProtocol) => {
             checks.unreachable = true;
-            println!("not there  {error}; inspection would go on and the outbox would keep its verdicts");
+            print_line!("not there  {error}; inspection would go on and the outbox would keep its verdicts");
         }
         result => {
             let words = format!("{}:{} lets this station in", broker.host, broker.port);

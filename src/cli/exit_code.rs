@@ -1,7 +1,5 @@
 //! The exit codes of the program and what each means. Scripts and systemd rely on them.
 
-use std::process::ExitCode;
-
 /// Stopped by a fault while running. systemd starts the service again.
 pub(in crate::cli) const STOPPED: u8 = 1;
 /// Something is not reachable at present, such as the broker or the camera.
@@ -26,15 +24,5 @@ impl Failure {
 
     pub(in crate::cli) fn stopped(error: impl Into<anyhow::Error>) -> Self {
         Self::Stopped(error.into())
-    }
-
-    /// Prints the error and returns the exit code.
-    pub(in crate::cli) fn report(&self) -> ExitCode {
-        let (code, error) = match self {
-            Self::Refused(error) => (REFUSED, error),
-            Self::Stopped(error) => (STOPPED, error),
-        };
-        eprintln!("certiscope: {error:#}");
-        ExitCode::from(code)
     }
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Failure;
-use super::inspection_log::{StoreArgs, written};
+use super::inspection_log::StoreArgs;
+use crate::cli::output::{print_note, written};
 use crate::publish::json_output::{self, Timeliness};
 
 const PIPE: &str = "\
@@ -61,11 +62,11 @@ pub(super) fn export(args: &ExportMessagesArgs) -> Result<ExitCode, Failure> {
     }
     missing.extend(range(next, to));
     written(out.flush())?;
-    eprintln!("certiscope: {count} verdicts of boot {} at {}", boot.boot_id, boot.station);
+    print_note!("certiscope: {count} verdicts of boot {} at {}", boot.boot_id, boot.station);
     if missing.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!(
+    print_note!(
         "certiscope: not in the log: seq {}; those up to {} were deleted by retention, and higher ones were never given",
         missing.join(", "),
         boot.last_seq

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::{Failure, ModelArgs, load_bundle, or_dash, rounded_down};
 use crate::capture::{Frame, folder};
+use crate::cli::output::print_line;
 use crate::diffusion::seed::fresh_seed;
 use crate::heat_map::heat_beside_frame;
 use crate::inspection::{Inspection, InspectorSettings};
@@ -87,12 +88,12 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
             None => None,
         };
         if !args.json {
-            println!("{}", in_words(path, &inspected.inspection, heat_map.as_deref()));
+            print_line!("{}", in_words(path, &inspected.inspection, heat_map.as_deref()));
         }
         results.push(as_json(path, &inspected.inspection, heat_map.as_deref()));
     }
     if args.json {
-        println!("{:#}", serde_json::Value::from(results));
+        print_line!("{:#}", serde_json::Value::from(results));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,7 @@
 //! What the commands share that read the inspection log: the options that say where it is and which inspections are
 //! wanted, and how times and names are shown.
 
-use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -141,16 +139,6 @@ fn time_at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, Str
         }
     };
     moment.map(|moment| moment.timestamp()).map_err(|error| error.to_string())
-}
-
-/// The exit code after writing the output. It is success if the reader closed the pipe early, as `| head` does.
-pub(super) fn written(result: io::Result<()>) -> Result<ExitCode, Failure> {
-    match result {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::stopped(anyhow!("output: cannot be written: {error}")))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }
 
 /// A time for a person: local, to the second.

@@ -1,6 +1,6 @@
 //! What the program logs to standard error, and how it ends on a panic.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 /// Starts to log to standard error: what `RUST_LOG` asks for, else `usual`.
 pub(in crate::cli) fn start_journal(usual: &str) {
@@ -24,7 +24,7 @@ pub fn end_on_panic() {
         let name = thread.name().unwrap_or("unnamed");
         tracing::error!(thread = name, "panic: {panic}");
         // Printed a second time without the journal, because the journal may be what panicked.
-        eprintln!("certiscope: panic in thread {name}: {panic}");
+        let _ = writeln!(std::io::stderr(), "certiscope: panic in thread {name}: {panic}");
         std::process::abort();
     }));
 }

@@ -18,6 +18,7 @@ mod inspection_log;
 mod inspections;
 mod journal;
 mod model_args;
+mod output;
 mod run;
 mod simulate;
 mod source_note;
@@ -115,5 +116,5 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Generate(args) => generate::generate(&args, &Cli::command()),
     };
-    result.unwrap_or_else(|failure| failure.report())
+    output::exit_code(result)
 }

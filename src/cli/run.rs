@@ -9,6 +9,7 @@ use clap::Args;
 use super::{Failure, or_dash, rounded_down};
 use crate::agent::{self, AgentError, Recorded, Stop, Summary};
 use crate::capture::FrameSource;
+use crate::cli::output::{print_line, print_note};
 use crate::config::Config;
 use crate::status::DeliveryTime;
 
@@ -28,7 +29,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     let summary = run_agent(&config, &stop, log)?;
-    println!("{}", in_words(&summary));
+    print_line!("{}", in_words(&summary));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,7 +69,7 @@ pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
             std::process::exit(super::exit_code::INTERRUPTED.into());
         }
         stop.request();
-        eprintln!("certiscope: stopping; a second signal ends at once");
+        print_note!("certiscope: stopping; a second signal ends at once");
     })
     .map_err(Failure::stopped)
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{Failure, progress_bar};
 use crate::capture::simulator::{SimulatorSettings, simulate as write_data_set};
+use crate::cli::output::print_line;
 
 /// Write a data set of simulated parts, in the layout of MVTec AD.
 ///
@@ -44,6 +45,6 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<ExitCode, Failure> {
     })
     .map_err(Failure::refused)?;
     bar.finish();
-    println!("written to {}", args.out.display());
+    print_line!("written to {}", args.out.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -10,9 +10,10 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::inspection_log::{OneArgs, StoreArgs, printable, written};
+use super::inspection_log::{OneArgs, StoreArgs, printable};
 use super::{Failure, ProviderName, exit_code};
 use crate::bundle::Bundle;
+use crate::cli::output::{print_note, written};
 use crate::config::all_cores;
 use crate::detector::{Detector, Opened};
 use crate::diffusion::onnx::{OnUnavailable, Runtime, SessionSettings};
@@ -142,7 +143,7 @@ fn announce(circumstances: &[Circumstance], args: &VerifyArgs) {
     for Circumstance { what, stored, here } in circumstances {
         let stored = if stored.is_empty() { "not recorded" } else { stored };
         // Printed at once and to standard error, so that it is seen even if the model then fails.
-        eprintln!("certiscope: not as it was: {what}: {stored} then, {here} now");
+        print_note!("certiscope: not as it was: {what}: {stored} then, {here} now");
     }
 }
 

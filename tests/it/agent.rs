@@ -51,7 +51,7 @@ impl FolderStation {
     }
 
     fn run(&self, config: &Path) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_certiscope"))
+        Command::new(crate::support::program::path())
             .args(["run", "--config"])
             .arg(config)
             .stdin(Stdio::null())

@@ -79,7 +79,7 @@ fn the_figures_are_possible_and_agree() {
 #[test]
 fn a_bench_that_is_interrupted_ends_and_leaves_nothing_behind() {
     let scratch = TempDir::new().unwrap();
-    let mut bench = Command::new(env!("CARGO_BIN_EXE_certiscope"))
+    let mut bench = Command::new(crate::support::program::path())
         .args(["bench", "--scratch"])
         .arg(scratch.path())
         .stdout(Stdio::null())

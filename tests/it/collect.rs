@@ -205,7 +205,7 @@ fn a_signal_ends_it_and_what_was_written_stays() {
     site.configure(
         "[station.source]\nkind = \"simulator\"\nframes_per_second = 50.0\nwidth_px = 64\nheight_px = 64",
     );
-    let collecting = Command::new(env!("CARGO_BIN_EXE_certiscope"))
+    let collecting = Command::new(crate::support::program::path())
         .current_dir(site.folder.path())
         .args(["collect", "--config", "station.toml", "--count", "2000", "--out", "out"])
         .stdin(Stdio::null())

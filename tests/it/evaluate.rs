@@ -195,7 +195,7 @@ fn killed_half_way_it_goes_on_and_ends_with_the_same_figures() {
     site.evaluate("whole").succeeded();
 
     let lines = || std::fs::read_to_string(site.out("stopped").join("scores.jsonl")).unwrap_or_default();
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_certiscope"))
+    let mut child = std::process::Command::new(crate::support::program::path())
         .arg("evaluate")
         .args(arguments(&demo_line(), &site.set(), &site.out("stopped")))
         .stdout(Stdio::null())

@@ -50,7 +50,7 @@ fn a_slow_model_gives_right_results_late() {
 #[test]
 fn a_call_that_hangs_gives_no_result() {
     let folder = TempDir::new().unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_certiscope"))
+    let mut program = Command::new(crate::support::program::path())
         .args(["inspect", "--bundle"])
         .arg(faulty())
         .arg("--heat-maps")

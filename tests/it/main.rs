@@ -16,6 +16,7 @@
 //! | what the agent reports: `status`, metrics | `status.rs` |
 //! | what the agent reports to systemd, and the watchdog | `service.rs` |
 //! | a fault while the agent runs: disk, model, clock, process | `injected/` |
+//! | what goes wrong for people who do this job | `field/` |
 //! | many random faults; independent records are compared | `storm/` |
 //! | bad pictures, bundles, libraries and settings | `bad_input/` |
 //! | a command: what it prints, writes and exits with | `commands/`; the long ones: `collect.rs`, `calibrate.rs`, `evaluate.rs`, `bench.rs` |
@@ -40,6 +41,7 @@ mod docs;
 mod evaluate;
 mod explain;
 mod faulty_model;
+mod field;
 mod injected;
 mod layers;
 mod method;

@@ -32,7 +32,7 @@ impl Units {
         for name in ["certiscope.service", "certiscope@.service"] {
             let unit = shipped(&format!("systemd/{name}"));
             assert!(unit.contains("ExecStart=/usr/bin/certiscope run"), "{unit}");
-            let unit = unit.replace("/usr/bin/certiscope", env!("CARGO_BIN_EXE_certiscope"));
+            let unit = unit.replace("/usr/bin/certiscope", crate::support::program::path());
             std::fs::write(folder.join(name), unit).unwrap();
             std::fs::create_dir(folder.join(format!("{name}.d"))).unwrap();
         }

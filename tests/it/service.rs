@@ -24,7 +24,7 @@ const LONG: Duration = Duration::from_secs(6);
 const SLOW: Duration = Duration::from_secs(15);
 
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_certiscope"))
+    Command::new(crate::support::program::path())
 }
 
 /// The service manager of this line's station. When the station says that it is ready, its start must be in the log.

@@ -123,7 +123,7 @@ fn metrics_on_a_port_that_is_taken_are_refused_at_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut line = Line::new();
     line.rest = format!("[metrics]\nlisten = \"{}\"", taken.local_addr().unwrap());
-    let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
+    let (status, said) = line.spawn(&mut Command::new(crate::support::program::path())).end();
     assert_eq!(status.code(), Some(78), "{said}");
     assert!(said.contains("metrics.listen") && said.contains("use a free port"), "{said}");
 }

@@ -17,7 +17,7 @@ fn a_stop_while_a_write_hangs_ends_in_time_and_says_what_is_lost() {
     let made =
         Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
     assert!(made.expect("a C compiler: SQLite was built by it").success());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_certiscope"));
+    let mut command = Command::new(crate::support::program::path());
     command.env("LD_PRELOAD", &library).env("CERTISCOPE_TEST_HANG", &hang);
     let agent = line.start_as(&mut command);
 

@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use super::run::stop_on_signals;
 use super::{Failure, ModelArgs, progress_bar};
 use crate::agent::Stop;
+use crate::cli::output::print_line;
 use crate::inspection::Inspection;
 use crate::publish::json_output;
 use crate::store::CommitTrial;
@@ -90,9 +91,9 @@ pub(super) fn bench(args: &BenchArgs) -> Result<ExitCode, Failure> {
     let report =
         BenchReport { subject: &subject, load_before, scratch: scratch.path(), throughput, commits, starts };
     if args.json {
-        println!("{:#}", report.as_json());
+        print_line!("{:#}", report.as_json());
     } else {
-        print!("{report}");
+        print_line!("{}", report.to_string().trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

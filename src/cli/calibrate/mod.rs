@@ -28,6 +28,7 @@ use super::{Failure, load_bundle, source_note};
 use crate::bundle::manifest::CalibrationSection;
 use crate::bundle::{Calibrated, ForPeople};
 use crate::calibration::conformal::{ThresholdRequest, ThresholdRule};
+use crate::cli::output::print_line;
 use crate::smoothing::{FixedDesign, RuleSettings};
 
 /// The least number of parts for the maps; with fewer the maps would be noise.
@@ -99,7 +100,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
         .write_calibrated(&next.folder, next.number, &calibrated, calibration, golden, for_people)
         .map_err(Failure::stopped)?;
     report.print(&parts.in_words(), begun.elapsed());
-    println!(
+    print_line!(
         "written: {} ({}@{}); its scores: {}",
         next.folder.display(),
         bundle.manifest.name,

@@ -12,6 +12,7 @@ use super::args::CalibrateArgs;
 use super::measure::ScoredPart;
 use crate::bundle::Bundle;
 use crate::calibration::conformal::Threshold;
+use crate::cli::output::print_line;
 use crate::cli::rounded_down;
 use crate::plot::{Marker, Sample, histogram};
 use crate::smoothing::{RuleSettings, Side};
@@ -75,13 +76,13 @@ impl CalibrationReport<'_> {
     pub(super) fn print(&self, parts: &str, took: Duration) {
         let Threshold { value, frames, rank, realised: [low, high] } = self.threshold;
         let sigma = self.bundle.level.sigma();
-        println!("{parts}");
-        println!(
+        print_line!("{parts}");
+        print_line!(
             "threshold {value:.4} from {frames} parts, the bound of {} ({} above it)",
             self.deciding().name,
             frames - rank
         );
-        println!(
+        print_line!(
             "of good parts at most {:.2} % are called anomalous, over calibrations like this one; this one may have {:.2} % to {:.2} % above its threshold (90 %)",
             100.0 * (self.args.false_alarm_rate + self.args.beta + ALPHA),
             100.0 * low,
@@ -89,15 +90,15 @@ impl CalibrationReport<'_> {
         );
         let count = |verdict| self.parts.iter().filter(|part| self.verdict(part) == verdict).count();
         let (normal, abstain, anomalous) = (count(NORMAL), count(ABSTAIN), count(ANOMALOUS));
-        println!(
+        print_line!(
             "at radius {:.4} (sigma {sigma:.4}) {normal} of these parts are certified normal, {anomalous} anomalous, {abstain} abstain: {:.1} % abstain, measured at {} draws and alpha {ALPHA}",
             rounded_down(self.radius),
             100.0 * abstain as f64 / frames as f64,
             self.bundle.manifest.detector.draws
         );
-        println!("highest scores; look at these parts: a defect among them makes the threshold too high");
+        print_line!("highest scores; look at these parts: a defect among them makes the threshold too high");
         for part in &self.parts[..frames.min(NAMED)] {
-            println!(
+            print_line!(
                 "  {:<40} score {:>8.4}  bound {:>8.4}  {}",
                 part.name,
                 part.smoothed(),
@@ -105,7 +106,7 @@ impl CalibrationReport<'_> {
                 self.verdict(part)
             );
         }
-        println!("took {:.0} s", took.as_secs_f64());
+        print_line!("took {:.0} s", took.as_secs_f64());
     }
 
     /// The part whose bound is the threshold.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use self::listing::{as_json, look_at, look_at_all, write_listing};
 use self::snapshot::{SnapshotRequest, snapshot};
 use super::Failure;
-use super::inspection_log::written;
+use super::output::{print_line, written};
 use crate::capture::camera::{PixelFormat, device};
 
 /// List the cameras of this machine: names, formats, sizes, rates, controls.
@@ -78,7 +78,7 @@ pub(super) fn cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
         );
     }
     if seen.is_empty() {
-        println!("no camera: /dev/video* does not exist; plug a camera in, or load its driver");
+        print_line!("no camera: /dev/video* does not exist; plug a camera in, or load its driver");
         return Ok(ExitCode::SUCCESS);
     }
     written(seen.iter().try_for_each(|seen| write_listing(&mut out, seen)).and_then(|()| out.flush()))

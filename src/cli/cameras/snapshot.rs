@@ -12,6 +12,7 @@ use crate::capture::camera::{CameraSettings, CameraSource, FrameLimits, PixelFor
 use crate::capture::encode::{png, to_image};
 use crate::capture::{Frame, FrameSource, SourceEvent};
 use crate::cli::Failure;
+use crate::cli::output::print_line;
 
 /// How many good frames are skipped first, while the camera adjusts its exposure.
 const WARM_UP: usize = 5;
@@ -67,7 +68,7 @@ pub(super) fn snapshot(request: &SnapshotRequest<'_>) -> Result<ExitCode, Failur
     };
     fs::write(file, bytes).with_context(|| file.display().to_string()).map_err(Failure::Stopped)?;
     let camera = source.camera().context("the camera").map_err(Failure::Stopped)?;
-    println!(
+    print_line!(
         "written: {}, {}x{} {} of {}",
         file.display(),
         camera.width,

@@ -18,6 +18,7 @@ use crate::capture::folder::{FolderSettings, FolderSource};
 use crate::capture::{Frame, FrameSource, SourceEvent};
 use crate::cli::calibrate::{FALSE_ALARM_RATE, MAP_PARTS_NEEDED};
 use crate::cli::frames::Fingerprints;
+use crate::cli::output::print_line;
 use crate::cli::progress_bar;
 use crate::hex;
 use crate::near_duplicates::{Fingerprint, Parts};
@@ -151,9 +152,9 @@ impl Collection {
     /// Prints how many parts there are, and whether they are enough.
     pub(super) fn report(&self) {
         let (pictures, parts) = (self.fingerprints.len(), self.parts.count());
-        println!("{} holds {pictures} pictures of {parts} different parts", self.folder.display());
+        print_line!("{} holds {pictures} pictures of {parts} different parts", self.folder.display());
         if parts < pictures {
-            println!(
+            print_line!(
                 "pictures that look alike count as one part; if each of them shows another part, give `calibrate` the option --distinct-parts"
             );
         }
@@ -162,7 +163,7 @@ impl Collection {
             0 => "enough".to_owned(),
             missing => format!("{missing} more are needed"),
         };
-        println!(
+        print_line!(
             "`calibrate` needs {needed} different parts for its default of {} % false alarms, none of them used for training ({} where --maps is left out): {missing}",
             100.0 * FALSE_ALARM_RATE,
             2 * needed.max(MAP_PARTS_NEEDED)

@@ -24,6 +24,7 @@ use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
 use crate::capture::trigger::Trigger;
 use crate::capture::{Frame, GroundTruth, SourceEvent};
+use crate::cli::output::print_line;
 use crate::config::{Config, QueuePolicy, SourceConfig, SourceKind};
 use crate::near_duplicates::Fingerprint;
 use crate::preprocess::Region;
@@ -115,9 +116,9 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
         }
     }
     bar.finish();
-    println!("{written} pictures written to {}", collection.pictures().display());
+    print_line!("{written} pictures written to {}", collection.pictures().display());
     if unreadable + defective > 0 {
-        println!(
+        print_line!(
             "left out: {unreadable} frames that cannot be read, {defective} parts that the source calls defective"
         );
     }
@@ -127,7 +128,7 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     }
     let missing = args.count - written;
     let why = if stop.requested() { "stopped by a signal" } else { "the source has no more" };
-    println!("{why}: {missing} pictures fewer than asked for; go on with --append --count {missing}");
+    print_line!("{why}: {missing} pictures fewer than asked for; go on with --append --count {missing}");
     // A stop by the user is success. Too few pictures is a failure, because a script may wait for them.
     Ok(if stop.requested() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

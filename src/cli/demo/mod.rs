@@ -5,7 +5,6 @@
 
 mod broker;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use super::run::{in_words, run_agent, stop_on_signals};
 use super::{Failure, rounded_down};
 use crate::agent::{Recorded, Stop};
 use crate::capture::GroundTruth;
+use crate::cli::output::print_line;
 use crate::config::{Config, SourceKind};
 use crate::state_folder::StateFolder;
 use crate::verdict::Verdict;
@@ -73,23 +73,29 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     stop_after(args.seconds, &stop);
-    println!(
+    print_line!(
         "A simulated line; MQTT on 127.0.0.1:{port}. To watch: mosquitto_sub -p {port} -t '{root}/#' -v",
         port = broker.port(),
         root = config.station.topics.root()
     );
-    println!(
+    print_line!(
         "{:>5} {:<14} {:<10} {:<8} {:>8} {:>6} {:>5}",
-        "seq", "part is", "verdict", "", "radius", "draws", "ms"
+        "seq",
+        "part is",
+        "verdict",
+        "",
+        "radius",
+        "draws",
+        "ms"
     );
     let started = Instant::now();
     let mut tally = Tally::default();
     let summary = run_agent(&config, &stop, |recorded| tally.count(recorded))?;
     let seconds = started.elapsed().as_secs_f64();
-    println!("\n{}", in_words(&summary));
+    print_line!("\n{}", in_words(&summary));
     tally.print(seconds);
-    println!("{} verdicts were received from the broker", broker.verdicts());
-    println!("evidence of flagged parts: {}", StateFolder::new(&config.state_folder).evidence().display());
+    print_line!("{} verdicts were received from the broker", broker.verdicts());
+    print_line!("evidence of flagged parts: {}", StateFolder::new(&config.state_folder).evidence().display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -141,7 +147,7 @@ impl Tally {
         };
         *counter += 1;
         let certificate = inspection.certificate.as_ref();
-        println!(
+        print_line!(
             "{:>5} {:<14} {:<10} {:<8} {:>8.4} {:>6} {:>5.0}",
             recorded.seq,
             truth.map_or("?", |truth| truth.kind.as_str()),
@@ -151,18 +157,16 @@ impl Tally {
             certificate.map_or(0, |certificate| certificate.draws),
             inspection.latency.total_ms
         );
-        // A person watches, so no line may wait in a buffer. A closed pipe is no reason to stop inspecting.
-        let _ = std::io::stdout().flush();
     }
 
     fn print(&self, seconds: f64) {
         let Self { hits, misses, passed, false_alarms, abstained_defects, abstained_good } = self;
         let all = hits + misses + passed + false_alarms + abstained_defects + abstained_good;
         let abstained = abstained_defects + abstained_good;
-        println!("{:>22} {:>10} {:>10} {:>10}", "", "anomalous", "normal", "abstain");
-        println!("{:>22} {hits:>10} {misses:>10} {abstained_defects:>10}", "defective parts");
-        println!("{:>22} {false_alarms:>10} {passed:>10} {abstained_good:>10}", "good parts");
-        println!(
+        print_line!("{:>22} {:>10} {:>10} {:>10}", "", "anomalous", "normal", "abstain");
+        print_line!("{:>22} {hits:>10} {misses:>10} {abstained_defects:>10}", "defective parts");
+        print_line!("{:>22} {false_alarms:>10} {passed:>10} {abstained_good:>10}", "good parts");
+        print_line!(
             "{hits} hits, {misses} misses, {false_alarms} false alarms; {:.1} % abstained; {:.1} verdicts a second",
             100.0 * abstained as f64 / (all.max(1)) as f64,
             all as f64 / seconds

@@ -26,6 +26,7 @@ use self::report::EvaluationReport;
 use self::table::print_table;
 use super::{Failure, ModelArgs, load_bundle, progress_bar};
 use crate::bundle::{Bundle, MANIFEST};
+use crate::cli::output::print_line;
 use crate::evaluation::layout::{self, Category, DataSet, GOOD, LeftOut};
 use crate::machine::cpu_name;
 
@@ -180,7 +181,7 @@ fn write(
     let written = |name: &str, text: String| {
         let file = out.join(name);
         std::fs::write(&file, text).with_context(|| file.display().to_string()).map_err(Failure::stopped)?;
-        println!("written: {}", file.display());
+        print_line!("written: {}", file.display());
         Ok(())
     };
     let json = serde_json::to_string_pretty(report).expect("a report is always text");

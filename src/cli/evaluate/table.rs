@@ -3,22 +3,30 @@
 use super::super::rounded_down;
 use super::figures::{ALL, CategoryReport, ScoreFigures};
 use super::report::{EvaluationReport, in_words, too_few, value_of};
+use crate::cli::output::print_line;
 
 pub(super) fn print_table(report: &EvaluationReport) {
     for category in &report.categories {
         print_category(category, report.confidence);
     }
     for left in &report.left_out {
-        println!("left out: {}: {}", left.name, left.why);
+        print_line!("left out: {}: {}", left.name, left.why);
     }
     if report.categories.len() > 1 {
-        println!(
+        print_line!(
             "{:<20} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
-            "category", "certified", "empirical", "AUPR", "F1-max", "pixel", "AU-PRO", "cert.AUC"
+            "category",
+            "certified",
+            "empirical",
+            "AUPR",
+            "F1-max",
+            "pixel",
+            "AU-PRO",
+            "cert.AUC"
         );
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
         for row in &report.table {
-            println!(
+            print_line!(
                 "{:<20} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
                 row.category,
                 number(row.certified_auroc),
@@ -34,7 +42,7 @@ pub(super) fn print_table(report: &EvaluationReport) {
 }
 
 fn print_category(category: &CategoryReport, confidence: f64) {
-    println!(
+    print_line!(
         "{}: {} normal and {} defective pictures of {} and {} parts, {} left out; {}, {} draws a picture, alpha {}, {:.0} % bootstrap over parts",
         category.category,
         category.normal,
@@ -47,13 +55,27 @@ fn print_category(category: &CategoryReport, confidence: f64) {
         category.alpha,
         100.0 * confidence
     );
-    println!(
+    print_line!(
         "{:<16} {:>8}   {:<23} {:<7} {:<7}  {:<23} {:<7} {:<7}",
-        "", "", "certified (noisy draws)", "", "", "empirical (clean frame)", "", ""
+        "",
+        "",
+        "certified (noisy draws)",
+        "",
+        "",
+        "empirical (clean frame)",
+        "",
+        ""
     );
-    println!(
+    print_line!(
         "{:<16} {:>8}   {:<23} {:<7} {:<7}  {:<23} {:<7} {:<7}",
-        "kind", "pictures", "AUROC", "AUPR", "F1-max", "AUROC", "AUPR", "F1-max"
+        "kind",
+        "pictures",
+        "AUROC",
+        "AUPR",
+        "F1-max",
+        "AUROC",
+        "AUPR",
+        "F1-max"
     );
     let score = |figures: &ScoreFigures| {
         let (aupr, f1) = (value_of(figures.aupr), value_of(figures.f1_max));
@@ -61,25 +83,27 @@ fn print_category(category: &CategoryReport, confidence: f64) {
     };
     for (kind, figures) in &category.image {
         let (certified, empirical) = (score(&figures.certified), score(&figures.empirical));
-        println!("{kind:<16} {:>8}   {certified}  {empirical}", figures.pictures);
+        print_line!("{kind:<16} {:>8}   {certified}  {empirical}", figures.pictures);
     }
     let threshold = |figures: &ScoreFigures| figures.f1_threshold.map_or("-".into(), |t| format!("{t:.4}"));
     let all = &category.image[ALL];
-    println!(
+    print_line!(
         "thresholds of F1-max, chosen on these scores: certified {}, empirical {}",
         threshold(&all.certified),
         threshold(&all.empirical)
     );
     if let Some(pixel) = &category.pixel {
         let [height, width] = pixel.resolution;
-        println!(
+        print_line!(
             "pixels at the model input's {width}x{height}, {} masks: AUROC {:.3}, AU-PRO (0.3) {:.3}",
-            pixel.masks, pixel.figures.auroc, pixel.figures.au_pro
+            pixel.masks,
+            pixel.figures.auroc,
+            pixel.figures.au_pro
         );
     }
     let shown = [0.0, category.reference_radius];
     for at in category.certified_auc.iter().filter(|at| shown.contains(&at.radius)) {
-        println!(
+        print_line!(
             "certified AUC at radius {:.4} (RMS {:.3} grey levels): {}{}",
             rounded_down(at.radius),
             at.rms_grey_levels,
@@ -88,7 +112,7 @@ fn print_category(category: &CategoryReport, confidence: f64) {
         );
     }
     if let (Some(verdicts), Some(threshold)) = (&category.verdicts, category.bundle.threshold) {
-        println!(
+        print_line!(
             "at the bundle's threshold {threshold:.4}, certified at radius 0: false alarms {:.1} %, misses {:.1} %, abstained {:.1} % of normal and {:.1} % of defective pictures",
             100.0 * verdicts.false_alarms,
             100.0 * verdicts.misses,
@@ -98,11 +122,14 @@ fn print_category(category: &CategoryReport, confidence: f64) {
     }
     match category.ms_per_picture {
         Some(ms) => {
-            println!("{ms:.0} ms a picture in the detector; {} scores were there already", category.resumed);
+            print_line!(
+                "{ms:.0} ms a picture in the detector; {} scores were there already",
+                category.resumed
+            );
         }
-        None => println!("all scores were there already"),
+        None => print_line!("all scores were there already"),
     }
     for left in &category.left_out {
-        println!("left out: {}: {}", left.name, left.why);
+        print_line!("left out: {}: {}", left.name, left.why);
     }
 }

@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 
 use super::row::InspectionRow;
 use crate::cli::Failure;
-use crate::cli::inspection_log::{FilterArgs, StoreArgs, written};
+use crate::cli::inspection_log::{FilterArgs, StoreArgs};
+use crate::cli::output::written;
 use crate::store::{LogError, Order};
 
 /// Write inspections as CSV or JSON lines, oldest first, with all columns.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::row::InspectionRow;
-use crate::cli::inspection_log::{FilterArgs, StoreArgs, local, printable, written};
+use crate::cli::inspection_log::{FilterArgs, StoreArgs, local, printable};
+use crate::cli::output::{print_note, written};
 use crate::cli::{Failure, or_dash, rounded_down};
 use crate::store::{DeliveryState, EvidenceKept, Order, Record};
 
@@ -37,9 +38,9 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let out = BufWriter::new(io::stdout().lock());
     let code = written(if args.json { as_json(out, &shown) } else { as_table(out, &shown) })?;
     if more {
-        eprintln!("certiscope: only the newest {} are listed; --limit shows more", args.limit);
+        print_note!("certiscope: only the newest {} are listed; --limit shows more", args.limit);
     } else if shown.is_empty() {
-        eprintln!("certiscope: no inspection matches the filter");
+        print_note!("certiscope: no inspection matches the filter");
     }
     Ok(code)
 }

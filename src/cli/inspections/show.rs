@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use crate::cli::inspection_log::{OneArgs, OpenedLog, StoreArgs, local, printable, written};
+use crate::cli::inspection_log::{OneArgs, OpenedLog, StoreArgs, local, printable};
+use crate::cli::output::written;
 use crate::cli::{Failure, or_dash, rounded_down};
 use crate::evidence;
 use crate::inspection::Inspection;

@@ -152,7 +152,7 @@ fn an_export_holds_every_column_of_every_row() {
 fn a_reader_that_has_seen_enough_is_no_fault() {
     let made = Made::with(600);
     for arguments in [&["inspections", "export"][..], &["inspections", "export", "--format", "jsonl"]] {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_certiscope"))
+        let mut program = Command::new(crate::support::program::path())
             .args(arguments)
             .arg("--store")
             .arg(made.state.path())

@@ -16,7 +16,7 @@ fn a_clock_that_steps_changes_no_verdict_and_deletes_nothing() {
     line.evidence = "keep = \"all\"\nmin_free_mb = 0\ndays = 1".to_owned();
     let shown = line.path().join("clock");
     std::fs::write(&shown, "+0").unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_certiscope"));
+    let mut program = Command::new(crate::support::program::path());
     program
         .env("LD_PRELOAD", libfaketime())
         .env("FAKETIME_TIMESTAMP_FILE", &shown)

@@ -214,7 +214,7 @@ fn a_disk_that_hangs_is_reported_as_a_state() {
 fn a_read_only_disk_is_refused_at_the_start() {
     let line = Line::new();
     let Some(_disk) = Disk::mount(&line.state, &["-t", "tmpfs", "-o", "ro", "tmpfs"]) else { return };
-    let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
+    let (status, said) = line.spawn(&mut Command::new(crate::support::program::path())).end();
     assert_eq!(status.code(), Some(78), "{said}");
     assert!(said.contains("read-only") && said.contains("mount it writable"), "{said}");
     report("disk read-only at the start", "refused, exit 78, with the way out");
@@ -252,7 +252,7 @@ fn a_damaged_log_ends_the_agent_with_what_to_do() {
     let mut bytes = std::fs::read(&log).unwrap();
     bytes[(page as usize - 1) * 4096..][..4096].fill(0xa5);
     std::fs::write(&log, bytes).unwrap();
-    let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
+    let (status, said) = line.spawn(&mut Command::new(crate::support::program::path())).end();
     assert_eq!(status.code(), Some(78), "{said}");
     assert!(said.contains("not a sound database") && said.contains("move the file aside"), "{said}");
 
@@ -343,7 +343,7 @@ fn calibrating_onto_a_full_disk_leaves_no_half_bundle() {
 fn a_second_agent_on_one_log_is_refused() {
     let line = Line::new();
     let agent = line.start();
-    let (status, said) = line.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope"))).end();
+    let (status, said) = line.spawn(&mut Command::new(crate::support::program::path())).end();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("another agent writes it"), "{said}");
     line.wait_verdict("the first goes on", |_| true);

@@ -254,7 +254,7 @@ struct Agent(Child);
 impl Agent {
     fn start(folder: &Path) -> Self {
         let log = File::options().create(true).append(true).open(folder.join("agent.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_certiscope"))
+        let child = Command::new(crate::support::program::path())
             .args(["run", "--config"])
             .arg(folder.join("station.toml"))
             .env("RUST_LOG", "certiscope=info")

@@ -88,7 +88,7 @@ impl Line {
 
     /// Starts the agent and waits for its first verdict.
     pub(crate) fn start(&self) -> Agent {
-        self.start_as(&mut Command::new(env!("CARGO_BIN_EXE_certiscope")))
+        self.start_as(&mut Command::new(crate::support::program::path()))
     }
 
     /// Like `start`, with another command that runs the program, such as `faketime`.
@@ -104,7 +104,7 @@ impl Line {
 
     /// Starts an agent that has nothing to inspect at first, and waits until it is online.
     pub(crate) fn start_idle(&self) -> Agent {
-        let agent = self.spawn(&mut Command::new(env!("CARGO_BIN_EXE_certiscope")));
+        let agent = self.spawn(&mut Command::new(crate::support::program::path()));
         self.wait_status("online", |status| status["state"] == "online");
         agent
     }

@@ -2,6 +2,7 @@
 
 use assert_cmd::Command;
 use serde_json::Value;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// How a run ended, and what it said.
@@ -12,9 +13,19 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+/// The program under test: the one that was built with the tests, or the one that `CERTISCOPE_TEST_PROGRAM` names, such as an older
+/// one that a new test must fail on.
+pub(crate) fn path() -> &'static str {
+    static PATH: LazyLock<String> = LazyLock::new(|| {
+        std::env::var("CERTISCOPE_TEST_PROGRAM")
+            .unwrap_or_else(|_| env!("CARGO_BIN_EXE_certiscope").to_owned())
+    });
+    &PATH
+}
+
 /// A command of the program, to be given its arguments.
 pub(crate) fn certiscope(command: &str) -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_certiscope"));
+    let mut program = Command::new(path());
     program.env_remove("RUST_LOG").timeout(Duration::from_secs(120)).arg(command);
     program
 }

@@ -1,0 +1,1 @@
+//! Every file of a folder is read or counted, by every command.

@@ -1,0 +1,1 @@
+//! One odd file name ends or mixes up no result of `inspect`.

@@ -1,0 +1,1 @@
+//! A disk that other programs fill does not cost the inspection log.

@@ -1,0 +1,1 @@
+//! Masks mark what their author marked, or are named.

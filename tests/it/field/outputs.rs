@@ -1,0 +1,1 @@
+//! Standard output and standard error that cannot be written stop no work.

@@ -1,0 +1,1 @@
+//! Part names as scanners send them.

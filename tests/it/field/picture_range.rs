@@ -1,0 +1,1 @@
+//! Pictures far outside of what the bundle was calibrated with get no verdict, and calibration refuses mixed sets.

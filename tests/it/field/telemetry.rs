@@ -1,0 +1,1 @@
+//! Nothing leaves the station but the messages, however the program is started.
