@@ -211,6 +211,10 @@ fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
         .tempfile_in(folder)?;
     unfinished.write_all(bytes)?;
     unfinished.as_file().sync_data()?;
-    unfinished.persist_noclobber(file)?;
-    Ok(())
+    match unfinished.persist_noclobber(file) {
+        Ok(_) => Ok(()),
+        // A file system that knows neither links nor a rename that overwrites nothing, as some USB sticks and network shares have it.
+        Err(refused) if !file.exists() => refused.file.persist(file).map(drop).map_err(Into::into),
+        Err(refused) => Err(refused.into()),
+    }
 }

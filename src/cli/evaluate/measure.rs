@@ -62,7 +62,7 @@ pub(super) struct MeasuredCategory {
     pub(super) pixel: Option<PixelFigures>,
     /// `None` if the data set has no masks.
     pub(super) masks: Option<MaskCounts>,
-    /// Why scores could not be kept for a later run, for each picture where that is so.
+    /// For each picture whose scores could not be kept for a later run: why.
     pub(super) unkept: Vec<String>,
     /// How many pictures had their scores from an earlier run.
     pub(super) resumed: usize,

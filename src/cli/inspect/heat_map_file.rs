@@ -1,6 +1,6 @@
 //! The files that `inspect` writes the heat maps to.
 //!
-//! Guarantees: each heat map of a run has a file of its own, whatever the pictures are called, on any file system. No picture that
+//! Guarantees: each heat map of a run has another file, whatever the pictures are called, on any file system. No picture that
 //! is inspected is overwritten. A heat map that cannot be written leaves no part of it behind.
 
 use std::collections::{HashMap, HashSet};

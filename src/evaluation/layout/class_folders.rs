@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::data_set::{Category, GOOD, LabelledPicture, LayoutError, LeftOut, Mask};
 use super::listing::{entries, folders, is_picture_file, name_of};
 use super::mask_folders::{GROUND_TRUTH, MaskFolders};
-use crate::capture::picture_files::{PICTURE_NAMES, is_good_folder};
+use crate::capture::picture_files::{PICTURE_NAMES, is_good_folder, is_picture};
 
 const SPLITS: [&str; 2] = ["test", "test_public"];
 const UNLABELLED: [&str; 2] = ["test_private", "test_private_mixed"];
@@ -69,9 +69,12 @@ fn read(
                 continue;
             }
             if !is_picture_file(&entry) {
-                category
-                    .left_out
-                    .push(LeftOut::new(name, format!("no picture by its name; {PICTURE_NAMES}")));
+                let why = if is_picture(&entry) {
+                    "not an ordinary file".to_owned()
+                } else {
+                    format!("no picture by its name; {PICTURE_NAMES}")
+                };
+                category.left_out.push(LeftOut::new(name, why));
                 continue;
             }
             let mask = match masks.of(&entry, &class) {

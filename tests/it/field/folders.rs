@@ -23,7 +23,8 @@ fn mixed(folder: &Path) {
     let part = |x: u32, y: u32| image::Luma([(x * y % 200) as u8]);
     let picture = image::GrayImage::from_fn(64, 64, part);
     picture.save(folder.join("a.png")).unwrap();
-    picture.save_with_format(folder.join("more/b.JFIF"), image::ImageFormat::Jpeg).unwrap();
+    // The content decides what it is.
+    picture.save_with_format(folder.join("more/b.JFIF"), image::ImageFormat::Png).unwrap();
     for name in ["c.webp", "more/d.WebP", "notes.txt", "more/README", "._a.png", ".hidden/e.png"] {
         std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
         std::fs::write(folder.join(name), "no picture").unwrap();

@@ -54,7 +54,7 @@ impl MaskedParts {
         let ran = run(evaluate.args(["--draws", "16", "--threads", "1"])).succeeded();
         let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
         let category = report["categories"][0].clone();
-        // Whatever is left out stands in the table, in the report and on the page.
+        // What is left out is named in the table, in the report and on the page.
         let page = std::fs::read_to_string(out.join("report.html")).unwrap();
         for (name, why) in left_out(&category) {
             assert!(ran.stdout.contains(&format!("left out: {name}: {why}")), "{name} in {}", ran.stdout);
