@@ -10,6 +10,7 @@ pub(crate) mod camera;
 pub(crate) mod decode;
 pub(crate) mod encode;
 mod end_markers;
+pub(crate) mod file_names;
 pub(crate) mod folder;
 mod frame;
 mod frame_rate;

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Failure, progress_bar};
+use crate::capture::file_names::on_one_line;
 use crate::capture::folder::{FolderSettings, FolderSource};
 use crate::capture::{Channels, Frame, FrameSource, GroundTruth, Picture, SourceEvent, Trouble, TroubleKind};
+use crate::cli::output::print_note;
 use crate::near_duplicates::{Fingerprint, THUMBNAIL_PX, groups};
 use crate::preprocess::{Input, InputShape, PreprocessError, Preprocessor, Region};
 
@@ -35,6 +37,9 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
     let reader = PictureReader::new(shape);
     let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
+    if let Some(left_out) = source.left_out() {
+        print_note!("{}: {left_out}", on_one_line(folder));
+    }
     let bar = progress_bar(source.len() as u64, "reading");
     let mut troubles = TroubleReporter::default();
     let (mut pictures, mut unusable) = (Vec::<Labelled>::new(), Vec::new());
@@ -121,7 +126,7 @@ impl Fingerprints {
     }
 }
 
-/// The name of a frame: its part, or its number in the source.
+/// The name of a frame, on one line: its part, or its number in the source.
 pub(super) fn name_of(frame: &Frame) -> String {
-    frame.part_id.clone().unwrap_or_else(|| frame.source_seq.to_string())
+    frame.part_id.as_ref().map_or_else(|| frame.source_seq.to_string(), on_one_line)
 }

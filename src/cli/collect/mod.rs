@@ -20,11 +20,12 @@ use super::run::stop_on_signals;
 use super::{Failure, progress_bar, source_note};
 use crate::agent::{Stop, open_source};
 use crate::capture::encode::to_image;
+use crate::capture::file_names::on_one_line;
 use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
 use crate::capture::trigger::Trigger;
 use crate::capture::{Frame, GroundTruth, SourceEvent};
-use crate::cli::output::print_line;
+use crate::cli::output::{print_line, print_note};
 use crate::config::{Config, QueuePolicy, SourceConfig, SourceKind};
 use crate::near_duplicates::Fingerprint;
 use crate::preprocess::Region;
@@ -82,6 +83,9 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     stop_on_signals(&stop)?;
     let fingerprints = Fingerprints::new(region);
     let from = source.describe();
+    if let Some(left_out) = source.left_out() {
+        print_note!("source: {left_out}");
+    }
     let (mut written, mut unreadable, mut defective) = (0, 0_u64, 0_u64);
     let bar = progress_bar(args.count, "collecting");
     let mut troubles = TroubleReporter::default();
@@ -116,7 +120,7 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
         }
     }
     bar.finish();
-    print_line!("{written} pictures written to {}", collection.pictures().display());
+    print_line!("{written} pictures written to {}", on_one_line(collection.pictures()));
     if unreadable + defective > 0 {
         print_line!(
             "left out: {unreadable} frames that cannot be read, {defective} parts that the source calls defective"

@@ -8,6 +8,7 @@
 mod figures;
 mod json;
 mod kept;
+mod masks;
 mod measure;
 mod page;
 mod report;
