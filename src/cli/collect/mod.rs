@@ -16,7 +16,7 @@ use image::DynamicImage;
 
 use self::collection::Collection;
 use super::frames::{Fingerprints, TroubleReporter, name_of};
-use super::run::stop_on_signals;
+use super::stop_signals::stop_on_signals;
 use super::{Failure, progress_bar, source_note};
 use crate::agent::{Stop, open_source};
 use crate::capture::encode::to_image;
