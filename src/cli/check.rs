@@ -19,7 +19,7 @@ use crate::config::{Config, SourceConfig, SourceKind};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
-use crate::publish::{BrokerFault, Timing, probe};
+use crate::publish::{Timing, probe};
 use crate::state_folder::StateFolder;
 use crate::store::{Store, StoreErrorKind};
 
@@ -183,12 +183,12 @@ fn check_broker(checks: &mut Checks, config: &Config) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::stopped)?;
     match runtime.block_on(probe(broker, Timing::default().connect_limit)) {
-        Err(error) if !matches!(error.fault, BrokerFault::Refused(_) | BrokerFault::OlderProtocol) => {
+        Err(error) if !error.fault.needs_a_change() => {
             checks.unreachable = true;
             print_line!("not there  {error}; inspection would go on and the outbox would keep its verdicts");
         }
         result => {
-            let words = format!("{}:{} lets this station in", broker.host, broker.port);
+            let words = format!("{} lets this station in", broker.address());
             checks.note("broker", result.map(|()| ((), words)));
         }
     }

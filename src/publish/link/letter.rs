@@ -4,7 +4,8 @@
 /// what `session` keeps unacknowledged, so that neither limit is reached on a connection that works.
 pub(super) const REQUESTS: usize = 64;
 
-/// Far above any message of ours. rumqttc's default of 10 KiB would be too small.
+/// Far above any message of ours. rumqttc's default of 10 KiB would be too small. With MQTT 5 the broker is told, and keeps larger
+/// packets to itself.
 pub(super) const MAX_PACKET_BYTES: usize = 1 << 20;
 
 /// A message to publish, with its topic.
@@ -28,6 +29,8 @@ pub(in crate::publish) enum Class {
 /// A message of a topic that we subscribed to.
 pub(in crate::publish) struct IncomingMessage {
     pub payload: Vec<u8>,
+    /// The size of the packet, if it was too large: the payload is then left out.
+    pub too_large: Option<usize>,
     /// The broker stored it before we subscribed.
     pub retained: bool,
     /// The broker says that it may have sent it before.

@@ -7,7 +7,7 @@
 //!   above `message_size_limit` (see `publish::refusal`).
 //! - It has no time limit for a flush. So a half-open connection is noticed by the ping or by the missing PUBACK.
 
-use rumqttc::Outgoing;
+use rumqttc::{Outgoing, Transport};
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason, SubscribeReasonCode,
 };
@@ -22,7 +22,8 @@ use crate::publish::broker::BrokerFault;
 
 pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
     let network = options.network();
-    let mut mqtt = MqttOptions::new(options.client_id, options.host, options.port);
+    let mut mqtt = MqttOptions::new(options.client_id, options.socket, 0);
+    mqtt.set_transport(Transport::unix());
     mqtt.set_clean_start(true)
         .set_keep_alive(options.keep_alive)
         .set_outgoing_inflight_upper_limit(options.in_flight)
@@ -33,15 +34,15 @@ pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
         mqtt.set_credentials(credentials.username, credentials.password);
     }
     if let Some(will) = options.will {
-        let (qos, retain) = (qos(will.class), will.class.retained());
+        let (qos, retain) = (qos(will.class), will.class.retained(options.retain));
         mqtt.set_last_will(LastWill::new(will.topic, will.payload, qos, retain, None));
     }
     AsyncClient::new(mqtt, options.in_flight.into())
 }
 
 /// Gives a message to rumqttc; false if there was no room for it.
-pub(super) fn publish(client: &AsyncClient, letter: Letter) -> bool {
-    client.try_publish(letter.topic, qos(letter.class), letter.class.retained(), letter.payload).is_ok()
+pub(super) fn publish(client: &AsyncClient, letter: Letter, retain: bool) -> bool {
+    client.try_publish(letter.topic, qos(letter.class), letter.class.retained(retain), letter.payload).is_ok()
 }
 
 fn qos(class: Class) -> QoS {
@@ -64,6 +65,7 @@ pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, Br
             rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => {
                 ProtocolEvent::Received(IncomingMessage {
                     payload: publish.payload.to_vec(),
+                    too_large: None,
                     retained: publish.retain,
                     again: publish.dup,
                     packet_id: publish.pkid,

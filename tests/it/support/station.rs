@@ -57,6 +57,7 @@ pub(crate) fn broker_at(port: u16, credentials: Option<(&str, &str)>) -> BrokerS
         client_id: "certiscope-st1".to_owned(),
         keep_alive_secs: 30,
         backlog_per_second: 10_000,
+        retain: true,
     }
 }
 
