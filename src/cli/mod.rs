@@ -18,6 +18,7 @@ mod inspection_log;
 mod inspections;
 mod journal;
 mod line_thread;
+mod local_time;
 mod model_args;
 mod output;
 mod run;
@@ -25,6 +26,7 @@ mod simulate;
 mod source_note;
 mod stop_signals;
 mod verify;
+mod whole_file;
 
 use std::process::ExitCode;
 
@@ -112,6 +114,7 @@ impl Command {
 /// Parses the arguments, runs the command, ends the process.
 pub fn main() -> ! {
     forbid_telemetry(); // before any thread is started
+    stop_signals::outlive_file_limits();
     let code = match Cli::try_parse() {
         Ok(cli) => output::exit_code(run_command(cli.command)),
         Err(said) => output::usage(&said),

@@ -5,10 +5,11 @@
 //! [`AGAIN`] or later, ends the program at once: nothing is committed from then on, and no library gets to clean up under
 //! running threads. A signal that was ignored when the program started stays ignored (`nohup`, a background job of a script).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
@@ -19,6 +20,13 @@ use crate::stop::end_at_once;
 
 /// A SIGINT that comes sooner after the first one is the same request, sent twice.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// From now on a file that may grow no further (`ulimit -f`) is an error of its write, as a full disk is, and not the end of the
+/// process.
+pub(super) fn outlive_file_limits() {
+    // Only that there is a handler matters. A failure leaves things as they were.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
 
 /// From now on the signals request `stop`.
 pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ use self::kept::KeptScores;
 use self::measure::{MeasuredCategory, Measuring};
 use self::report::EvaluationReport;
 use self::table::print_table;
-use super::{Failure, ModelArgs, load_bundle, progress_bar};
+use super::{Failure, ModelArgs, load_bundle, progress_bar, whole_file};
 use crate::bundle::{Bundle, MANIFEST};
 use crate::cli::output::print_line;
 use crate::evaluation::layout::{self, Category, DataSet, GOOD, LeftOut};
@@ -181,7 +181,9 @@ fn write(
 ) -> Result<(), Failure> {
     let written = |name: &str, text: String| {
         let file = out.join(name);
-        std::fs::write(&file, text).with_context(|| file.display().to_string()).map_err(Failure::stopped)?;
+        whole_file::write(&file, text.as_bytes())
+            .with_context(|| file.display().to_string())
+            .map_err(Failure::stopped)?;
         print_line!("written: {}", file.display());
         Ok(())
     };

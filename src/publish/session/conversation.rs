@@ -213,7 +213,7 @@ impl Session<'_> {
         tracing::info!(
             station = &*self.context.origin.station,
             left,
-            "disconnected; `left` verdicts stay in the outbox"
+            "left the broker; {left} verdicts stay in the outbox"
         );
         Ok(())
     }
