@@ -20,7 +20,8 @@ import torch
 
 from . import Refused, measure, schedule, train_options
 from .figures import Estimate, auroc_with_interval, certified_auc_with_interval, paper_radius
-from .preprocess import load_inputs, picture_files
+from .picture_files import picture_files
+from .picture_set import PictureSet
 from .score import Detector
 from .search import with_synthetic_defects
 from .train import train
@@ -209,13 +210,17 @@ def run_rows(table, rows, fit, held_back, test, out, steps=None, device="cpu"):
         training = trained(table, row.run, fit, held_back, out, steps, device)
         architecture = training.architecture
 
-        def inputs(chosen, architecture=architecture):
-            loaded = load_inputs(chosen, architecture.channels, architecture.size, architecture.size)
+        read = PictureSet(training.recipe.full_scale, training.recipe.mixed_sizes, training.pictures)
+
+        def inputs(chosen, architecture=architecture, read=read):
+            loaded = read.inputs(chosen, architecture.channels, architecture.size, architecture.size)
             return torch.from_numpy(loaded).to(device)
 
-        of_fit = Pictures(None, architecture, Path(out) / row.run / "fit.npy", device).inputs
+        of_fit = Pictures(None, architecture, Path(out) / row.run / "fit.npy", device, read).inputs
         kinds = {kind: inputs(chosen) for kind, chosen in files.items()}
-        yield row, measured(row, training, of_fit, inputs(picture_files(held_back)), kinds)
+        behind = inputs(picture_files(held_back))
+        read.require_one_kind()
+        yield row, measured(row, training, of_fit, behind, kinds)
 
 
 HEADER = (

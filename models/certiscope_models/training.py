@@ -51,6 +51,7 @@ class Training:
         self.seconds = 0.0  # spent in steps, over all resumes
         self.begun = None  # command of the run whose weights this one began with
         self.counts, self.saved_at = {}, None  # provenance: pictures and groups, date of the checkpoint
+        self.pictures = {}  # what all of its pictures have in common: `PictureSet.kind`
         self.trained_on = torch.cuda.get_device_name(self.device) if self.on_gpu else "CPU"
 
     def learning_rate(self):
@@ -124,6 +125,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "counts": self.counts,
+            "pictures": self.pictures,
             "begun": self.begun,
             "saved_at": datetime.now(UTC).date().isoformat(),
         }
@@ -149,6 +151,7 @@ class Training:
             training.generator.set_state(state["generator"])
         training.done, training.seconds = state["done"], state["seconds"]
         training.counts, training.saved_at = state["counts"], state["saved_at"]
+        training.pictures = state.get("pictures", {})  # an earlier version did not keep it
         training.trained_on, training.begun = state["trained_on"], state.get("begun")
         return training
 

@@ -55,10 +55,10 @@ def test_split_train_search_export(pictures, tmp_path, monkeypatch, capsys):
 
 
 REFUSED = [
-    ("train --data nowhere --out run --steps 1", "no PNG, JPEG or BMP"),
+    ("train --data nowhere --out run --steps 1", "no such folder"),
     ("train --data good --out run --steps 1 --size 20", "architecture.size = 20"),
     ("train --data good --out run --steps 1 --resume", "not there"),
-    ("train --data good --held-back nowhere --out run --steps 1 --size 16", "no PNG, JPEG or BMP"),
+    ("train --data good --held-back nowhere --out run --steps 1 --size 16", "no such folder"),
     ("train --data good --out run --steps 1 --begin-with nowhere", "not there"),
     ("split --data good --out split --held-back 1.5", "split.held_back = 1.5"),
     ("split --data good --out split --held-back 0.01", "one side is empty"),
