@@ -125,7 +125,8 @@ fn name_or_ipv4(text: &str) -> Result<(), String> {
         if part.len() > LONGEST_PART {
             return Err(format!("has {} characters between two dots; at most {LONGEST_PART}", part.len()));
         }
-        if let Some(odd) = part.chars().find(|letter| !letter.is_ascii_alphanumeric() && !"-_".contains(*letter))
+        if let Some(odd) =
+            part.chars().find(|letter| !letter.is_ascii_alphanumeric() && !"-_".contains(*letter))
         {
             return Err(format!("has {odd:?}; letters, digits, `-` and `_` are allowed in a name"));
         }
@@ -237,7 +238,10 @@ mod tests {
     fn a_password_in_an_address_is_not_repeated() {
         for host in ["mqtt://line:hors3@broker", "line:hors3@broker:1883", "line:ho@rs3@broker"] {
             let refused = read_host(host).expect_err(host);
-            assert!(refused.contains("a username and a password") && refused.contains("password_file"), "{refused}");
+            assert!(
+                refused.contains("a username and a password") && refused.contains("password_file"),
+                "{refused}"
+            );
             assert!(!refused.contains("rs3"), "{refused}");
         }
         assert!(read_host("line@broker").unwrap_err().contains("has a username before"));

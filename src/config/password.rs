@@ -56,9 +56,8 @@ fn text(bytes: &[u8]) -> Result<String, String> {
         _ => {
             let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
             let read = std::str::from_utf8(bytes);
-            read.map(str::to_owned).map_err(|error| {
-                format!("is not UTF-8 (byte {}): save it as UTF-8", error.valid_up_to() + 1)
-            })
+            read.map(str::to_owned)
+                .map_err(|error| format!("is not UTF-8 (byte {}): save it as UTF-8", error.valid_up_to() + 1))
         }
     }
 }

@@ -87,9 +87,9 @@ pub enum BrokerFault {
     /// The broker said so in CONNACK, or when it ended the connection.
     #[error("{0}")]
     Lacks(String),
-    /// Again and again another client has taken this station's place, or seems to have.
-    #[error("{0}")]
-    TakenOver(String),
+    /// Another client has taken this station's place: the broker said so, or it seems so.
+    #[error("{}", why_taken_over(client_id, *told))]
+    TakenOver { client_id: String, told: bool },
     #[error("the broker speaks MQTT 3.1.1 only; set broker.protocol = \"3.1.1\"")]
     OlderProtocol,
     #[error("the broker ended the connection: {0}")]
@@ -103,7 +103,23 @@ impl BrokerFault {
     pub fn needs_a_change(&self) -> bool {
         matches!(
             self,
-            Self::Refused(_) | Self::OlderProtocol | Self::Stranger(_) | Self::Lacks(_) | Self::TakenOver(_)
+            Self::Refused(_)
+                | Self::OlderProtocol
+                | Self::Stranger(_)
+                | Self::Lacks(_)
+                | Self::TakenOver { .. }
+        )
+    }
+}
+
+fn why_taken_over(client_id: &str, told: bool) -> String {
+    if told {
+        format!(
+            "another client with the client id {client_id} has taken this station's connection; give this station a broker.client_id of its own, or end the second agent with these topics"
+        )
+    } else {
+        format!(
+            "the broker ends each connection soon after it has accepted it, and gives no reason; most likely another client has the client id {client_id}: give this station a broker.client_id of its own, or end the second agent with these topics; if not, the broker's log says why"
         )
     }
 }
@@ -112,10 +128,10 @@ impl BrokerFault {
 fn why_not_accepted(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::V5 => {
-            "the broker may be starting, or speak MQTT 3.1.1 only: then set broker.protocol = \"3.1.1\"; or the port may be one for TLS"
+            "the broker may be starting, or not take this station's Last Will (`certiscope check` finds out why), or speak MQTT 3.1.1 only: then set broker.protocol = \"3.1.1\"; or the port may be one for TLS"
         }
         Protocol::V3 => {
-            "the broker may be starting, or allow only smaller messages than this station's Last Will; or the port may be one for TLS or of another service"
+            "the broker may be starting, or not take this station's Last Will (`certiscope check` finds out why); or the port may be one for TLS or of another service"
         }
     }
 }

@@ -56,8 +56,8 @@ impl Commands {
         }
         self.before = command;
         match wanted {
-            Ok(TriggerMessage { part_id, meas_id }) => {
-                self.triggers.ask(TriggerRequest { part_id, meas_id, received });
+            Ok(TriggerMessage { part_id, meas_id, left_out }) => {
+                self.triggers.ask(TriggerRequest { part_id, meas_id, left_out, received });
             }
             Err(why) => self.triggers.refuse(why),
         }

@@ -23,7 +23,7 @@ use super::letter::{BrokerLimits, Letter, LinkEvent, ProtocolEvent, REQUESTS};
 use super::options::ConnectOptions;
 use super::relay::{Seen, relay};
 use super::{v4, v5};
-use crate::publish::broker::{BrokerError, BrokerFault, BrokerSettings, Protocol};
+use crate::publish::broker::{BrokerFault, BrokerSettings, Protocol};
 
 /// The half of rumqttc that takes requests.
 enum Client {
@@ -140,6 +140,9 @@ impl<T> Link<T> {
         loop {
             match self.events.recv().await.unwrap_or(Err(BrokerFault::Closed)) {
                 Ok(ProtocolEvent::Accepted(limits)) => {
+                    if let Some(what) = limits.lacks(self.retain) {
+                        return Err(BrokerFault::Lacks(what.to_owned()));
+                    }
                     self.limits = limits;
                     return Ok(LinkEvent::Connected(limits));
                 }
@@ -158,7 +161,7 @@ impl<T> Link<T> {
                     }
                 }
                 Ok(ProtocolEvent::Received(message)) => return Ok(LinkEvent::Received(message)),
-                Ok(ProtocolEvent::Subscribed(Ok(()))) => {}
+                Ok(ProtocolEvent::Subscribed(Ok(()))) => return Ok(LinkEvent::Subscribed),
                 Ok(ProtocolEvent::Subscribed(Err(reason))) => return Ok(LinkEvent::SubscribeRefused(reason)),
                 Ok(ProtocolEvent::PacketIdTaken) => {
                     return Err(BrokerFault::NoAnswer("a message was never acknowledged"));
@@ -265,16 +268,4 @@ fn explained(fault: BrokerFault, accepted: bool, protocol: Protocol, seen: &Seen
         BrokerFault::Closed if !accepted => BrokerFault::NotAccepted(protocol),
         fault => fault,
     }
-}
-
-/// Connects once and disconnects: is the broker there, and does it accept this station?
-pub async fn probe(settings: &BrokerSettings, limit: Duration) -> Result<(), BrokerError> {
-    let settings = BrokerSettings { client_id: format!("{}-check", settings.client_id), ..settings.clone() };
-    let mut link = Link::<()>::open(&settings, limit, None);
-    let visit = async {
-        link.next().await?;
-        link.disconnect()?;
-        link.next().await.map(|_| ())
-    };
-    visit.await.map_err(|fault| BrokerError::new(&settings, fault))
 }

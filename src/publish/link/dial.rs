@@ -13,7 +13,11 @@ use tokio::time::{Instant, timeout};
 use crate::publish::broker::BrokerFault;
 
 /// Connects to the first address of `host` that answers. All addresses together get `limit`.
-pub(super) async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, BrokerFault> {
+pub(in crate::publish) async fn dial(
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<TcpStream, BrokerFault> {
     let deadline = Instant::now() + limit;
     let addresses: Vec<SocketAddr> = match timeout(limit, lookup_host((host, port))).await {
         Ok(Ok(found)) => found.collect(),
@@ -73,7 +77,9 @@ fn no_connection(address: SocketAddr, error: &Error) -> BrokerFault {
                 address.ip()
             )
         }
-        ErrorKind::PermissionDenied => format!("{address}: forbidden on this machine or by a firewall ({error})"),
+        ErrorKind::PermissionDenied => {
+            format!("{address}: forbidden on this machine or by a firewall ({error})")
+        }
         _ => format!("{address}: {error}"),
     })
 }

@@ -8,6 +8,9 @@ pub(super) const REQUESTS: usize = 64;
 /// packets to itself.
 pub(super) const MAX_PACKET_BYTES: usize = 1 << 20;
 
+pub(super) const NO_QOS_1: &str = "the broker does not take messages of QoS 1, and a verdict without an acknowledgement could be lost; allow QoS 1 (mosquitto: max_qos)";
+pub(super) const NO_RETAIN: &str = "the broker does not keep messages (retained); set broker.retain = false, or allow it (mosquitto: retain_available)";
+
 /// A message to publish, with its topic.
 pub(in crate::publish) struct Letter {
     pub topic: String,
@@ -46,6 +49,7 @@ pub(in crate::publish) enum LinkEvent<T> {
     /// The broker refused the message with this token, or it is larger than the broker allows; and why.
     Refused(T, String),
     Received(IncomingMessage),
+    Subscribed,
     /// Why the broker refused the subscription.
     SubscribeRefused(&'static str),
     /// Our DISCONNECT is written.
@@ -58,11 +62,27 @@ pub(in crate::publish) struct BrokerLimits {
     /// Messages without PUBACK.
     pub unacknowledged: usize,
     pub packet_bytes: usize,
+    /// Whether it takes messages of QoS 1, as far as it says.
+    pub acknowledges: bool,
+    /// Whether it keeps messages for later subscribers, as far as it says.
+    pub keeps: bool,
 }
 
 impl BrokerLimits {
     /// Our limits, for a broker that states none.
-    pub(super) const UNSAID: Self = Self { unacknowledged: REQUESTS, packet_bytes: MAX_PACKET_BYTES };
+    pub(super) const UNSAID: Self =
+        Self { unacknowledged: REQUESTS, packet_bytes: MAX_PACKET_BYTES, acknowledges: true, keeps: true };
+
+    /// What a station cannot do without, and the broker lacks.
+    pub(super) fn lacks(&self, retain: bool) -> Option<&'static str> {
+        if !self.acknowledges {
+            Some(NO_QOS_1)
+        } else if retain && !self.keeps {
+            Some(NO_RETAIN)
+        } else {
+            None
+        }
+    }
 }
 
 /// What rumqttc reports, the same for both protocols.

@@ -14,6 +14,6 @@ mod v4;
 mod v5;
 
 pub(super) use connection::Link;
-pub use connection::probe;
-pub(super) use relay::LARGEST_PACKET;
+pub(super) use dial::dial;
 pub(super) use letter::{BrokerLimits, Class, IncomingMessage, Letter, LinkEvent};
+pub(super) use relay::LARGEST_PACKET;

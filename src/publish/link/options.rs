@@ -24,7 +24,12 @@ pub(super) struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    pub(super) fn new(settings: &BrokerSettings, socket: String, limit: Duration, will: Option<Letter>) -> Self {
+    pub(super) fn new(
+        settings: &BrokerSettings,
+        socket: String,
+        limit: Duration,
+        will: Option<Letter>,
+    ) -> Self {
         Self {
             client_id: settings.client_id.clone(),
             socket,

@@ -234,7 +234,8 @@ mod tests {
         assert!(whole && seen.stranger().is_none() && seen.skipping().is_none());
 
         // With MQTT 5 there are properties, here none in the short one.
-        let (out, ..) = pass(&[CONNACK_PACKET, &publish(0x31, "t", &[0], 70_000)].concat(), Protocol::V5).await;
+        let (out, ..) =
+            pass(&[CONNACK_PACKET, &publish(0x31, "t", &[0], 70_000)].concat(), Protocol::V5).await;
         assert_eq!(out, [CONNACK_PACKET, &publish(0x31, "t", &[0], 0)].concat());
     }
 

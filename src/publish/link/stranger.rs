@@ -25,7 +25,8 @@ pub(super) fn stranger(answer: &[u8]) -> String {
         ("INFO {", "a NATS server"),
     ];
     let kind = known.iter().find(|(with, _)| starts(with)).map(|(_, kind)| format!("{kind} answers"));
-    let kind = kind.unwrap_or_else(|| format!("something that is no MQTT broker answers ({})", shown(answer)));
+    let kind =
+        kind.unwrap_or_else(|| format!("something that is no MQTT broker answers ({})", shown(answer)));
     format!("{kind}; {OTHER_PORT}, or correct broker.host")
 }
 

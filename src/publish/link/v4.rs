@@ -25,7 +25,12 @@ pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
         mqtt.set_credentials(credentials.username, credentials.password);
     }
     if let Some(will) = options.will {
-        mqtt.set_last_will(LastWill::new(will.topic, will.payload, qos(will.class), will.class.retained(options.retain)));
+        mqtt.set_last_will(LastWill::new(
+            will.topic,
+            will.payload,
+            qos(will.class),
+            will.class.retained(options.retain),
+        ));
     }
     let (client, mut event_loop) = AsyncClient::new(mqtt, options.in_flight.into());
     event_loop.set_network_options(network);
@@ -55,7 +60,7 @@ pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, Br
             }
             rumqttc::Event::Incoming(Packet::Publish(publish)) => ProtocolEvent::Received(IncomingMessage {
                 payload: publish.payload.to_vec(),
-                    too_large: None,
+                too_large: None,
                 retained: publish.retain,
                 again: publish.dup,
                 packet_id: publish.pkid,
@@ -72,7 +77,9 @@ fn fault(error: ConnectionError) -> BrokerFault {
         ConnectionError::ConnectionRefused(code) => match code {
             ConnectReturnCode::BadUserNamePassword => BrokerFault::Refused("username or password is wrong"),
             ConnectReturnCode::NotAuthorized => BrokerFault::Refused("not authorised"),
-            ConnectReturnCode::BadClientId => BrokerFault::Refused("client id not accepted"),
+            ConnectReturnCode::BadClientId => BrokerFault::Refused(
+                "client id not accepted (or keep_alive_secs is longer than the broker allows)",
+            ),
             ConnectReturnCode::RefusedProtocolVersion => BrokerFault::Refused("MQTT 3.1.1 not accepted"),
             ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => {
                 BrokerFault::NoAnswer("the broker says that it is unavailable")

@@ -70,6 +70,8 @@ pub(crate) fn timing() -> Timing {
         farewell_limit: Duration::from_secs(20),
         first_wait: Duration::from_millis(20),
         longest_wait: Duration::from_millis(100),
+        steady_after: Duration::from_millis(500),
+        subscribe_pause: Duration::from_secs(2),
         first_retry: Duration::from_millis(200),
         longest_retry: Duration::from_millis(800),
     }
