@@ -2,13 +2,14 @@
 //!
 //! Guarantees: the given bundle is not changed; a new version is written beside it, whole or not at all. No part is used
 //! for both maps and threshold. Every picture that is not used is counted. The same pictures and seed give the same maps
-//! and threshold on the same machine.
+//! and threshold on the same machine. Pictures that one camera cannot have made are refused.
 //! Leaves out: checking that a picture shows a good part. The user must do that; the parts with the highest scores are
 //! named.
 
 mod args;
 mod measure;
 mod parts;
+mod picture_set;
 mod report;
 mod version;
 
@@ -25,7 +26,7 @@ use self::parts::NormalParts;
 use self::report::CalibrationReport;
 use self::version::Version;
 use super::{Failure, load_bundle, source_note};
-use crate::bundle::manifest::CalibrationSection;
+use crate::bundle::manifest::{CalibrationSection, PicturesSection};
 use crate::bundle::{Calibrated, ForPeople};
 use crate::calibration::conformal::{ThresholdRequest, ThresholdRule};
 use crate::cli::output::print_line;
@@ -36,7 +37,7 @@ pub(super) const MAP_PARTS_NEEDED: usize = 20;
 
 pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let bundle = load_bundle(&args.bundle)?;
+    let bundle = load_bundle(&args.bundle)?.with_full_scale(args.full_scale);
     let next = match &args.out {
         Some(folder) => Version { folder: folder.clone(), number: bundle.manifest.version + 1 },
         None => Version::next_of(&bundle).map_err(Failure::Refused)?,
@@ -52,7 +53,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let rule = ThresholdRule::new(request).map_err(Failure::refused)?;
     let design = FixedDesign::new(draws, RuleSettings::USUAL_ALPHA, sigma).map_err(Failure::refused)?;
 
-    let parts = NormalParts::of(args, bundle.input_shape())?;
+    let parts = NormalParts::of(args, &bundle)?;
     if parts.maps.len() < MAP_PARTS_NEEDED || parts.threshold.len() < rule.frames_needed() {
         return Err(Failure::refused(anyhow!(
             "normal parts: {}: too few; at least {MAP_PARTS_NEEDED} and {} different parts are needed at a false alarm rate of {}; look-alikes count as one part unless --distinct-parts is given",
@@ -89,6 +90,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
         calibrated_at: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         onnxruntime: runtime.build_info().to_owned(),
         camera,
+        pictures: parts.set.range.map(PicturesSection::from),
     };
     let golden =
         detector.golden_run(&bundle).map_err(Failure::stopped)?.scores(&bundle.score, &maps, &empirical_maps);
