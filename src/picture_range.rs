@@ -17,7 +17,7 @@
 //! themselves do not vary as much. The absolute margins leave room for a defect on a surface that is nearly even.
 
 use crate::capture::{Channels, Picture, Samples};
-use crate::preprocess::{Input, PreprocessError, Prepared, Preprocessor, Region};
+use crate::preprocess::{Input, Prepared, PreprocessError, Preprocessor, Region};
 
 /// The mean may be lower or higher by this factor.
 const MEAN_FACTOR: f64 = 1.25;
@@ -225,8 +225,7 @@ impl PictureRange {
         };
         let (low, high) = widened(self.mean, MEAN_FACTOR);
         let mean = (low.min(self.mean.lowest - LEAST_MARGIN), high);
-        let asymmetry =
-            (self.asymmetry.lowest - ASYMMETRY_MARGIN, self.asymmetry.highest + ASYMMETRY_MARGIN);
+        let asymmetry = (self.asymmetry.lowest - ASYMMETRY_MARGIN, self.asymmetry.highest + ASYMMETRY_MARGIN);
         let rows = [
             ("mean", got.mean, self.mean, mean, "light, exposure, bit depth and full scale"),
             (
@@ -253,7 +252,14 @@ impl PictureRange {
         ];
         let outside = rows.into_iter().find(|(_, got, _, (low, high), _)| !(*low..=*high).contains(got));
         outside.map_or(Ok(()), |(what, got, range, (low, high), look_at)| {
-            Err(OutOfRange::Brightness { what, got, low: low.max(lowest_of(what)), high: high.min(1.0), range, look_at })
+            Err(OutOfRange::Brightness {
+                what,
+                got,
+                low: low.max(lowest_of(what)),
+                high: high.min(1.0),
+                range,
+                look_at,
+            })
         })
     }
 }

@@ -203,14 +203,7 @@ fn colour_norm(from: Channels, to: usize) -> f64 {
 }
 
 /// Writes line `y` of the region to `line`, in \[0,1\], converted to grey if `to_grey`; `full_scale` is white in 16 bits.
-fn read_line(
-    picture: &Picture,
-    region: Region,
-    y: usize,
-    to_grey: bool,
-    full_scale: f32,
-    line: &mut [f32],
-) {
+fn read_line(picture: &Picture, region: Region, y: usize, to_grey: bool, full_scale: f32, line: &mut [f32]) {
     let depth = match picture.channels {
         Channels::Grey => 1,
         Channels::Rgb => 3,

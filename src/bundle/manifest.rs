@@ -218,13 +218,16 @@ impl PicturesSection {
     fn problems(&self) -> Vec<String> {
         let Self { width, height, channels, bits, mean, contrast, sharpness, asymmetry } = self;
         let mut problems = Vec::new();
-        if width.is_some() != height.is_some() || [width, height].into_iter().flatten().any(|side| *side == 0) {
+        if width.is_some() != height.is_some() || [width, height].into_iter().flatten().any(|side| *side == 0)
+        {
             problems.push(
-                "calibration.pictures: width and height above 0, or neither, are needed; calibrate again".to_owned(),
+                "calibration.pictures: width and height above 0, or neither, are needed; calibrate again"
+                    .to_owned(),
             );
         }
         if !matches!(channels, 1 | 3) {
-            problems.push(format!("calibration.pictures.channels = {channels}: 1 (grey) or 3 (RGB) are allowed"));
+            problems
+                .push(format!("calibration.pictures.channels = {channels}: 1 (grey) or 3 (RGB) are allowed"));
         }
         if !matches!(bits, 8 | 16) {
             problems.push(format!("calibration.pictures.bits = {bits}: 8 or 16 are allowed"));

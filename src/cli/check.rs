@@ -119,7 +119,8 @@ fn range_in_words(bundle: &Bundle) -> String {
         let unknown = "; it knows no range of its pictures: calibrate again to get one";
         return if bundle.calibrated.is_some() { unknown.to_owned() } else { String::new() };
     };
-    let size = range.size.map_or("of several sizes".to_owned(), |[width, height]| format!("{width}x{height}"));
+    let size =
+        range.size.map_or("of several sizes".to_owned(), |[width, height]| format!("{width}x{height}"));
     let colours = if range.channels == 1 { "grey" } else { "coloured" };
     let white = match range.bits {
         16 => format!(" with white at {}", bundle.full_scale()),

@@ -16,7 +16,8 @@ mod tests {
 
     #[test]
     fn a_fraction_of_sixteen_bits_has_a_white_of_its_own() {
-        let cases = [(0, 255), (255, 255), (256, 1023), (1023, 1023), (1024, 4095), (4095, 4095), (16_383, 16_383)];
+        let cases =
+            [(0, 255), (255, 255), (256, 1023), (1023, 1023), (1024, 4095), (4095, 4095), (16_383, 16_383)];
         for (largest, white) in cases {
             assert_eq!(fitting(largest), Some(white), "{largest}");
         }

@@ -97,7 +97,11 @@ enum NoInput {
     Bad(String),
 }
 
-fn prepared(path: &Path, parameters: &Parameters, bundle: Result<&Bundle, &str>) -> Result<Prepared, NoInput> {
+fn prepared(
+    path: &Path,
+    parameters: &Parameters,
+    bundle: Result<&Bundle, &str>,
+) -> Result<Prepared, NoInput> {
     // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
     let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;

@@ -57,8 +57,7 @@ impl NormalParts {
             .filter(|&picture| firsts[groups[picture]] < for_maps)
             .map(|picture| all[picture].name.clone())
             .collect();
-        let mut parts =
-            Self { maps: Vec::new(), threshold: Vec::new(), set, unusable, shared };
+        let mut parts = Self { maps: Vec::new(), threshold: Vec::new(), set, unusable, shared };
         for (part, &first) in firsts.iter().enumerate() {
             // Parts of one folder are used for maps and threshold alternately, so that drift over the day affects both.
             let is_for_maps = if own_maps { first < for_maps } else { part % 2 == 0 };

@@ -114,7 +114,8 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
             Ok((image, fingerprint)) => {
                 collection.add(&image, fingerprint, &frame, &from).map_err(Failure::Stopped)?;
                 written += 1;
-                largest_sample = largest_sample.max(frame.picture.ok().and_then(|it| it.largest_of_sixteen_bits()));
+                largest_sample =
+                    largest_sample.max(frame.picture.ok().and_then(|it| it.largest_of_sixteen_bits()));
                 bar.inc(1);
             }
             Err(error) => {

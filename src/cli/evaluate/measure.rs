@@ -107,7 +107,9 @@ impl Measuring<'_> {
                 // A station gives no score to such a picture, so it takes part in no figure.
                 Ok((.., Some(outside))) => {
                     measured.outside_range += 1;
-                    measured.left_out.push(LeftOut::new(&listed.name, format!("a station abstains: {outside}")));
+                    measured
+                        .left_out
+                        .push(LeftOut::new(&listed.name, format!("a station abstains: {outside}")));
                     continue;
                 }
                 Ok((input, fingerprint, size, None)) => (input, fingerprint, size),
