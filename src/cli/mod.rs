@@ -12,6 +12,7 @@ mod evaluate;
 mod exit_code;
 mod export_messages;
 mod frames;
+mod full_scale;
 mod generate;
 mod inspect;
 mod inspection_log;

@@ -23,6 +23,7 @@ use crate::cli::output::{print_line, print_note};
 use crate::cli::{progress_bar, whole_file};
 use crate::hex;
 use crate::near_duplicates::{Fingerprint, Parts};
+use crate::preprocess::FULL_SCALE;
 
 /// The folder of the pictures below --out. Every reader of pictures takes `good` for normal parts.
 const PICTURES: &str = "good";
@@ -92,7 +93,7 @@ impl Collection {
         let mut source = FolderSource::open(settings)?;
         let bar = progress_bar(source.len() as u64, "reading");
         // They are cut to the region already.
-        let fingerprints = Fingerprints::new(None);
+        let fingerprints = Fingerprints::new(None, FULL_SCALE);
         let mut unreadable = 0_u64;
         while let SourceEvent::Frame(frame) = source.next(Duration::ZERO)? {
             bar.inc(1);

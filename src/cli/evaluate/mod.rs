@@ -38,6 +38,9 @@ use crate::machine::cpu_name;
 /// intervals over parts. The layout of the folders is detected: MVTec AD, MVTec AD 2, VisA, BTAD, or class folders of
 /// which one is called `good` or `ok`. A folder of several such folders gives a row for each, and their mean.
 ///
+/// Pictures on which a station would abstain because they are not of the kind that the bundle was calibrated with are named,
+/// counted, and left out of every figure.
+///
 /// The certified score of a picture is the median over n noisy draws and never sees the clean
 /// picture; the empirical score is the paper's, against the clean picture, and carries no certificate.
 #[derive(Debug, Args)]
