@@ -113,6 +113,7 @@ mod evidence;
 mod store;
 
 mod retention;
+
 mod status;
 mod verification;
 
