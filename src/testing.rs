@@ -83,8 +83,8 @@ pub mod preprocess {
 }
 pub mod publish {
     pub use crate::publish::{
-        BrokerFault, BrokerSettings, Connection, Credentials, DeliveryTimes, Protocol, PublishContext, Pump,
-        Timing, Topics, probe,
+        BrokerFault, BrokerSettings, Connection, Credentials, DeliveryTimes, Probe, Probed, Protocol,
+        PublishContext, Pump, Timing, Topics, probe,
     };
     pub mod json_output {
         pub use crate::publish::json_output::{JSON, Timeliness, encode, message};

@@ -13,13 +13,14 @@ use super::exit_code::{Failure, REFUSED, UNREACHABLE};
 use crate::agent::{inspector_settings, open_source};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::CameraFormat;
+use crate::capture::trigger::Trigger;
 use crate::capture::{CameraInfo, FrameSource, SourceEvent, Trouble, TroubleKind};
 use crate::cli::output::print_line;
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
-use crate::publish::{BrokerFault, Timing, probe};
+use crate::publish::{Probe, Probed, Timing, probe};
 use crate::state_folder::StateFolder;
 use crate::store::{Store, StoreErrorKind};
 
@@ -27,11 +28,18 @@ use crate::store::{Store, StoreErrorKind};
 ///
 /// Exit code 0: everything is right. 78: something is wrong and must be changed. 75: nothing is wrong, but something is
 /// not reachable now (the agent would start and wait for it).
+///
+/// The broker is asked as the agent asks it: Last Will, subscription, and the right to publish to each topic (with MQTT 5). Nobody
+/// hears these messages, and a running agent keeps its connection.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// Configuration of the station
     #[arg(long)]
     config: PathBuf,
+    /// Ask the broker under the agent's own client id, not under one that ends with `-check`. This ends the connection of an
+    /// agent that runs; it connects again at once. For brokers whose access rules name client ids.
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// The outcome of all checks so far.
@@ -65,7 +73,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         let calibrated = check_model(&mut checks, &config);
         check_source(&mut checks, &config.station.source, calibrated.as_ref());
         check_store(&mut checks, &config.state_folder);
-        check_broker(&mut checks, &config)?;
+        check_broker(&mut checks, &config, args.take_over)?;
     }
     Ok(match checks {
         Checks { wrong: true, .. } => ExitCode::from(REFUSED),
@@ -178,18 +186,39 @@ fn check_store(checks: &mut Checks, folder: &Path) {
     checks.note("store", opened);
 }
 
-fn check_broker(checks: &mut Checks, config: &Config) -> Result<(), Failure> {
-    let broker = &config.station.broker;
+fn check_broker(checks: &mut Checks, config: &Config, take_over: bool) -> Result<(), Failure> {
+    let station = &config.station;
+    let broker = &station.broker;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::stopped)?;
-    match runtime.block_on(probe(broker, Timing::default().connect_limit)) {
-        Err(error) if !matches!(error.fault, BrokerFault::Refused(_) | BrokerFault::OlderProtocol) => {
+    let asked = Probe {
+        broker,
+        topics: &station.topics,
+        triggered: matches!(station.source.trigger, Trigger::Triggered { .. }),
+        take_over,
+        limit: Timing::default().connect_limit,
+    };
+    let address = broker.address();
+    match runtime.block_on(probe(asked)) {
+        Err(error) if !error.fault.needs_a_change() => {
             checks.unreachable = true;
             print_line!("not there  {error}; inspection would go on and the outbox would keep its verdicts");
         }
-        result => {
-            let words = format!("{}:{} lets this station in", broker.host, broker.port);
-            checks.note("broker", result.map(|()| ((), words)));
+        Err(error) => {
+            checks.wrong = true;
+            print_line!("wrong      {error}");
+        }
+        Ok(Probed { client_id, right, wrong, unknown }) => {
+            let lets_in = format!("lets this station in as client {client_id}");
+            let words: Vec<String> = [lets_in].into_iter().chain(right).collect();
+            print_line!("right      broker: {address} {}", words.join("; "));
+            for what in unknown {
+                print_line!("unknown    broker: {address}: {what}");
+            }
+            for what in wrong {
+                checks.wrong = true;
+                print_line!("wrong      broker: {address}: {what}");
+            }
         }
     }
     Ok(())

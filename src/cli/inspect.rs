@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, ModelArgs, load_bundle, or_dash, rounded_down};
+use crate::capture::decode::DecodeLimits;
 use crate::capture::{Frame, folder};
 use crate::cli::output::print_line;
 use crate::diffusion::seed::fresh_seed;
@@ -27,7 +28,7 @@ use crate::smoothing::RuleSettings;
 /// No file is written unless --heat-maps is given.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// Pictures (PNG, JPEG, BMP)
+    /// Pictures (PNG, JPEG, BMP, TIFF); turned as their orientation (EXIF) says
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// Folder of a calibrated bundle
@@ -80,7 +81,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let mut results = Vec::new();
     let mut names = HashMap::new();
     for (at, path) in args.images.iter().enumerate() {
-        let frame = folder::read_frame(path, at as u64 + 1);
+        let frame = folder::read_frame(path, at as u64 + 1, DecodeLimits::default());
         let seed = fresh_seed().map_err(Failure::stopped)?;
         let inspected = inspector.inspect(&mut detector, &Pulse::default(), &frame, seed, Instant::now());
         let heat_map = match &args.heat_maps {

@@ -16,6 +16,7 @@ use super::super::Failure;
 use super::super::frames::PictureReader;
 use super::kept::{KeptScores, PictureKey, Scores};
 use crate::bundle::Bundle;
+use crate::capture::decode::DecodeLimits;
 use crate::capture::folder::read_frame;
 use crate::capture::{Picture, Samples};
 use crate::detector::Detector;
@@ -92,7 +93,7 @@ impl Measuring<'_> {
         };
         for listed in category.pictures {
             bar.inc(1);
-            let frame = read_frame(&listed.path, 0);
+            let frame = read_frame(&listed.path, 0, DecodeLimits::default());
             let prepared = frame.picture.map_err(anyhow::Error::from).and_then(|picture| {
                 let (input, fingerprint) = reader.read(&picture)?;
                 Ok((input, fingerprint, [picture.width, picture.height]))
@@ -208,7 +209,7 @@ impl Measuring<'_> {
                 return Err("missing mask: no file of its stem or stem_mask".into());
             }
         };
-        let mask = read_frame(path, 0).picture.map_err(|error| format!("unreadable mask: {error}"))?;
+        let mask = read_frame(path, 0, DecodeLimits::default()).picture.map_err(|error| format!("unreadable mask: {error}"))?;
         if [mask.width, mask.height] != size {
             let [w, h] = size;
             return Err(format!(
