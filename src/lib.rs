@@ -116,6 +116,7 @@ mod evidence;
 mod store;
 
 mod retention;
+
 mod status;
 mod verification;
 

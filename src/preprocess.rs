@@ -402,7 +402,7 @@ mod tests {
         assert!(cases.len() >= 7);
         for case in cases {
             let bytes = base64::engine::general_purpose::STANDARD.decode(&case.file).unwrap();
-            let picture = crate::capture::decode::decode(&case.name, &bytes).unwrap();
+            let picture = crate::capture::decode::decode(&case.name, &bytes, Default::default()).unwrap();
             for (channels, wanted) in [(1, &case.input_1), (3, &case.input_3)] {
                 let shape = InputShape { channels, height: case.height, width: case.width };
                 let found = Preprocessor::new(shape, None).apply(&picture).unwrap().input;

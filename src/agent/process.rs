@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel}
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use tokio::sync::watch;
 
 use super::error::{AgentError, FirstFault};
 use super::network::Network;
@@ -31,7 +32,7 @@ use crate::inspection::Inspection;
 use crate::machine;
 use crate::publish::DeliveryTimes;
 use crate::pulse::Pulse;
-use crate::retention::Retention;
+use crate::retention::{Retention, RetentionReport};
 use crate::state_folder::StateFolder;
 use crate::status::{DeliveryTime, VerdictCounts};
 use crate::stop::Stop;
@@ -204,12 +205,14 @@ impl Process {
         let fault = FirstFault::default();
         let network = Network::start()?;
         let (clock, retention) = (WallClock::new(), Pulse::default());
+        let (report, deletion) = watch::channel(RetentionReport::default());
         let asked = (Arc::clone(&disk), config.state_folder.clone());
         let view = ProcessView {
             store: store.clone(),
             retention: retention.clone(),
             disk: Probe::start("disk", None, WAIT, move || asked.0(&asked.1))?.answered(),
             clock: clock.clone(),
+            deletion,
         };
         let origins = stations.iter().map(|station| station.origin.clone()).collect();
         let (observed, recorded) = sync_channel(0);
@@ -258,6 +261,7 @@ impl Process {
             disk,
             clock,
             pulse: retention,
+            report,
             stop: stop.clone(),
             fault: fault.clone(),
         };

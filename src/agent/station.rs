@@ -216,7 +216,7 @@ impl Station {
             model: self.model,
             deadline_ms: inspector.parameters().deadline_ms,
             call_limit: self.config.call_limit,
-            min_free_bytes: config.limits.evidence.min_free_bytes,
+            limits: config.limits,
             capture,
             record,
             bundle: Probe::start("bundle", Condition::ok(), BUNDLE, move || bundle.look())?,

@@ -73,16 +73,19 @@ pub enum Samples {
 /// Why a frame has no usable picture. The word of each kind is part of the contract (`reason`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
-    #[error("frame: {0}: empty file; a PNG, JPEG or BMP picture is needed")]
+    #[error("frame: {0}: empty file; a PNG, JPEG, BMP or TIFF picture is needed")]
     Empty(String),
     #[error("frame: {0}: cut off before its end marker; the file or the transfer is broken")]
     Truncated(String),
-    #[error("frame: {name}: cannot be decoded: {why}; a PNG, JPEG or BMP picture is needed")]
+    #[error("frame: {name}: damaged: {why}; the file or the transfer is broken")]
+    Damaged { name: String, why: String },
+    #[error("frame: {name}: cannot be decoded: {why}; a PNG, JPEG, BMP or TIFF picture is needed")]
     Undecodable { name: String, why: String },
     #[error(
-        "frame: {name}: {width}x{height} pixels; 8 to 16384 a side and at most 100 megapixels are accepted"
+        "frame: {name}: {width}x{height} pixels; 8 to 16384 a side and at most {} megapixels are accepted",
+        *pixels as f64 / 1e6
     )]
-    Size { name: String, width: u32, height: u32 },
+    Size { name: String, width: u32, height: u32, pixels: u64 },
     #[error("frame: {name}: cannot be read: {why}")]
     Unreadable { name: String, why: String },
 }

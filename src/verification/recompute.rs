@@ -6,7 +6,7 @@ use super::decision;
 use super::report::{DrawingEnd, Finding, VerificationReport, VerificationStep};
 use super::yardstick::Yardstick;
 use crate::bundle::{Bundle, BundleError};
-use crate::capture::decode::decode;
+use crate::capture::decode::{DecodeLimits, decode};
 use crate::computation::PRECISION;
 use crate::detector::Detector;
 use crate::evidence::Files;
@@ -105,7 +105,7 @@ fn prepared(
     // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
     let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
-    let picture = decode(NAME, &bytes)
+    let picture = decode(NAME, &bytes, DecodeLimits::default())
         .map_err(|bad| NoInput::Bad(bad.to_string().replacen(&format!("frame: {NAME}: "), "", 1)))?;
     let prepared = match bundle {
         Ok(bundle) => {

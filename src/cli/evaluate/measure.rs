@@ -15,6 +15,7 @@ use super::super::frames::PictureReader;
 use super::kept::{KeptScores, PictureKey, Scores};
 use super::masks::Masks;
 use crate::bundle::Bundle;
+use crate::capture::decode::DecodeLimits;
 use crate::capture::folder::read_frame;
 use crate::detector::Detector;
 use crate::diffusion::seed::FrameSeed;
@@ -104,7 +105,7 @@ impl Measuring<'_> {
         };
         for (index, listed) in category.pictures.into_iter().enumerate() {
             bar.inc(1);
-            let frame = read_frame(&listed.path, 0);
+            let frame = read_frame(&listed.path, 0, DecodeLimits::default());
             let prepared = frame.picture.map_err(anyhow::Error::from).and_then(|picture| {
                 let (input, fingerprint) = reader.read(&picture)?;
                 let outside = range.and_then(|it| it.check(PictureFormat::of(&picture, None), &input).err());

@@ -40,10 +40,8 @@ const LAYERS: &[(&[&str], &str)] = &[
     (&["inference", "evidence"], "the thread that owns the model; the pictures kept of a part"),
     (&["calibration", "evaluation"], "statistics of many parts"),
     (&["store"], "the inspection log; knows no network"),
-    (
-        &["retention", "status", "verification"],
-        "what is deleted; the state of a station, as one value; a stored verdict computed again",
-    ),
+    (&["retention"], "what is deleted of log and evidence"),
+    (&["status", "verification"], "the state of a station, as one value; a stored verdict computed again"),
     (&["publish"], "MQTT; only reads status and store"),
     (&["metrics"], "HTTP; only reads status and store"),
     (&["config"], "the settings of every module, read from one file"),
