@@ -59,7 +59,7 @@ impl LeftOutFiles {
                 let extension = on_one_line(extension.to_ascii_lowercase());
                 let cut: String = extension.chars().take(Self::EXTENSION).collect();
                 let more = if cut.len() < extension.len() { "..." } else { "" };
-                format!(".{cut}{more}")
+                format!(".{}{more}", cut.trim_end())
             }
         };
         self.count(kind);

@@ -3,7 +3,8 @@
 //! What a pixel means: in a picture of numbers or colours any value above 0 marks, because data sets number their defects. In a
 //! JPEG, which blurs edges, any value above half of full scale. Where a picture is transparent nothing is marked, whatever colour
 //! is hidden there. In a palette the number marks and not the colour: number 0 is the background, whatever it looks like. Two
-//! palettes are read by what they show: one of black and white only, and one with transparent pixels.
+//! kinds of palette are read by what they show: one with transparent pixels, and one of black and white only, unless it shows a
+//! mask that marks nearly everything.
 //!
 //! Guarantees: an orientation in the file turns the mask, as it turns pictures. The format is known by content. A mask that marks
 //! more than [`LARGEST_SHARE`] of its picture can be told from others: it is an inverted one, or one on a coloured background.
@@ -56,7 +57,7 @@ impl MarkedPixels {
     }
 
     pub(crate) fn share(&self) -> f64 {
-        self.marked.iter().filter(|&&marked| marked).count() as f64 / self.marked.len() as f64
+        share_of(&self.marked)
     }
 
     /// The mask at another size, sampled at the centre of each of its pixels.
@@ -67,6 +68,10 @@ impl MarkedPixels {
             self.marked[at(y, height, own_height) * own_width as usize + at(x, width, own_width)]
         })
     }
+}
+
+fn share_of(marked: &[bool]) -> f64 {
+    marked.iter().filter(|&&marked| marked).count() as f64 / marked.len() as f64
 }
 
 fn read(file: &Path) -> Result<MarkedPixels, String> {
@@ -114,15 +119,12 @@ fn by_number_or_layer(bytes: &[u8]) -> Result<Option<GrayImage>, Box<dyn Error>>
             (marks, orientation)
         }
         ImageFormat::Bmp => {
-            let mut decoder = BmpDecoder::new(Cursor::new(bytes))?;
-            let marks = match decoder.get_palette().map(<[_]>::to_vec) {
+            let decoder = BmpDecoder::new(Cursor::new(bytes))?;
+            let marks = match decoder.get_palette() {
                 Some(palette) => {
-                    decoder.set_indexed_color(true);
-                    let (width, height) = decoder.dimensions();
-                    let mut numbers = vec![0; usize::try_from(decoder.total_bytes())?];
-                    decoder.read_image(&mut numbers)?;
                     let colours: Vec<[u8; 4]> = palette.iter().map(|&[r, g, b]| [r, g, b, 255]).collect();
-                    numbered([width, height], &numbers, &colours)?
+                    let (width, height) = decoder.dimensions();
+                    numbered([width, height], &bmp_numbers(bytes)?, &colours)?
                 }
                 None if decoder.color_type().has_alpha() => layer(&DynamicImage::from_decoder(decoder)?),
                 None => return Ok(None),
@@ -159,14 +161,42 @@ fn png_palette(bytes: &[u8]) -> Result<Option<GrayImage>, Box<dyn Error>> {
     Ok(Some(numbered(size, &numbers, &colours)?))
 }
 
+/// The numbers of a BMP with a palette: it is decoded with another palette, whose colours are the numbers. (The decoder's own way to
+/// give numbers panics below 8 bits.)
+fn bmp_numbers(bytes: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    const FILE_HEADER: usize = 14;
+    let mut bytes = bytes.to_vec();
+    let number_at = |place: usize| -> Result<usize, Box<dyn Error>> {
+        let four = bytes.get(place..place + 4).ok_or("its header is cut off")?;
+        Ok(u32::from_le_bytes(four.try_into()?) as usize)
+    };
+    let (pixels, header) = (number_at(10)?, number_at(FILE_HEADER)?);
+    // The header of OS/2 is short, and so are its colours.
+    let colour_bytes = if header == 12 { 3 } else { 4 };
+    let palette = bytes.get_mut(FILE_HEADER + header..pixels).ok_or("its palette is cut off")?;
+    for (number, colour) in palette.chunks_exact_mut(colour_bytes).take(256).enumerate() {
+        colour[..3].fill(number as u8);
+    }
+    let decoded = DynamicImage::from_decoder(BmpDecoder::new(Cursor::new(bytes))?)?;
+    Ok(decoded.into_rgb8().into_raw().into_iter().step_by(3).collect())
+}
+
 /// The marks of a picture of numbers into a palette.
 fn numbered([width, height]: [u32; 2], numbers: &[u8], colours: &[[u8; 4]]) -> Result<GrayImage, String> {
     // A number without an entry is black, as decoders have it.
     let colour = |number: u8| colours.get(usize::from(number)).copied().unwrap_or([0, 0, 0, 255]);
     let black_and_white = colours.iter().all(|&[r, g, b, _]| [r, g, b] == [0; 3] || [r, g, b] == [255; 3]);
     let is_layer = numbers.iter().any(|&number| colour(number)[3] == 0);
-    let marks = |number: u8| if black_and_white || is_layer { shows(colour(number)) } else { number > 0 };
-    let values = numbers.iter().map(|&number| if marks(number) { 255 } else { 0 }).collect();
+    let shown = || numbers.iter().map(|&number| shows(colour(number))).collect::<Vec<_>>();
+    let by_number = || numbers.iter().map(|&number| number > 0).collect::<Vec<_>>();
+    let marked = match (is_layer, black_and_white) {
+        (true, _) => shown(),
+        (false, true) => {
+            Some(shown()).filter(|marked| share_of(marked) <= LARGEST_SHARE).unwrap_or_else(by_number)
+        }
+        (false, false) => by_number(),
+    };
+    let values = marked.into_iter().map(|marked| if marked { 255 } else { 0 }).collect();
     GrayImage::from_raw(width, height, values).ok_or_else(|| "fewer numbers than pixels".to_owned())
 }
 
@@ -181,4 +211,133 @@ fn layer(image: &DynamicImage) -> GrayImage {
 fn shows<T: Default + PartialEq>([red, green, blue, alpha]: [T; 4]) -> bool {
     let nothing = T::default();
     alpha != nothing && [red, green, blue].iter().any(|value| *value != nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::bmp::BmpEncoder;
+    use image::{ExtendedColorType, Rgba};
+
+    use super::*;
+
+    const SIZE: [u32; 2] = [20, 10];
+
+    /// The defect of these tests: a corner, a twentieth of the picture.
+    fn is_defect(x: u32, y: u32) -> bool {
+        x < 5 && y < 2
+    }
+
+    fn numbers(of: impl Fn(bool) -> u8) -> Vec<u8> {
+        (0..SIZE[1])
+            .flat_map(|y| (0..SIZE[0]).map(move |x| (x, y)))
+            .map(|(x, y)| of(is_defect(x, y)))
+            .collect()
+    }
+
+    /// A PNG of numbers into a palette, in so many bits, with the transparency of its first colours.
+    fn png_of(numbers: &[u8], palette: &[[u8; 3]], alphas: &[u8], bits: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, SIZE[0], SIZE[1]);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(png::BitDepth::from_u8(bits as u8).unwrap());
+        encoder.set_palette(palette.concat());
+        if !alphas.is_empty() {
+            encoder.set_trns(alphas.to_vec());
+        }
+        let mut packed = Vec::new();
+        for row in numbers.chunks(SIZE[0] as usize) {
+            let mut line = vec![0; (row.len() * bits).div_ceil(8)];
+            row.iter()
+                .enumerate()
+                .for_each(|(x, number)| line[x * bits / 8] |= number << (8 - bits - x * bits % 8));
+            packed.extend(line);
+        }
+        encoder.write_header().unwrap().write_image_data(&packed).unwrap();
+        bytes
+    }
+
+    fn bmp_of(numbers: &[u8], palette: &[[u8; 3]]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        BmpEncoder::new(&mut bytes)
+            .encode_with_palette(numbers, SIZE[0], SIZE[1], ExtendedColorType::L8, Some(palette))
+            .unwrap();
+        bytes
+    }
+
+    /// A BMP of one bit a pixel, which no encoder here writes.
+    fn bmp_of_bits(numbers: &[u8], palette: [[u8; 3]; 2]) -> Vec<u8> {
+        let mut bytes = b"BM".to_vec();
+        let rows: Vec<u8> = numbers
+            .chunks(SIZE[0] as usize)
+            .rev()
+            .flat_map(|row| {
+                let mut line = [0_u8; 4];
+                row.iter().enumerate().for_each(|(x, number)| line[x / 8] |= number << (7 - x % 8));
+                line
+            })
+            .collect();
+        for value in [62 + rows.len() as u32, 0, 62, 40, SIZE[0], SIZE[1], 1 | 1 << 16, 0, 0, 0, 0, 2, 2] {
+            bytes.extend(value.to_le_bytes());
+        }
+        palette.iter().for_each(|&[r, g, b]| bytes.extend([b, g, r, 0]));
+        bytes.extend(rows);
+        bytes
+    }
+
+    fn layer_of(hidden: u8) -> Vec<u8> {
+        let painted =
+            |x, y| if is_defect(x, y) { Rgba([255, 0, 0, 255]) } else { Rgba([hidden, hidden, hidden, 0]) };
+        let image = DynamicImage::ImageRgba8(image::RgbaImage::from_fn(SIZE[0], SIZE[1], painted));
+        crate::capture::encode::png(&image)
+    }
+
+    fn marked(bytes: &[u8]) -> Vec<bool> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mask.png");
+        std::fs::write(&file, bytes).unwrap();
+        let read = MarkedPixels::read(&[file]).unwrap();
+        assert_eq!(read.size, SIZE);
+        read.marked
+    }
+
+    #[test]
+    fn a_palette_marks_by_number_and_a_layer_where_it_is_painted() {
+        let wanted: Vec<bool> = numbers(u8::from).into_iter().map(|number| number == 1).collect();
+        let plain = numbers(u8::from);
+        let (blue, yellow) = ([0, 0, 128], [255, 255, 0]);
+        let (black, white, grey) = ([0; 3], [255; 3], [128; 3]);
+        for bits in [1, 2, 4, 8] {
+            assert_eq!(marked(&png_of(&plain, &[blue, yellow], &[], bits)), wanted, "{bits} bits");
+        }
+        for palette in [[black, yellow], [white, yellow], [grey, white], [black, white], [white, black]] {
+            assert_eq!(marked(&png_of(&plain, &palette, &[], 8)), wanted, "{palette:?}");
+            assert_eq!(marked(&bmp_of(&plain, &palette)), wanted, "BMP, {palette:?}");
+            assert_eq!(marked(&bmp_of_bits(&plain, palette)), wanted, "BMP of bits, {palette:?}");
+        }
+        // As a mask looks, but with black as number 1.
+        let turned = numbers(|defect| u8::from(!defect));
+        assert_eq!(marked(&png_of(&turned, &[white, black], &[], 1)), wanted);
+        assert_eq!(marked(&bmp_of_bits(&turned, [white, black])), wanted);
+        // A layer, quantised: the transparent number may be any.
+        assert_eq!(marked(&png_of(&plain, &[white, yellow], &[0], 8)), wanted);
+        assert_eq!(marked(&png_of(&turned, &[yellow, white], &[255, 0], 8)), wanted);
+        assert_eq!(marked(&layer_of(0)), wanted);
+        assert_eq!(marked(&layer_of(255)), wanted);
+    }
+
+    #[test]
+    fn masks_of_one_picture_are_joined_and_must_have_one_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, image: GrayImage| {
+            let file = folder.path().join(name);
+            image.save(&file).unwrap();
+            file
+        };
+        let at = |place: u32| GrayImage::from_fn(8, 8, move |x, _| [u8::from(x == place) * 200].into());
+        let files = [file("0.png", at(1)), file("1.png", at(6))];
+        assert_eq!(MarkedPixels::read(&files).unwrap().share(), 0.25);
+        let other = file("2.png", GrayImage::new(9, 8));
+        let refused = MarkedPixels::read(&[files[0].clone(), other]).unwrap_err();
+        assert_eq!(refused, "masks of 8x8 and of 9x8 for one picture");
+    }
 }

@@ -66,6 +66,8 @@ pub(super) struct MeasuredCategory {
     pub(super) pixel: Option<PixelFigures>,
     /// `None` if the data set has no masks.
     pub(super) masks: Option<MaskCounts>,
+    /// Why scores could not be kept for a later run, for each picture where that is so.
+    pub(super) unkept: Vec<String>,
     /// How many pictures had their scores from an earlier run.
     pub(super) resumed: usize,
     /// Time in the detector for the other pictures.
@@ -100,6 +102,7 @@ impl Measuring<'_> {
             outside_range: 0,
             pixel: None,
             masks: masks.as_ref().map(|_| MaskCounts::default()),
+            unkept: Vec::new(),
             resumed: 0,
             spent: Duration::ZERO,
         };
@@ -139,8 +142,9 @@ impl Measuring<'_> {
                     let started = Instant::now();
                     let (scores, map) = self.score(detector, &input, &bytes)?;
                     measured.spent += started.elapsed();
-                    if let Some(kept) = kept {
-                        kept.put(&key, &scores, &map).map_err(Failure::stopped)?;
+                    // Without it the figures are the same; only an interruption would cost more.
+                    if let Some(Err(error)) = kept.as_mut().map(|kept| kept.put(&key, &scores, &map)) {
+                        measured.unkept.push(format!("{error:#}"));
                     }
                     (scores, map)
                 }
