@@ -13,7 +13,7 @@ use crate::sync::{lock, wait_while};
 /// Whether the process is about to end without an ordered stop. One for the process, as its end is.
 static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(false);
 
-/// Decides that the process ends at once. Whoever calls this ends it next.
+/// Decides that the process ends at once. The caller ends it next.
 pub(crate) fn end_at_once() {
     ENDS_AT_ONCE.store(true, Ordering::SeqCst);
 }

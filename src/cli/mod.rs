@@ -92,7 +92,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether parts are inspected on a line that does not wait for whoever reads what is printed.
+    /// Whether parts are inspected on a line that does not wait for the readers of what is printed.
     fn inspects_parts(&self) -> bool {
         match self {
             Self::Run(_) => true,

@@ -59,7 +59,7 @@ pub(in crate::cli) fn line(words: Arguments<'_>) {
         return;
     }
     let mut out = io::stdout().lock();
-    // Flushed, so that whoever reads sees each result as it comes, and an error is seen at its line.
+    // Flushed, so that the reader sees each result as it comes, and an error is seen at its line.
     keep(writeln!(out, "{words}").and_then(|()| out.flush()));
 }
 
@@ -68,7 +68,7 @@ pub(in crate::cli) fn note(words: Arguments<'_>) {
     to_standard_error(format!("{words}\n").into_bytes());
 }
 
-/// Like [`print_note`], but never waits. For what must go on whoever reads: a signal, a panic.
+/// Like [`print_note`], but never waits. For what must go on without a reader: a signal, a panic.
 pub(in crate::cli) fn note_at_once(words: Arguments<'_>) {
     if let Some(notes) = notes() {
         notes.offer(format!("{words}\n").into_bytes());
