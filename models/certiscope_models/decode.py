@@ -235,7 +235,7 @@ def tiff(data):
     if file.n_frames != 1:
         raise Damaged(f"it has {file.n_frames} pages; exactly one is needed")
     if tags.get(274, NO_TAG).values not in [(n,) for n in range(1, 9)]:
-        for one in (file, again):  # Pillow turns a TIFF by itself, and would also do so for an orientation in XMP
+        for one in (file, again):  # Pillow turns a TIFF unasked, also for an orientation in XMP
             one.getexif()[274] = 1
     if bits == 16 and channels > 1:
         found = sixteen_bits(file, again)

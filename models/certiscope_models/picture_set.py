@@ -100,7 +100,7 @@ class PictureSet:
             listed = "; ".join(text.removeprefix("picture: ").rpartition("; ")[0] for text in self.unreadable.values())
             raise Refused(
                 f"pictures: {len(self.unreadable)} of {count} cannot be read; {NEEDED} pictures are needed, "
-                f"so mend these or take them out: {listed}"
+                f"so replace these or take them out: {listed}"
             )
 
     def _require_equal(self, words, why):

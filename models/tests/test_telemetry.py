@@ -1,8 +1,8 @@
-"""Nothing leaves the machine: no name is looked up, and no library leaves a file of its own below the home folder.
+"""Nothing leaves the machine: no name is looked up, and no library leaves a file below the home folder.
 
-Every command runs in a network namespace of its own, in which a name server of this test counts the look-ups, and with a
-home folder of its own. ONNX Runtime as it comes from PyPI keeps an identifier of the machine there as soon as it is
-imported, unless it is told not to.
+Every command runs in a separate network namespace, in which a name server of this test counts the look-ups, and with an
+empty home folder. ONNX Runtime as it comes from PyPI keeps an identifier of the machine there as soon as it is imported,
+unless ORT_DISABLE_TELEMETRY=1 is set.
 """
 
 import os
