@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from . import Refused, jpeg
 from .jpeg import Damaged
@@ -98,7 +98,11 @@ def samples_of(data):
             return {"PNG": png, "BMP": bmp, "TIFF": tiff}[kind](data)
     except Image.DecompressionBombError:
         raise Damaged(f"it has more than {MAX_PIXELS} pixels") from None
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, SystemError, struct.error, EOFError) as error:
+    except Damaged:
+        raise
+    except UnidentifiedImageError:
+        raise Damaged(f"it is a {kind} of a kind that is not read") from None
+    except Exception as error:  # of a file that is wrong Pillow raises whatever its parser ran into
         words = str(error) or type(error).__name__
         raise Damaged(f"{'it was cut off' if 'truncated' in words else 'it is damaged'}: {words}") from None
 
@@ -151,7 +155,7 @@ def with_mode(tile, change):
 
 
 def png(data):
-    bits, colours, exif = survey_of_png(data)
+    bits, colours, exif, data = survey_of_png(data)
     file = opened(data, "PNG")
     if bits == 16 and colours in (2, 6):
         found = sixteen_bits(file, opened(data, "PNG"))
@@ -171,8 +175,13 @@ def png(data):
 
 
 def survey_of_png(data):
-    """(bits, colour type, content of its eXIf chunk) of a PNG that is whole: its checksums are right, no row lacks."""
+    """(bits, colour type, content of its eXIf chunk, the file without what is not read) of a PNG that is whole.
+
+    Whole means that its checksums are right and that no row lacks. Texts, profiles and transparency are not read: they
+    may be large once they are inflated.
+    """
     at, header, exif, wanted, inflated = len(PNG_SIGNATURE), None, None, 0, 0
+    kept = [PNG_SIGNATURE]
     inflate = zlib.decompressobj()
     while True:
         if at + 12 > len(data):
@@ -183,6 +192,8 @@ def survey_of_png(data):
         content = data[at + 8 : at + 8 + length]
         if zlib.crc32(name + content) != struct.unpack(">I", data[at + 8 + length : at + 12 + length])[0]:
             raise Damaged(f"it is damaged: the checksum of its {name.decode('latin-1')} chunk is wrong")
+        if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+            kept.append(data[at : at + 12 + length])
         at += 12 + length
         if header is None and name != b"IHDR":
             raise Damaged("it is damaged: its header is missing")
@@ -205,7 +216,7 @@ def survey_of_png(data):
             break
     if not inflate.eof or inflated < wanted:
         raise Damaged(f"it is damaged: it holds {inflated} bytes of pixels, and {wanted} are needed")
-    return header[2], header[3], exif
+    return header[2], header[3], exif, b"".join(kept)
 
 
 def bytes_in_png(width, height, bits, colours, interlaced):
