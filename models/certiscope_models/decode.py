@@ -28,7 +28,7 @@ from .jpeg import Damaged
 from .picture_files import NEEDED
 
 SIDES = range(8, 16_384 + 1)  # px
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 40_000_000  # as `DecodeLimits::default` in Rust: 8K has 33 million
 MAX_BYTES = 2**30
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it; here it is refused before anything is decoded
 
@@ -120,11 +120,12 @@ def opened(data, kind):
     return file
 
 
-def eight_bits(file):
-    """The samples of a picture that Pillow reads without loss."""
+def eight_bits(file, palette=None):
+    """The samples of a picture that Pillow reads without loss; with `palette` [N, 3] in place of Pillow's."""
     file.load()
     if file.mode == "P":
-        palette = np.array(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        if palette is None:
+            palette = np.array(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
         indices = np.asarray(file)
         if indices.max() >= len(palette):
             raise Damaged(f"it is damaged: its palette has {len(palette)} entries, and a pixel has {indices.max()}")
@@ -254,8 +255,16 @@ def tiff(data):
         file.load()
         found = np.asarray(file).astype(np.uint16)
     else:
-        found = eight_bits(file)
+        found = eight_bits(file, palette_of(tags))
     return 65535 - found if inverted else found
+
+
+def palette_of(tags):
+    """The palette [N, 3] uint8 of a TIFF, or None. Its entries have 16 bits, but old writers gave them 8."""
+    if tags.get(262, NO_TAG).values != (3,):
+        return None
+    entries = np.array(tags.get(320, NO_TAG).values, np.uint16).reshape(3, -1).T
+    return (entries if entries.max() < 256 else entries >> 8).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -346,7 +355,7 @@ def require_strips(tags, data):
     (compression,) = tags.get(259, Tag((1,))).values[:1]
     for place, count, high in zip(places, counts, rows):
         if compression == 1 and count < row * high:
-            raise Damaged("it was cut off: a strip is too short for its rows")
+            raise Damaged("it is damaged: a strip is too short for its rows")
         if compression in (8, 32946):
             require_deflated(data[place : place + count], row * high)
 

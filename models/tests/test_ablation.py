@@ -163,5 +163,6 @@ def test_masks_are_no_kind_and_good_parts_have_one_folder(tmp_path, capsys):
     }
     assert f"{tmp_path}: 1 picture" in capsys.readouterr().err
     (tmp_path / "OK").mkdir()
+    (tmp_path / "OK" / "1.png").touch()
     with pytest.raises(Refused, match="holds good parts too"):
         ablation.kinds_of(tmp_path)

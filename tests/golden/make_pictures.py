@@ -9,7 +9,7 @@ The Rust and the Python tests both read pictures.json, so that the trainer sees 
 * Grey is what the format calls grey, and a palette whose entries are all grey. Other palettes give RGB. Pixels have no say.
 * 1, 2 and 4 bits become 8. 16 bits stay 16. Colour profiles and gamma are not read.
 * JPEG decodes as libjpeg does by default. CMYK and YCCK become RGB as Pillow does it.
-* A file that lost data is refused, also where a decoder would fill in the rest. So is an index that its palette does not have.
+* A file that lost data is refused, also where a decoder would fill in the rest. So is an index that the palette of a PNG does not have.
 
 Of a lossless file the pixels are known before the file is written, so the expectation does not come from a decoder. Those of a
 JPEG are what Pillow's libjpeg-turbo makes of it. `refused` is a word that the message of both programs must hold.
@@ -438,6 +438,10 @@ def by_libtiff(pixels, compression):
     return out.getvalue()
 
 
+def packbits(rows):
+    return b"".join(bytes([len(row) - 1]) + row for row in rows)
+
+
 def differences(pixels):
     """The horizontal predictor of TIFF."""
     out = pixels.copy()
@@ -466,6 +470,8 @@ def tiffs():
     yield "tiff: grey, 4 bits", tiff([b"".join(packed(SIXTEEN, 4))], 1, [4]), SIXTEEN * 17
     table = (320, 3, (COLOURS.T.astype(int) * 257).ravel().tolist())
     yield "tiff: palette", tiff([strip(GREY)], 3, [8], tags=[table]), COLOURS[GREY]
+    old = (320, 3, COLOURS.T.astype(int).ravel().tolist())
+    yield "tiff: palette of 8 bits, as old writers make it", tiff([strip(GREY)], 3, [8], tags=[old]), COLOURS[GREY]
     table = (320, 3, (GREYS.T.astype(int) * 257).ravel().tolist())
     yield "tiff: grey palette", tiff([strip(GREY)], 3, [8], tags=[table]), GREYS[GREY][..., 0]
     table = (320, 3, (COLOURS[:16].T.astype(int) * 257).ravel().tolist())
@@ -509,9 +515,13 @@ def tiffs():
     yield "tiff: fax inside", by_libtiff(TWO.astype(bool), "group4"), "compression"
     whole = tiff([strip(GREY)], 1, [8])
     yield "tiff: cut off", whole[:-20], "cut off"
-    yield "tiff: short strip", tiff([strip(GREY)[:-20]], 1, [8]), "cut off"
+    yield "tiff: short strip", tiff([strip(GREY)[:-20]], 1, [8]), "damaged"
+    early = tiff([strip(GREY[:4])[:-9], strip(GREY[4:8]), strip(GREY[8:])], 1, [8])
+    yield "tiff: short strip before another", early, "damaged"
     yield "tiff: short strip, Deflate", tiff([zlib.compress(strip(GREY)[:-20])], 1, [8], compression=8), "damaged"
     wrong = zlib.compress(strip(GREY))
+    early = packbits([strip(row) for row in GREY])[:-20]
+    yield "tiff: short strip, PackBits", tiff([early], 1, [8], compression=32773), "damaged"
     yield "tiff: wrong checksum, Deflate", tiff([wrong[:-4] + b"\0\0\0\1"], 1, [8], compression=8), "damaged"
 
 
