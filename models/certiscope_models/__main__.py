@@ -45,6 +45,14 @@ class Unbreakable:
             pass
 
 
+def drop_stdout():
+    """Send the rest to nowhere: Python would complain once more, as it ends, of what it could not write."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):  # no stdout, or one that is no file
+        pass
+
+
 def main():
     """Run one command. A refusal is one line on stderr and exit status 1; a wrong option is argparse's status 2.
 
@@ -52,15 +60,17 @@ def main():
     enough (`| head`), the command ends quietly.
     """
     arguments = parser().parse_args()
-    kept, sys.stderr = sys.stderr, Unbreakable(sys.stderr)
+    kept, sys.stderr = sys.stderr, Unbreakable(sys.stderr or open(os.devnull, "w"))
     try:
         COMMANDS[arguments.command].run(arguments)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more as it ends
+        drop_stdout()
     except Refused as refusal:
         sys.exit(printable(str(refusal)))
     except OSError as error:  # a full disk, a folder that may not be written
+        drop_stdout()
         place = f"{error.filename}: " if error.filename else ""
         sys.exit(printable(f"{arguments.command}: {place}{error.strerror or error}"))
     finally:

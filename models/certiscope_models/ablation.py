@@ -20,7 +20,7 @@ import torch
 
 from . import Refused, measure, schedule, train_options
 from .figures import Estimate, auroc_with_interval, certified_auc_with_interval, paper_radius
-from .picture_files import picture_files
+from .picture_files import is_picture, picture_files, say_once
 from .picture_set import PictureSet
 from .score import Detector
 from .search import with_synthetic_defects
@@ -162,10 +162,19 @@ def trained(table, name, fit, held_back, out, steps=None, device="cpu"):
 
 
 def kinds_of(test):
-    """{kind: files} below the folder `test`, "good" for the good parts."""
+    """{kind: files} below the folder `test`, "good" for the good parts. Masks and hidden folders are no kind."""
     found = {}
-    for folder in sorted(path for path in Path(test).iterdir() if path.is_dir()) if Path(test).is_dir() else ():
-        found["good" if folder.name.lower() in GOOD else folder.name] = picture_files(folder)
+    entries = sorted(Path(test).iterdir()) if Path(test).is_dir() else []
+    for folder in entries:
+        if not folder.is_dir() or folder.name == "ground_truth" or folder.name.startswith("."):
+            continue
+        kind = "good" if folder.name.lower() in GOOD else folder.name
+        if kind in found:
+            raise Refused(f"ablation.test = {test}: {folder.name}/ holds good parts too; one folder of them is needed")
+        found[kind] = picture_files(folder)
+    beside = sum(is_picture(path) for path in entries)
+    if beside:
+        say_once(f"{test}: {beside} pictures left out, because they lie in no folder of a kind")
     if "good" not in found or len(found) < 2:
         raise Refused(f"ablation.test = {test}: holds no good/ beside a folder of defective parts; both are needed")
     return found

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from . import Refused, jpeg
 from .jpeg import Damaged
 from .picture_files import NEEDED
 
 SIDES = range(8, 16_384 + 1)  # px
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 40_000_000  # as `DecodeLimits::default` in Rust: 8K has 33 million
 MAX_BYTES = 2**30
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it; here it is refused before anything is decoded
 
@@ -98,7 +98,11 @@ def samples_of(data):
             return {"PNG": png, "BMP": bmp, "TIFF": tiff}[kind](data)
     except Image.DecompressionBombError:
         raise Damaged(f"it has more than {MAX_PIXELS} pixels") from None
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, SystemError, struct.error, EOFError) as error:
+    except Damaged:
+        raise
+    except UnidentifiedImageError:
+        raise Damaged(f"it is a {kind} of a kind that is not read") from None
+    except Exception as error:  # of a file that is wrong Pillow raises whatever its parser ran into
         words = str(error) or type(error).__name__
         raise Damaged(f"{'it was cut off' if 'truncated' in words else 'it is damaged'}: {words}") from None
 
@@ -116,11 +120,12 @@ def opened(data, kind):
     return file
 
 
-def eight_bits(file):
-    """The samples of a picture that Pillow reads without loss."""
+def eight_bits(file, palette=None):
+    """The samples of a picture that Pillow reads without loss; with `palette` [N, 3] in place of Pillow's."""
     file.load()
     if file.mode == "P":
-        palette = np.array(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        if palette is None:
+            palette = np.array(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
         indices = np.asarray(file)
         if indices.max() >= len(palette):
             raise Damaged(f"it is damaged: its palette has {len(palette)} entries, and a pixel has {indices.max()}")
@@ -151,7 +156,7 @@ def with_mode(tile, change):
 
 
 def png(data):
-    bits, colours, exif = survey_of_png(data)
+    bits, colours, exif, data = survey_of_png(data)
     file = opened(data, "PNG")
     if bits == 16 and colours in (2, 6):
         found = sixteen_bits(file, opened(data, "PNG"))
@@ -171,8 +176,13 @@ def png(data):
 
 
 def survey_of_png(data):
-    """(bits, colour type, content of its eXIf chunk) of a PNG that is whole: its checksums are right, no row lacks."""
+    """(bits, colour type, content of its eXIf chunk, the file without what is not read) of a PNG that is whole.
+
+    Whole means that its checksums are right and that no row lacks. Texts, profiles and transparency are not read: they
+    may be large once they are inflated.
+    """
     at, header, exif, wanted, inflated = len(PNG_SIGNATURE), None, None, 0, 0
+    kept = [PNG_SIGNATURE]
     inflate = zlib.decompressobj()
     while True:
         if at + 12 > len(data):
@@ -183,6 +193,8 @@ def survey_of_png(data):
         content = data[at + 8 : at + 8 + length]
         if zlib.crc32(name + content) != struct.unpack(">I", data[at + 8 + length : at + 12 + length])[0]:
             raise Damaged(f"it is damaged: the checksum of its {name.decode('latin-1')} chunk is wrong")
+        if name in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+            kept.append(data[at : at + 12 + length])
         at += 12 + length
         if header is None and name != b"IHDR":
             raise Damaged("it is damaged: its header is missing")
@@ -205,7 +217,7 @@ def survey_of_png(data):
             break
     if not inflate.eof or inflated < wanted:
         raise Damaged(f"it is damaged: it holds {inflated} bytes of pixels, and {wanted} are needed")
-    return header[2], header[3], exif
+    return header[2], header[3], exif, b"".join(kept)
 
 
 def bytes_in_png(width, height, bits, colours, interlaced):
@@ -235,7 +247,7 @@ def tiff(data):
     if file.n_frames != 1:
         raise Damaged(f"it has {file.n_frames} pages; exactly one is needed")
     if tags.get(274, NO_TAG).values not in [(n,) for n in range(1, 9)]:
-        for one in (file, again):  # Pillow turns a TIFF by itself, and would also do so for an orientation in XMP
+        for one in (file, again):  # Pillow turns a TIFF unasked, also for an orientation in XMP
             one.getexif()[274] = 1
     if bits == 16 and channels > 1:
         found = sixteen_bits(file, again)
@@ -243,8 +255,16 @@ def tiff(data):
         file.load()
         found = np.asarray(file).astype(np.uint16)
     else:
-        found = eight_bits(file)
+        found = eight_bits(file, palette_of(tags))
     return 65535 - found if inverted else found
+
+
+def palette_of(tags):
+    """The palette [N, 3] uint8 of a TIFF, or None. Its entries have 16 bits, but old writers gave them 8."""
+    if tags.get(262, NO_TAG).values != (3,):
+        return None
+    entries = np.array(tags.get(320, NO_TAG).values, np.uint16).reshape(3, -1).T
+    return (entries if entries.max() < 256 else entries >> 8).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -335,7 +355,7 @@ def require_strips(tags, data):
     (compression,) = tags.get(259, Tag((1,))).values[:1]
     for place, count, high in zip(places, counts, rows):
         if compression == 1 and count < row * high:
-            raise Damaged("it was cut off: a strip is too short for its rows")
+            raise Damaged("it is damaged: a strip is too short for its rows")
         if compression in (8, 32946):
             require_deflated(data[place : place + count], row * high)
 

@@ -54,7 +54,7 @@ class Walk:
             self.ground_truth = True
         elif os.path.exists(path) and not os.path.isfile(path):
             self.left_out["not an ordinary file"] += 1  # a named pipe: opening it would wait for ever
-        elif os.path.splitext(name)[1].lower() in SUFFIXES:
+        elif is_picture(path):
             self.files.append(Path(path))
         else:
             self.left_out[extension(name)] += 1
@@ -80,8 +80,14 @@ def picture_files(folder):
     return walk.files
 
 
+def is_picture(path):
+    """Whether this file, which is no folder, is a picture by its name. Its content is not looked at."""
+    name = os.path.basename(path)
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES and not os.path.isdir(path)
+
+
 def extension(name):
-    """The extension of a file name as it is printed. A name may have a dot in the middle of a sentence, so it is cut."""
+    """The extension of a file name as it is printed. It is cut, because a name may have a dot within a sentence."""
     found = printable(os.path.splitext(name)[1].lower())
     if found in ("", "."):
         return "without extension"

@@ -20,6 +20,7 @@ from .preprocess import as_input, scaled
 
 # The largest samples of 8, 10, 12 and 14 bits, which cameras store in 16 bits as they are; as in src/cli/full_scale.rs.
 FULL_SCALES = (255, 1023, 4095, 16383)
+TRAINED_ON = {"width": "px wide", "height": "px high", "channels": "channels", "bits": "bits"}
 ALLOWED_FULL_SCALES = range(255, 65535 + 1)
 
 
@@ -77,7 +78,9 @@ class PictureSet:
         self._require_equal(lambda f: {1: "grey", 3: "coloured"}[f.channels], "not from one camera")
         grey = next((file for file, facts in self.facts.items() if facts.channels == 1), None)
         if grey and self.coloured_input:
-            raise Refused(f"picture: {grey}: grey, and the model takes colour; coloured pictures or --channels 1 is needed")
+            raise Refused(
+                f"picture: {grey}: grey, and the model takes colour; coloured pictures or --channels 1 is needed"
+            )
         self._require_equal(lambda f: f"of {f.bits} bits", "not from one camera setting")
         if not self.mixed_sizes:
             cure = "not from one camera setting; take the others out, or insist with --mixed-sizes"
@@ -100,7 +103,7 @@ class PictureSet:
             listed = "; ".join(text.removeprefix("picture: ").rpartition("; ")[0] for text in self.unreadable.values())
             raise Refused(
                 f"pictures: {len(self.unreadable)} of {count} cannot be read; {NEEDED} pictures are needed, "
-                f"so mend these or take them out: {listed}"
+                f"so replace these or take them out: {listed}"
             )
 
     def _require_equal(self, words, why):
@@ -134,7 +137,7 @@ class PictureSet:
 
     def _require_like_training(self):
         for file, facts in self.facts.items():
-            for name, words in (("width", "px wide"), ("height", "px high"), ("channels", "channels"), ("bits", "bits")):
+            for name, words in TRAINED_ON.items():
                 wanted, found = self.trained_on.get(name), getattr(facts, name)
                 if wanted is None or found == wanted or (self.mixed_sizes and name in ("width", "height")):
                     continue

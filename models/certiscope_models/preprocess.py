@@ -10,9 +10,8 @@ Costs: two matrix products a picture, about 3 ms at 640x400.
 import numpy as np
 
 from .decode import read_picture
-from .picture_files import SUFFIXES, picture_files
+from .picture_files import picture_files  # noqa: F401  scripts import it from here
 
-__all__ = ["SUFFIXES", "as_input", "decode", "load_input", "picture_files", "resize", "resize_weights", "scaled", "to_channels"]
 BT601 = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 

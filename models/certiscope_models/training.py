@@ -130,8 +130,13 @@ class Training:
             "saved_at": datetime.now(UTC).date().isoformat(),
         }
         partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        try:
+            torch.save(state, partial)
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:  # PyTorch raises the second where the disk is full
+            partial.unlink(missing_ok=True)
+            earlier = "; the earlier one is whole, and --resume continues from it" if path.exists() else ""
+            raise Refused(f"checkpoint: {path}: cannot be written: {str(error).splitlines()[0]}{earlier}") from None
 
     @classmethod
     def load(cls, path, device="cpu"):

@@ -1,8 +1,8 @@
-"""Nothing leaves the machine: no name is looked up, and no library leaves a file of its own below the home folder.
+"""Nothing leaves the machine: no name is looked up, and no library leaves a file below the home folder.
 
-Every command runs in a network namespace of its own, in which a name server of this test counts the look-ups, and with a
-home folder of its own. ONNX Runtime as it comes from PyPI keeps an identifier of the machine there as soon as it is
-imported, unless it is told not to.
+Every command runs in a separate network namespace, in which a name server of this test counts the look-ups, and with
+an empty home folder. ONNX Runtime as it comes from PyPI keeps an identifier of the machine there as soon as it is
+imported, unless ORT_DISABLE_TELEMETRY=1 is set.
 """
 
 import os
@@ -17,7 +17,7 @@ from PIL import Image
 
 MODELS = Path(__file__).parents[1]
 
-# Runs the command in its arguments. Prints how many packets came to the name server, and ends with the command's status.
+# Runs the command in its arguments. Prints how many packets came to the name server; ends with the command's status.
 WATCHED = """
 import fcntl, os, socket, struct, subprocess, sys
 control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -51,7 +51,8 @@ def watched(tmp_path):
     except (OSError, subprocess.CalledProcessError) as error:
         skip("mount", f"a network namespace with a name server of its own needs root: {error}")
     # As a person may have set it, who wants the opposite.
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(MODELS), "ORT_DISABLE_TELEMETRY": "0"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(MODELS)}
+    environment |= {"ORT_DISABLE_TELEMETRY": "0", "HF_HUB_DISABLE_TELEMETRY": "0"}
 
     def run(*words):
         ended = subprocess.run(
