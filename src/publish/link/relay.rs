@@ -1,7 +1,7 @@
 //! The bytes between the broker's TCP connection and rumqttc.
 //!
 //! rumqttc ends the connection over an incoming packet that is larger than its limit. A retained message comes again with each
-//! subscription, so whoever may publish to one topic could keep a station away from its broker. And rumqttc shows nothing of
+//! subscription, so everybody who may publish to one topic could keep a station away from its broker. And rumqttc shows nothing of
 //! an answer that is no MQTT. So it is given a local socket, and the relay stands between that and the connection.
 //! Guarantees: an incoming message above [`LARGEST_PACKET`] reaches rumqttc without its payload, whatever its size, and its size
 //! is known to the link. No more than one packet of that size is in memory. What answers and is no MQTT is told by its first

@@ -1,6 +1,6 @@
 //! The `cmd/trigger` message, field by field, read strictly.
 //!
-//! Guarantees: a name keeps what identifies the part, and what was left out of it is told (see `scanned`). The message itself may be
+//! Guarantees: a name keeps what identifies the part, and what was left out is said (see `scanned`). The message itself may be
 //! as PLCs make it of a scanner's string: with raw control characters in a string, which JSON forbids, with a byte order mark, or
 //! with NUL or blanks after its end.
 //! Leaves out: which triggers are ignored (see `commands`).
