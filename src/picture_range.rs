@@ -333,7 +333,11 @@ mod tests {
         defect[[0, 4, 4]] = 0.9;
         assert_eq!(range.check(FORMAT, &Input::from_unit_range(defect).unwrap()), Ok(()));
         for (what, change, expected) in [
-            ("twelve bits in sixteen", Box::new(|value| value / 16.0) as Box<dyn Fn(f32) -> f32>, "mean"),
+            (
+                "twelve bits in sixteen",
+                Box::new(|value: f32| value / 16.0) as Box<dyn Fn(f32) -> f32>,
+                "mean",
+            ),
             ("half the exposure", Box::new(|value| value / 2.0), "mean"),
             ("twice the exposure", Box::new(|value| value * 2.0), "mean"),
             ("negative", Box::new(|value| 1.0 - value), "mean"),
