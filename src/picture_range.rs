@@ -3,9 +3,9 @@
 //! The test of the certificate is one-sided: noise that buries a picture makes every part look normal. So a frame far
 //! outside of what the bundle was made for must not be judged by its score.
 //!
-//! Guarantees: a frame is compared with the size, colours and bits of the calibration pictures, and its clean model
-//! input with their mean, contrast, sharpness and asymmetry. What differs is named, with both values. Nothing here
-//! sees a score. The same frame gives the same answer on every machine.
+//! Guarantees: a frame is compared with the size and bits of the calibration pictures, with their colours where the model
+//! input is coloured, and its clean model input with their mean, contrast, sharpness and asymmetry. What differs is
+//! named, with both values. Nothing here sees a score. The same frame gives the same answer on every machine.
 //! Leaves out: what to do about it (the inspector abstains); finding the range of a set (`calibration`).
 //! Costs: a few passes over the model input, well below one draw.
 //!
@@ -208,7 +208,8 @@ impl PictureRange {
             let [w, h] = size;
             return Err(OutOfRange::Size { got: format!("{width}x{height}"), wanted: format!("{w}x{h}") });
         }
-        if channels != self.channels {
+        // A grey input is the same for a grey file and for a coloured one of the same tones.
+        if channels != self.channels && input.view().dim().0 > 1 {
             let (got, wanted) = (colour_word(channels), colour_word(self.channels));
             return Err(OutOfRange::Channels { got, wanted });
         }
@@ -332,7 +333,11 @@ mod tests {
         defect[[0, 4, 4]] = 0.9;
         assert_eq!(range.check(FORMAT, &Input::from_unit_range(defect).unwrap()), Ok(()));
         for (what, change, expected) in [
-            ("twelve bits in sixteen", Box::new(|value: f32| value / 16.0) as Box<dyn Fn(f32) -> f32>, "mean"),
+            (
+                "twelve bits in sixteen",
+                Box::new(|value: f32| value / 16.0) as Box<dyn Fn(f32) -> f32>,
+                "mean",
+            ),
             ("half the exposure", Box::new(|value: f32| value / 2.0), "mean"),
             ("twice the exposure", Box::new(|value: f32| value * 2.0), "mean"),
             ("negative", Box::new(|value: f32| 1.0 - value), "mean"),
@@ -367,7 +372,11 @@ mod tests {
         let (range, good) = (range(), part(0.2, 0.84));
         let check = |format| range.check(format, &good);
         assert_eq!(word(check(PictureFormat { width: 128, ..FORMAT })), Some("size"));
-        assert_eq!(word(check(PictureFormat { channels: 3, ..FORMAT })), Some("channels"));
+        assert_eq!(word(check(PictureFormat { channels: 3, ..FORMAT })), None, "the model's input is grey");
+        let coloured = PictureRange { channels: 3, ..range };
+        let planes = Array3::from_shape_fn((3, 32, 32), |(_, y, x)| good.view()[[0, y, x]]);
+        let found = coloured.check(FORMAT, &Input::from_unit_range(planes).unwrap());
+        assert_eq!(word(found), Some("channels"));
         assert_eq!(word(check(PictureFormat { bits: 16, ..FORMAT })), Some("bits"));
         let any_size = PictureRange { size: None, ..range };
         assert_eq!(any_size.check(PictureFormat { width: 128, ..FORMAT }, &good), Ok(()));

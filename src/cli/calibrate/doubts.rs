@@ -53,9 +53,6 @@ pub(super) fn of_pictures(set: &PictureSet, sigma: f64) -> Vec<String> {
         ));
     }
     doubts.extend(GAP.iter().filter_map(|(what, value, factor)| gap(&set.pictures, what, *value, *factor)));
-    if let Some(sizes) = &set.mixed_sizes {
-        doubts.push(format!("{sizes}: allowed by --mixed-sizes, and the bundle checks the size of no frame"));
-    }
     doubts
 }
 

@@ -109,6 +109,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
         threshold,
         parts: &scored,
         radius,
+        mixed_sizes: parts.set.mixed_sizes.clone(),
         doubts: &doubts,
         planted: &planted,
     };

@@ -91,7 +91,7 @@ fn check_full_scale(all: &[Labelled], known: Option<u16>) -> Result<(), Failure>
 /// The kinds of the pictures with their counts, the most frequent first, and the first picture of each rarer kind; `None` if
 /// there is one kind.
 fn several<K: Ord + Display>(all: &[Labelled], kind: impl Fn(&PictureFormat) -> K) -> Option<String> {
-    const SHOWN: usize = 6;
+    const SHOWN: usize = 4;
     let mut kinds: BTreeMap<K, (usize, &str)> = BTreeMap::new();
     for picture in all {
         kinds.entry(kind(&picture.format)).or_insert((0, &picture.name)).0 += 1;
@@ -108,7 +108,7 @@ fn several<K: Ord + Display>(all: &[Labelled], kind: impl Fn(&PictureFormat) -> 
         .collect();
     let more = match kinds.len().saturating_sub(SHOWN) {
         0 => String::new(),
-        more => format!(" and {more} kinds more"),
+        more => format!(" and {more} more"),
     };
     Some(words.join(", ") + &more)
 }
