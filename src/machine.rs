@@ -38,6 +38,12 @@ pub fn disk_free_bytes(path: &Path) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
+/// The size of the disk of `path`, in bytes. May never return for a network disk.
+pub(crate) fn disk_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
 /// Whether the kernel's clock follows a reference (NTP, PTP). `None` if the system does not know.
 pub fn clock_synchronised() -> Option<bool> {
     // The file of systemd-timesyncd is for services that may not ask the kernel (ProtectClock).
@@ -67,5 +73,6 @@ mod tests {
         assert!(resident_bytes().unwrap() > 1 << 20);
         assert!(disk_free_bytes(Path::new("/")).is_some());
         assert_eq!(disk_free_bytes(Path::new("/nowhere/at/all")), None);
+        assert!(disk_bytes(Path::new("/")) > disk_free_bytes(Path::new("/")));
     }
 }

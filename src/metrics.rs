@@ -115,6 +115,10 @@ fn text(readings: &[Reading], now: Timestamp) -> String {
     page.delivery();
     let triggers = |status: &Status| status.triggers.clone().unwrap_or_default();
     page.counters("triggers", "Answers to the line's triggers", "ack", triggers);
+    let evidence = |status: &Status| status.deleted.evidence_by_word();
+    page.counters("deleted_evidence", "Folders of evidence that retention deleted", "by", evidence);
+    let rows = |status: &Status| status.deleted.rows_by_word();
+    page.counters("deleted_rows", "Rows of the log that retention deleted", "by", rows);
     page.gauge("outbox_rows", "Verdicts that the broker has not acknowledged", |reading| {
         Some(reading.backlog.as_ref()?.depth as i64)
     });
@@ -242,6 +246,7 @@ mod tests {
             r#"certiscope_verdicts_total{station="right",verdict="normal"} 5"#,
             r#"certiscope_delivery_seconds{station="left",quantile="0.5"} 1.5"#,
             r#"certiscope_disk_free_bytes{station="right"} 1073741824"#,
+            r#"certiscope_deleted_rows_total{station="left",by="disk_space"} 0"#,
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
         }

@@ -14,6 +14,7 @@ use crate::capture::{CameraInfo, Drops, TroubleKind};
 use crate::computation::Computation;
 use crate::diffusion::onnx::Provider;
 use crate::pulse::{Pulse, StageFailure};
+use crate::retention::Deleted;
 use crate::store::Cause;
 use crate::verdict::Verdict;
 
@@ -38,6 +39,8 @@ pub struct Status {
     pub triggers: Option<BTreeMap<&'static str, u64>>,
     pub queues: QueueLengths,
     pub stages: [StageStatus; Stage::ALL.len()],
+    /// What retention has deleted, of all stations together.
+    pub deleted: Deleted,
 }
 
 /// The model that computes the scores, and its provider. Does not change while the station runs.
@@ -122,6 +125,10 @@ pub enum StoreState {
     Refuses(Cause),
     /// A call to the disk has not returned.
     Stuck,
+    /// The disk is low on space. Inspections are still committed.
+    LowDisk,
+    /// The log is larger than it may be, and nothing of it may be deleted. Inspections are still committed.
+    OverLimit,
 }
 
 impl ConditionState for StoreState {
@@ -132,6 +139,8 @@ impl ConditionState for StoreState {
             Self::Ok => "ok",
             Self::Refuses(cause) => cause.word(),
             Self::Stuck => "stuck",
+            Self::LowDisk => "low_disk",
+            Self::OverLimit => "over_limit",
         }
     }
 }
@@ -144,6 +153,8 @@ pub enum EvidenceState {
     Paused,
     /// It could not be written.
     Failing,
+    /// There is more than there may be, and nothing of it may be deleted. It is still kept.
+    OverLimit,
 }
 
 impl ConditionState for EvidenceState {
@@ -154,6 +165,7 @@ impl ConditionState for EvidenceState {
             Self::Ok => "ok",
             Self::Paused => "paused",
             Self::Failing => "failing",
+            Self::OverLimit => "over_limit",
         }
     }
 }
@@ -378,6 +390,7 @@ pub(crate) mod testing {
             triggers: None,
             queues: QueueLengths::default(),
             stages: Stage::ALL.map(|stage| StageStatus::of(stage, &Pulse::default())),
+            deleted: Deleted::default(),
         }
     }
 }

@@ -70,7 +70,7 @@ pub mod evidence {
     pub use crate::evidence::{Keep, keep};
 }
 pub mod inspection {
-    pub use crate::inspection::{Inspection, Latency, Parameters};
+    pub use crate::inspection::{Evidence, Inspection, Latency, Parameters};
 }
 pub mod inspector {
     pub use crate::inspector::{HeatMapWanted, Inspected, Inspector};
@@ -83,8 +83,8 @@ pub mod preprocess {
 }
 pub mod publish {
     pub use crate::publish::{
-        BrokerFault, BrokerSettings, Connection, Credentials, DeliveryTimes, Protocol, PublishContext, Pump,
-        Timing, Topics, probe,
+        BrokerFault, BrokerSettings, Connection, Credentials, DeliveryTimes, Probe, Probed, Protocol,
+        PublishContext, Pump, Timing, Topics, probe,
     };
     pub mod json_output {
         pub use crate::publish::json_output::{JSON, Timeliness, encode, message};
@@ -94,7 +94,7 @@ pub mod pulse {
     pub use crate::pulse::Pulse;
 }
 pub mod retention {
-    pub use crate::retention::{Bounds, Moment, Retention, RetentionLimits};
+    pub use crate::retention::{Bounds, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why};
 }
 pub mod score {
     pub use crate::score::{CertifiedScore, ScoreParameters, TrainingMaps, certified, empirical};

@@ -151,3 +151,18 @@ def test_the_run_that_ships_has_the_settings_of_its_bundle():
     shipped = tomllib.loads(bundle.read_text())["provenance"]["command"].split()[4:]
     table = ablation.read(next(path for path in TABLES if path.stem == "full"))
     assert ablation.settings_of(table.runs["G1"][1]) == ablation.settings_of(shipped)
+
+
+def test_masks_are_no_kind_and_good_parts_have_one_folder(tmp_path, capsys):
+    for name in ("good/1.png", "crack/1.png", "ground_truth/crack/1.png", ".hidden/1.png", "beside.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert ablation.kinds_of(tmp_path) == {
+        "crack": [tmp_path / "crack" / "1.png"],
+        "good": [tmp_path / "good" / "1.png"],
+    }
+    assert f"{tmp_path}: 1 picture" in capsys.readouterr().err
+    (tmp_path / "OK").mkdir()
+    (tmp_path / "OK" / "1.png").touch()
+    with pytest.raises(Refused, match="holds good parts too"):
+        ablation.kinds_of(tmp_path)

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel}
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use tokio::sync::watch;
 
 use super::error::{AgentError, FirstFault};
 use super::network::Network;
@@ -31,7 +32,7 @@ use crate::inspection::Inspection;
 use crate::machine;
 use crate::publish::DeliveryTimes;
 use crate::pulse::Pulse;
-use crate::retention::Retention;
+use crate::retention::{Retention, RetentionReport};
 use crate::state_folder::StateFolder;
 use crate::status::{DeliveryTime, VerdictCounts};
 use crate::stop::Stop;
@@ -98,8 +99,13 @@ pub fn run_with(
     stop: &Stop,
     observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, AgentError> {
-    let opened = OpenedAgent::new(config, source).map_err(AgentError::at_start)?;
-    opened.run(config, disk, stop, observe)
+    match OpenedAgent::new(config, source, stop).map_err(AgentError::at_start)? {
+        Some(opened) => opened.run(config, disk, stop, observe),
+        None => {
+            tracing::info!("stopped before the first frame: nothing was captured, logged or published");
+            Ok(Summary::default())
+        }
+    }
 }
 
 /// The agent with everything opened and checked, but no thread running.
@@ -109,16 +115,25 @@ struct OpenedAgent {
 }
 
 impl OpenedAgent {
+    /// `None` if a stop was requested meanwhile. Opening a model may take minutes, and a log that is brought up to date too; the
+    /// start is then not even recorded.
     fn new(
         config: &Config,
         source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,
-    ) -> anyhow::Result<Self> {
+        stop: &Stop,
+    ) -> anyhow::Result<Option<Self>> {
         let runtime = Runtime::load(config.onnxruntime_library.as_deref())?;
         let evidence_folder = StateFolder::new(&config.state_folder).evidence();
         let station = Station::open(&config.station, &runtime, &evidence_folder, config.keep, source)?;
+        if stop.requested() {
+            return Ok(None);
+        }
         let mut store = Store::open(&StateFolder::new(&config.state_folder).database())?;
+        if stop.requested() {
+            return Ok(None);
+        }
         station.begin(&mut store, &config.text)?;
-        Ok(Self { store, stations: vec![station] })
+        Ok(Some(Self { store, stations: vec![station] }))
     }
 
     fn run(
@@ -190,12 +205,14 @@ impl Process {
         let fault = FirstFault::default();
         let network = Network::start()?;
         let (clock, retention) = (WallClock::new(), Pulse::default());
+        let (report, deletion) = watch::channel(RetentionReport::default());
         let asked = (Arc::clone(&disk), config.state_folder.clone());
         let view = ProcessView {
             store: store.clone(),
             retention: retention.clone(),
             disk: Probe::start("disk", None, WAIT, move || asked.0(&asked.1))?.answered(),
             clock: clock.clone(),
+            deletion,
         };
         let origins = stations.iter().map(|station| station.origin.clone()).collect();
         let (observed, recorded) = sync_channel(0);
@@ -244,6 +261,7 @@ impl Process {
             disk,
             clock,
             pulse: retention,
+            report,
             stop: stop.clone(),
             fault: fault.clone(),
         };

@@ -90,29 +90,26 @@ impl RecordStage {
             return None;
         }
         let free = *self.disk_free_bytes.borrow();
-        let condition = if free.is_some_and(|free| free < self.min_free_bytes) {
-            let mb = |bytes: u64| bytes / 1_000_000;
-            let reason = format!(
-                "{} MB are free on the disk, evidence.min_free_mb = {}: no evidence is kept until there is room",
-                mb(free.unwrap_or_default()),
-                mb(self.min_free_bytes)
-            );
-            Condition::bad(EvidenceState::Paused, reason)
-        } else {
-            let name = folder_name(&self.origin, inspection);
-            match evidence::keep(&self.evidence_folder, &name, frame, inspected) {
-                Ok(kept) => {
-                    self.report.set_evidence(Condition::ok());
-                    return Some(kept);
-                }
-                Err(error) => Condition::bad(EvidenceState::Failing, error),
-            }
-        };
         // A lack of space stops evidence first, so that there is still room for verdicts.
-        self.report.evidence_lost();
-        self.pulse.failed(condition.reason.as_deref().unwrap_or_default());
-        self.report.set_evidence(condition);
-        None
+        if free.is_some_and(|free| free < self.min_free_bytes) {
+            // The supervisor reports this state, since it begins and ends without an inspection.
+            self.report.evidence_lost();
+            self.pulse.failed("evidence: the disk has less room than evidence.min_free_mb");
+            return None;
+        }
+        let name = folder_name(&self.origin, inspection);
+        match evidence::keep(&self.evidence_folder, &name, frame, inspected) {
+            Ok(kept) => {
+                self.report.set_evidence(Condition::ok());
+                Some(kept)
+            }
+            Err(error) => {
+                self.report.evidence_lost();
+                self.pulse.failed(&error);
+                self.report.set_evidence(Condition::bad(EvidenceState::Failing, error));
+                None
+            }
+        }
     }
 
     /// Tries until the inspection is on the disk. Gives up if waiting cannot help, or [`COMMIT_LIMIT`] after a stop.

@@ -2,22 +2,27 @@
 //! limits until a stop.
 //!
 //! Guarantees: nothing is deleted by age right after the clock has jumped. A verdict waits at most for one small step of
-//! retention.
+//! retention. What is deleted for another reason than its age is logged, at most one line a minute for each reason.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use super::error::{AgentError, FirstFault};
 use super::probe::DiskProbe;
 use super::record_stage::short_boot;
 use super::wall_clock::WallClock;
+use crate::machine;
 use crate::pulse::Pulse;
-use crate::retention::{Moment, Retention};
+use crate::retention::{Deleted, Moment, Retention, RetentionReport, Tally, Why};
 use crate::stop::Stop;
 use crate::store::{self, Origin, StoreErrorKind};
 
 /// The pause between two steps. A twentieth of it while there is more to delete.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often deletions are logged at most.
+const LOG: Duration = Duration::from_secs(60);
 
 /// The retention thread, with what it needs.
 pub(super) struct RetentionThread {
@@ -29,6 +34,7 @@ pub(super) struct RetentionThread {
     pub disk: DiskProbe,
     pub clock: WallClock,
     pub pulse: Pulse,
+    pub report: watch::Sender<RetentionReport>,
     pub stop: Stop,
     pub fault: FirstFault,
 }
@@ -54,13 +60,20 @@ impl RetentionThread {
                 Err(error) => self.pulse.failed(error),
             }
         }
+        let mut journal = Journal::default();
         let mut pause = Duration::ZERO;
         while !self.stop.wait(pause) {
             self.pulse.at_work();
             let look = self.clock.look();
             // Measured again before each step: with an old number, more would be deleted than is needed.
             let free_bytes = (self.disk)(&self.state_folder);
-            let moment = Moment { now: look.now, days_count: look.ages_count, free_bytes };
+            let moment = Moment {
+                now: look.now,
+                at: Instant::now(),
+                days_count: look.ages_count,
+                free_bytes,
+                disk_bytes: machine::disk_bytes(&self.state_folder),
+            };
             pause = match self.retention.step(&moment) {
                 Ok(step) if step.did_something() => PAUSE / 20,
                 Ok(_) => PAUSE,
@@ -69,7 +82,48 @@ impl RetentionThread {
                     PAUSE
                 }
             };
+            self.report.send_if_modified(|report| {
+                let changed = report != self.retention.report();
+                report.clone_from(self.retention.report());
+                changed
+            });
+            journal.write(&self.retention.report().deleted, moment.at);
             self.pulse.idle();
         }
+        journal.write_all(&self.retention.report().deleted);
+    }
+}
+
+/// What of the deletions is in the journal already.
+#[derive(Default)]
+struct Journal {
+    written: Deleted,
+    last: Option<Instant>,
+}
+
+impl Journal {
+    fn write(&mut self, deleted: &Deleted, at: Instant) {
+        let is_due = self.last.is_none_or(|last| at.duration_since(last) >= LOG);
+        if is_due && self.write_all(deleted) {
+            self.last = Some(at);
+        }
+    }
+
+    /// Returns whether there was anything to write. What was deleted by age is as it was asked for, and is not written.
+    fn write_all(&mut self, deleted: &Deleted) -> bool {
+        let new = deleted.since(&self.written);
+        self.written = *deleted;
+        let mut wrote = false;
+        for (why, words) in [
+            (Why::Size, "for more than max_mb"),
+            (Why::DiskSpace, "for less than min_free_mb on the disk"),
+        ] {
+            let tally = new.of(why);
+            if tally != Tally::default() {
+                tracing::warn!("retention: deleted {words}: {tally}");
+                wrote = true;
+            }
+        }
+        wrote
     }
 }

@@ -27,8 +27,9 @@ use crate::capture::trigger::Triggers;
 use crate::machine;
 use crate::publish::{Connection, DeliveryTimes};
 use crate::pulse::Pulse;
+use crate::retention::{Bounds, RetentionLimits, RetentionReport};
 use crate::status::{
-    BundleState, ClockStatus, Condition, ConditionState, DropCounts, EvidenceState, MachineStatus,
+    BundleState, ClockStatus, Condition, DropCounts, EvidenceState, MachineStatus,
     ModelStatus, QueueLengths, Stage, StageStatus, Status, StoreState,
 };
 use crate::stop::Stop;
@@ -51,6 +52,8 @@ pub(super) struct ProcessView {
     /// Free space on the disk of the state folder.
     pub disk: Probe<Option<u64>>,
     pub clock: WallClock,
+    /// What retention reports.
+    pub deletion: watch::Receiver<RetentionReport>,
 }
 
 /// The state of the process at one time, the same for all stations.
@@ -62,6 +65,7 @@ pub(super) struct ProcessReading {
     store_queue: u64,
     /// The disk call that has been running the longest, with its duration; `None` if none is running.
     hanging: Option<(&'static str, Duration)>,
+    deletion: RetentionReport,
 }
 
 impl ProcessView {
@@ -80,6 +84,7 @@ impl ProcessView {
             retention: StageStatus::of(Stage::Retention, &self.retention),
             store_queue: self.store.queued() as u64,
             hanging: longest(hanging),
+            deletion: self.deletion.borrow().clone(),
         }
     }
 }
@@ -106,8 +111,7 @@ pub(super) struct StationView {
     pub model: ModelStatus,
     pub deadline_ms: Option<u64>,
     pub call_limit: Duration,
-    /// With at least this free space on the disk, evidence that was paused is kept again.
-    pub min_free_bytes: u64,
+    pub limits: RetentionLimits,
     pub capture: watch::Receiver<CaptureReport>,
     pub record: watch::Receiver<RecordReport>,
     pub bundle: Probe<Condition<BundleState>>,
@@ -128,12 +132,12 @@ impl StationView {
             model: self.model.clone(),
             bundle: self.bundle.newest(),
             source: capture.source,
-            store: store_condition(record.store, pulses.record.working_for(), process.hanging),
-            evidence: evidence_condition(
-                record.evidence,
-                process.machine.disk_free_bytes,
-                self.min_free_bytes,
+            store: store_condition(
+                with_room(record.store, process, &self.limits.rows),
+                pulses.record.working_for(),
+                process.hanging,
             ),
+            evidence: evidence_condition(record.evidence, process, &self.limits.evidence),
             clock: process.clock,
             machine: process.machine,
             deadline_ms: self.deadline_ms,
@@ -158,6 +162,7 @@ impl StationView {
                 StageStatus::of(Stage::Publish, &pulses.publish),
                 process.retention.clone(),
             ],
+            deleted: process.deletion.deleted,
         }
     }
 }
@@ -179,14 +184,54 @@ fn store_condition(
     }
 }
 
-/// The condition of evidence. It is no longer `paused` as soon as there is room, even if no evidence was kept since.
+/// What the record stage has reported of the store, or else that the disk is low on space, or that the log is too large.
+fn with_room(
+    reported: Condition<StoreState>,
+    process: &ProcessReading,
+    bounds: &Bounds,
+) -> Condition<StoreState> {
+    if !reported.is_ok() {
+        reported
+    } else if let Some(low) = process.low("store", bounds) {
+        Condition::bad(StoreState::LowDisk, low)
+    } else if let Some(over) = &process.deletion.rows_over {
+        Condition::bad(StoreState::OverLimit, over)
+    } else {
+        reported
+    }
+}
+
+/// The condition of evidence: `paused` while the disk is low on space, else what the record stage has reported, or that there is
+/// too much.
 fn evidence_condition(
     reported: Condition<EvidenceState>,
-    free_bytes: Option<u64>,
-    min_free_bytes: u64,
+    process: &ProcessReading,
+    bounds: &Bounds,
 ) -> Condition<EvidenceState> {
-    let has_room = free_bytes.is_none_or(|free| free >= min_free_bytes);
-    if reported.state == EvidenceState::Paused && has_room { Condition::ok() } else { reported }
+    if let Some(low) = process.low("evidence", bounds) {
+        let reason = format!("{low}; no evidence is kept until there is room");
+        Condition::bad(EvidenceState::Paused, reason)
+    } else if let (true, Some(over)) = (reported.is_ok(), &process.deletion.evidence_over) {
+        Condition::bad(EvidenceState::OverLimit, over)
+    } else {
+        reported
+    }
+}
+
+impl ProcessReading {
+    /// While the disk has less room than `min_free_mb` of this section: that, and what retention does about it.
+    fn low(&self, section: &str, bounds: &Bounds) -> Option<String> {
+        let mb = |bytes: u64| bytes / 1_000_000;
+        let limit = mb(bounds.min_free_bytes);
+        self.machine.disk_free_bytes.filter(|free| *free < bounds.min_free_bytes)?;
+        Some(match &self.deletion.low {
+            // Its number stays for some seconds, so that `status` is not sent for each megabyte.
+            Some((free, why)) => {
+                format!("disk low: {} MB are free, {section}.min_free_mb = {limit}: {why}", mb(*free))
+            }
+            None => format!("disk low: less is free than {section}.min_free_mb = {limit}"),
+        })
+    }
 }
 
 /// A station, with the channels through which its status is published.
@@ -326,10 +371,12 @@ impl SupervisedStation {
 /// Logs changes that the supervisor alone notices. The stages log the changes that they report.
 fn log_changes_that_no_stage_reports(before: &Status, now: &Status) {
     now.bundle.log_change("bundle", before.bundle.state);
-    if [before.store.state, now.store.state].contains(&StoreState::Stuck) {
+    let own = |state| matches!(state, StoreState::Stuck | StoreState::LowDisk | StoreState::OverLimit);
+    if own(now.store.state) || (own(before.store.state) && now.store.is_ok()) {
         now.store.log_change("store", before.store.state);
     }
-    if before.evidence.state == EvidenceState::Paused && now.evidence.state == EvidenceState::OK {
+    let own = |state| matches!(state, EvidenceState::Paused | EvidenceState::OverLimit);
+    if own(now.evidence.state) || (own(before.evidence.state) && now.evidence.is_ok()) {
         now.evidence.log_change("evidence", before.evidence.state);
     }
 }
@@ -355,13 +402,50 @@ mod tests {
         assert!(disk.reason.unwrap().starts_with("disk: no answer for 10 s"), "the longest one is named");
     }
 
+    /// A process with this free space, and what retention does about it.
+    fn low(free: Option<u64>, why: &str) -> ProcessReading {
+        let low = free.map(|free| (free, why.to_owned()));
+        ProcessReading {
+            machine: MachineStatus { disk_free_bytes: free, memory_bytes: None },
+            clock: ClockStatus::default(),
+            store: StageStatus::of(Stage::Store, &Pulse::default()),
+            retention: StageStatus::of(Stage::Retention, &Pulse::default()),
+            store_queue: 0,
+            hanging: None,
+            deletion: RetentionReport { low, ..RetentionReport::default() },
+        }
+    }
+
     #[test]
-    fn paused_evidence_goes_on_when_there_is_room_and_failing_evidence_stays_failing() {
-        let paused = || Condition::bad(EvidenceState::Paused, "low");
-        assert_eq!(evidence_condition(paused(), Some(9), 10), paused());
-        assert!(evidence_condition(paused(), Some(10), 10).is_ok());
+    fn a_low_disk_pauses_evidence_and_is_a_state_of_the_store() {
+        let bounds = Bounds { days: 1, bytes: 1, min_free_bytes: 10_000_000 };
+        let (evidence, store) = (Condition::<EvidenceState>::ok, Condition::<StoreState>::ok);
+        let disk = low(Some(9_000_000), "make room");
+        let paused = evidence_condition(evidence(), &disk, &bounds);
+        assert_eq!(paused.state, EvidenceState::Paused);
+        let reason = paused.reason.unwrap();
+        assert!(reason.starts_with("disk low: 9 MB are free, evidence.min_free_mb = 10: make room"), "{reason}");
+        assert_eq!(with_room(store(), &disk, &bounds).state, StoreState::LowDisk);
+        let full = || Condition::bad(StoreState::Refuses(Cause::Full), "full");
+        assert_eq!(with_room(full(), &disk, &bounds), full(), "what is worse is said");
+        for free in [Some(10_000_000), None] {
+            let disk = low(free, "");
+            assert!(evidence_condition(evidence(), &disk, &bounds).is_ok(), "kept again when there is room");
+            assert!(with_room(store(), &disk, &bounds).is_ok());
+        }
         let failing = || Condition::bad(EvidenceState::Failing, "no rights");
-        assert_eq!(evidence_condition(failing(), Some(10), 10), failing());
+        assert_eq!(evidence_condition(failing(), &low(None, ""), &bounds), failing());
+    }
+
+    #[test]
+    fn more_than_there_may_be_is_a_state() {
+        let bounds = Bounds { days: 1, bytes: 1, min_free_bytes: 0 };
+        let over = || Some("waits for the broker".to_owned());
+        let mut process = low(None, "");
+        process.deletion = RetentionReport { evidence_over: over(), rows_over: over(), ..Default::default() };
+        assert_eq!(with_room(Condition::ok(), &process, &bounds).state, StoreState::OverLimit);
+        let evidence = evidence_condition(Condition::ok(), &process, &bounds);
+        assert_eq!((evidence.state, evidence.reason), (EvidenceState::OverLimit, over()));
     }
 
     #[test]

@@ -15,15 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decode::decode;
+use super::decode::{DecodeLimits, decode};
 use super::file_names::{on_one_line, text_of};
 use super::frame::{BadFrame, Frame, GroundTruth, Stamp};
 use super::frame_rate::{ALLOWED_RATES, FrameRate, allowed_rates_in_words};
 use super::frame_source::{CaptureError, FrameSource, SourceEvent};
 use super::picture_files::{LeftOutFiles, PICTURE_NAMES, is_good_folder, is_hidden, is_picture};
-
-/// The largest file that is read. No picture that `decode` accepts is larger.
-const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Which folder to read, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +38,7 @@ pub struct FolderSource {
     rate: FrameRate,
     pictures: Vec<FolderListing>,
     left_out: LeftOutFiles,
+    limits: DecodeLimits,
     sent: u64,
 }
 
@@ -91,7 +89,8 @@ impl FolderSource {
             });
         }
         let (pictures, left_out) = list(&settings.path)?;
-        Ok(Self { rate: FrameRate::new(settings.frames_per_second), settings, pictures, left_out, sent: 0 })
+        let (rate, limits) = (FrameRate::new(settings.frames_per_second), DecodeLimits::default());
+        Ok(Self { rate, settings, pictures, left_out, limits, sent: 0 })
     }
 
     /// How many pictures one round has; never 0.
@@ -116,7 +115,7 @@ impl FrameSource for FolderSource {
             part_id: Some(listed.name.clone()),
             meas_id: None,
             truth: listed.truth.clone(),
-            ..read_frame(&listed.path, self.sent)
+            ..read_frame(&listed.path, self.sent, self.limits)
         })))
     }
 
@@ -133,11 +132,11 @@ impl FrameSource for FolderSource {
 }
 
 /// Reads one picture file as a frame. A file that cannot be read gives a frame with the reason.
-pub(crate) fn read_frame(path: &Path, source_seq: u64) -> Frame {
+pub(crate) fn read_frame(path: &Path, source_seq: u64, limits: DecodeLimits) -> Frame {
     let name = on_one_line(path);
     let captured_at = Stamp::now();
-    let (picture, encoded) = match read(path) {
-        Ok(bytes) => (decode(&name, &bytes), Some(Arc::from(bytes))),
+    let (picture, encoded) = match read(path, limits.file_bytes()) {
+        Ok(bytes) => (decode(&name, &bytes, limits), Some(Arc::from(bytes))),
         Err(error) => {
             let why = error.to_string();
             (Err(BadFrame::Unreadable { name: name.clone(), why }), None)
@@ -146,11 +145,13 @@ pub(crate) fn read_frame(path: &Path, source_seq: u64) -> Frame {
     Frame { source_seq, captured_at, part_id: Some(name), meas_id: None, picture, encoded, truth: None }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file of at most so many bytes. No picture that `decode` accepts is larger.
+fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 GiB"));
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let why = format!("larger than {} MiB, as no picture of the accepted size is", most >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(bytes)
 }

@@ -53,7 +53,17 @@ pub enum Channels {
     Rgb,
 }
 
-/// Samples as the decoder gave them; full scale is 255 or 65535.
+impl Picture {
+    /// The largest sample of a 16-bit picture; `None` for one of 8 bits, which always fills its range.
+    pub fn largest_of_sixteen_bits(&self) -> Option<u16> {
+        match &self.samples {
+            Samples::Eight(_) => None,
+            Samples::Sixteen(samples) => samples.iter().copied().max(),
+        }
+    }
+}
+
+/// Samples as the decoder gave them. White is 255, or what the bundle says for 16 bits.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Samples {
     Eight(Vec<u8>),
@@ -63,16 +73,19 @@ pub enum Samples {
 /// Why a frame has no usable picture. The word of each kind is part of the contract (`reason`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
-    #[error("frame: {0}: empty file; a PNG, JPEG or BMP picture is needed")]
+    #[error("frame: {0}: empty file; a PNG, JPEG, BMP or TIFF picture is needed")]
     Empty(String),
     #[error("frame: {0}: cut off before its end marker; the file or the transfer is broken")]
     Truncated(String),
-    #[error("frame: {name}: cannot be decoded: {why}; a PNG, JPEG or BMP picture is needed")]
+    #[error("frame: {name}: damaged: {why}; the file or the transfer is broken")]
+    Damaged { name: String, why: String },
+    #[error("frame: {name}: cannot be decoded: {why}; a PNG, JPEG, BMP or TIFF picture is needed")]
     Undecodable { name: String, why: String },
     #[error(
-        "frame: {name}: {width}x{height} pixels; 8 to 16384 a side and at most 100 megapixels are accepted"
+        "frame: {name}: {width}x{height} pixels; 8 to 16384 a side and at most {} megapixels are accepted",
+        *pixels as f64 / 1e6
     )]
-    Size { name: String, width: u32, height: u32 },
+    Size { name: String, width: u32, height: u32, pixels: u64 },
     #[error("frame: {name}: cannot be read: {why}")]
     Unreadable { name: String, why: String },
 }

@@ -9,7 +9,6 @@
 pub(crate) mod camera;
 pub(crate) mod decode;
 pub(crate) mod encode;
-mod end_markers;
 pub(crate) mod file_names;
 pub(crate) mod folder;
 mod frame;

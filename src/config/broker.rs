@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::host::read_host;
+use super::password::read_password;
 use super::section::{Problems, Section};
 use crate::publish::{BrokerSettings, Credentials, Topics};
 
@@ -19,12 +21,17 @@ pub(super) fn read_topics(
 
 pub(super) fn read_broker(
     mut section: Section<'_>,
-    station: Option<&str>,
+    topics: Option<&Topics>,
     base: &Path,
     problems: &Problems,
 ) -> Option<BrokerSettings> {
-    let host = section.required::<String>("host", "the MQTT broker's name or address");
-    let port = section.or("port", 1883);
+    let host = section.required::<String>("host", "the MQTT broker's name or address").and_then(|typed| {
+        read_host(&typed).map_err(|why| problems.add(format!("{}{why}", section.key("host")))).ok()
+    });
+    let port = section.or::<u16>("port", 1883);
+    if port == 0 {
+        problems.add(format!("{} = 0: no broker listens there; 1 to 65535 are allowed", section.key("port")));
+    }
     let protocol = section.or("protocol", "5");
     let username = section.optional::<String>("username");
     let password_file = section.optional::<PathBuf>("password_file");
@@ -47,27 +54,32 @@ pub(super) fn read_broker(
     }
     let password = password_file.and_then(|file| {
         let file = secret(&file, base);
-        std::fs::read_to_string(&file)
-            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-            .map_err(|error| {
-                problems.add(format!(
-                    "{} = {}: cannot be read: {error}; a file with the password as its one line is needed",
-                    section.key("password_file"),
-                    file.display()
-                ));
+        read_password(&file)
+            .map_err(|why| {
+                problems.add(format!("{} = {}: {why}", section.key("password_file"), file.display()));
             })
             .ok()
     });
     let client_id = section.optional::<String>("client_id");
+    if let Some(typed) = client_id.as_deref()
+        && (typed.trim().is_empty() || typed.chars().any(char::is_control))
+    {
+        problems.add(format!(
+            "{} = {typed:?}: names no client: it is empty or has control characters; give a name that no other client of this broker has, or leave it out",
+            section.key("client_id")
+        ));
+    }
+    let retain = section.or("retain", true);
     section.finish();
     Some(BrokerSettings {
         protocol,
         host: host?,
         port,
         credentials: username.zip(password).map(|(username, password)| Credentials { username, password }),
-        client_id: client_id.or_else(|| station.map(|station| format!("certiscope-{station}")))?,
+        client_id: client_id.or_else(|| topics.map(Topics::client_id))?,
         keep_alive_secs,
         backlog_per_second,
+        retain,
     })
 }
 

@@ -6,7 +6,9 @@
 //! Every key is explained in `docs/configuration.md`, which a test compares with this reader.
 
 mod broker;
+mod host;
 mod kept;
+mod password;
 mod section;
 mod source;
 #[cfg(test)]
@@ -184,7 +186,7 @@ fn read_station(
     let (session, call_limit) = read_session(section.section("model"), problems);
     section.finish();
     let topics = read_topics(topics, name.as_deref(), problems);
-    let broker = read_broker(broker, name.as_deref(), base, problems);
+    let broker = read_broker(broker, topics.as_ref(), base, problems);
     Some(StationConfig {
         name: name?,
         bundle: base.join(bundle?),

@@ -69,7 +69,7 @@ fn the_least_gets_defaults_and_paths_beside_the_file() {
         (station.session.provider, station.session.on_unavailable),
         (Provider::Cpu, OnUnavailable::Refuse)
     );
-    assert_eq!((station.broker.port, station.broker.client_id.as_str()), (1883, "certiscope-st1"));
+    assert_eq!((station.broker.port, station.broker.client_id.as_str()), (1883, "st17c570516c23a"));
     assert_eq!((station.broker.protocol, station.broker.backlog_per_second), (Protocol::V5, 50));
     assert_eq!(station.topics.root(), "certiscope/certiscope/certiscope/st1");
     let simulated = with(&[("kind = \"folder\"\npath = \"pictures\"", "kind = \"simulator\"")]);

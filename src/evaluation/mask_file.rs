@@ -20,6 +20,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, guess_format};
 use ndarray::Array2;
 
+use crate::capture::decode::DecodeLimits;
 use crate::capture::folder::read_frame;
 use crate::capture::{Picture, Samples};
 
@@ -74,7 +75,7 @@ fn share_of(marked: &[bool]) -> f64 {
 }
 
 fn read(file: &Path) -> Result<MarkedPixels, String> {
-    let frame = read_frame(file, 0);
+    let frame = read_frame(file, 0, DecodeLimits::default());
     // Decoded as every picture is, so that a mask that is cut off or too large is refused.
     let picture = frame.picture.map_err(|error| format!("unreadable mask: {error}"))?;
     let bytes = frame.encoded.unwrap_or_default();

@@ -4,7 +4,7 @@
 //! command that cannot be understood is answered with the reason.
 //! Leaves out: who may give commands. The broker's access list decides that.
 
-use super::link::IncomingMessage;
+use super::link::{IncomingMessage, LARGEST_PACKET};
 use super::wire::{TriggerMessage, read_trigger};
 use crate::capture::Stamp;
 use crate::capture::trigger::{Answer, Answers, TriggerRequest, Triggers};
@@ -29,6 +29,19 @@ impl Commands {
 
     pub(super) fn receive(&mut self, message: IncomingMessage) {
         let received = Stamp::now();
+        if let Some(bytes) = message.too_large {
+            let why = format!(
+                "trigger: the message has {bytes} bytes; at most {LARGEST_PACKET} are allowed, and a trigger has some hundred"
+            );
+            if message.retained {
+                tracing::warn!(
+                    "the broker keeps a message on cmd/trigger that is no trigger: it has {bytes} bytes, and comes with each connection; delete it: mosquitto_pub -r -n -t …/cmd/trigger"
+                );
+            } else {
+                self.triggers.refuse(why);
+            }
+            return;
+        }
         if message.retained {
             tracing::warn!(
                 "retained trigger ignored, since it may be an old one; publish triggers without `retain`"
@@ -43,8 +56,8 @@ impl Commands {
         }
         self.before = command;
         match wanted {
-            Ok(TriggerMessage { part_id, meas_id }) => {
-                self.triggers.ask(TriggerRequest { part_id, meas_id, received });
+            Ok(TriggerMessage { part_id, meas_id, left_out }) => {
+                self.triggers.ask(TriggerRequest { part_id, meas_id, left_out, received });
             }
             Err(why) => self.triggers.refuse(why),
         }

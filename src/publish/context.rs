@@ -13,6 +13,7 @@ use super::broker::{BrokerError, BrokerFault, BrokerSettings};
 use super::commands::Commands;
 use super::connection::Connection;
 use super::delivery::DeliveryTimes;
+use super::losses::Losses;
 use super::refusal::{Retry, Suspects};
 use super::topics::Topics;
 use crate::pulse::Pulse;
@@ -25,7 +26,7 @@ const PULSE_INTERVAL: Duration = Duration::from_secs(1);
 /// The time limits of publishing.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// For resolving the name, TCP and CONNACK together; whole seconds.
+    /// For resolving the name and TCP, and once more for CONNACK; whole seconds.
     pub connect_limit: Duration,
     /// For the PUBACK of any message.
     pub acknowledge_limit: Duration,
@@ -36,6 +37,10 @@ pub struct Timing {
     /// Between two tries to connect: `first_wait` at first, then twice as long each time, up to `longest_wait`.
     pub first_wait: Duration,
     pub longest_wait: Duration,
+    /// The first wait counts again after a connection that has lived so long.
+    pub steady_after: Duration,
+    /// For so long `cmd/trigger` is not subscribed to, after a message there has ended the connection.
+    pub subscribe_pause: Duration,
     /// Before a refused row is sent again: `first_retry` at first, then twice as long each time, up to `longest_retry`.
     pub first_retry: Duration,
     pub longest_retry: Duration,
@@ -50,6 +55,8 @@ impl Default for Timing {
             farewell_limit: Duration::from_secs(2),
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(30),
+            steady_after: Duration::from_secs(10),
+            subscribe_pause: Duration::from_secs(5 * 60),
             first_retry: Duration::from_secs(60),
             longest_retry: Duration::from_secs(60 * 60),
         }
@@ -76,16 +83,21 @@ pub struct PublishContext {
 }
 
 impl PublishContext {
-    /// Logs and announces that the broker has accepted the connection; returns the time.
-    pub(super) fn connected(&self) -> Timestamp {
+    /// Announces that the broker has accepted the connection, and logs it if wanted; returns the time.
+    pub(super) fn connected(&self, log: bool) -> Timestamp {
         let since = Timestamp::now();
-        tracing::info!(station = &*self.origin.station, root = self.topics.root(), "connected to the broker");
+        if log {
+            let (station, root, client_id) =
+                (&*self.origin.station, self.topics.root(), &self.broker.client_id);
+            tracing::info!(station, root, client_id, "connected to the broker");
+        }
         self.connection.send_replace(Connection::Connected { since });
         since
     }
 
-    /// Logs and announces that there is no connection, but only when the state or its reason changes, not for each try.
-    pub(super) fn disconnected(&self, fault: BrokerFault) {
+    /// Announces that there is no connection. Logs it when the state or its reason changes, not for each try; while another client
+    /// is suspected, which ends each new connection, the reason is logged once.
+    pub(super) fn disconnected(&self, fault: BrokerFault, progress: &mut Progress) {
         let reason = BrokerError::new(&self.broker, fault);
         self.pulse.failed(&reason);
         let changed = self.connection.send_if_modified(|connection| {
@@ -97,7 +109,9 @@ impl PublishContext {
             *connection = Connection::Disconnected { since, reason: reason.clone() };
             true
         });
-        if changed {
+        let known = progress.losses.suspected() && progress.logged.as_ref() == Some(&reason);
+        if changed && !known {
+            progress.logged = Some(reason.clone());
             tracing::warn!(station = &*self.origin.station, %reason, "no connection; verdicts wait in the outbox");
         }
     }
@@ -107,6 +121,11 @@ impl PublishContext {
 pub(super) struct Progress {
     /// How long to wait before the next try to connect.
     pub(super) wait: Duration,
+    pub(super) losses: Losses,
+    /// Why there was no connection, as it was logged last.
+    pub(super) logged: Option<BrokerError>,
+    /// Until then `cmd/trigger` is not subscribed to.
+    pub(super) subscribe_after: Option<Instant>,
     /// How many heartbeats were sent.
     pub(super) heartbeats: u64,
     /// Rows that the broker has acknowledged and that are still in the outbox.
@@ -125,6 +144,9 @@ impl Progress {
         let now = Instant::now();
         Self {
             wait: timing.first_wait,
+            losses: Losses::new(timing.steady_after, timing.longest_wait),
+            logged: None,
+            subscribe_after: None,
             heartbeats: 0,
             acknowledged: Vec::new(),
             refused: Vec::new(),

@@ -11,7 +11,10 @@
 //! pump          opens one session after another, for one station
 //! last_will     the `status` messages: will, online, stopped
 //! heartbeat     the message of each second
+//! losses        connections that end soon after they began
 //! backlog_rate  how fast the backlog may be sent
+//! probe         what the broker allows and what it lacks, for `certiscope check`
+//! rights        which topics may be published to
 //! refusal       which rows the broker refuses, and when they are tried again
 //! delivery      how long it takes until a verdict is acknowledged
 //! ```
@@ -36,8 +39,11 @@ pub(crate) mod json_output;
 mod lane;
 mod last_will;
 mod link;
+mod losses;
+mod probe;
 mod pump;
 mod refusal;
+mod rights;
 mod session;
 mod settle;
 mod topics;
@@ -48,6 +54,6 @@ pub(crate) use commands::Commands;
 pub use connection::Connection;
 pub use context::{PublishContext, Timing};
 pub use delivery::DeliveryTimes;
-pub use link::probe;
+pub use probe::{Probe, Probed, probe};
 pub use pump::Pump;
 pub use topics::Topics;

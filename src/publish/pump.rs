@@ -1,15 +1,17 @@
 //! Sends the outbox of a station to the broker: one task, one connection, one client id and one will per station.
 //!
 //! Guarantees: after any fault a new connection starts from the outbox again. The wait between tries doubles up to a limit,
-//! with jitter; changes of state are logged, tries are not. If the broker does not acknowledge a message within
+//! with jitter, and starts anew after a connection that has lived for a while (see `losses`); changes of state are logged, tries
+//! are not. If the broker does not acknowledge a message within
 //! [`Timing::acknowledge_limit`](super::Timing), the connection is ended. At shutdown the outbox is sent, then `stopped`;
 //! each of these steps has a time limit, whatever broker and store do. A store that does not answer stops neither this task
 //! nor `status`.
 //! Leaves out: what is sent on a connection (see `session`).
 //! Costs: one sync of the disk for each batch of acknowledgements. After a crash the messages of the last batch are sent again.
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::broker::BrokerFault;
 use super::context::{Progress, PublishContext, shutdown_requested, with_pulse};
 use super::json_output::JSON;
 use super::last_will;
@@ -40,7 +42,7 @@ impl Pump {
             match ended {
                 Ok(()) => return Ok(()),
                 Err(SessionEnd::Store(error)) => return Err(error),
-                Err(SessionEnd::Broker(fault)) => self.context.disconnected(fault),
+                Err(SessionEnd::Broker(fault)) => self.ended(fault, &mut progress),
             }
             let jittered = progress.wait.mul_f64(rand::random_range(0.5..1.0));
             progress.wait = (progress.wait * 2).min(self.context.timing.longest_wait);
@@ -49,6 +51,20 @@ impl Pump {
                 () = shutdown_requested(&mut self.context.shutdown) => return Ok(()),
             }
         }
+    }
+
+    /// A connection has ended, or none was accepted.
+    fn ended(&self, fault: BrokerFault, progress: &mut Progress) {
+        let timing = &self.context.timing;
+        let now = Instant::now();
+        if matches!(fault, BrokerFault::TooLargeToRead { .. }) {
+            progress.subscribe_after = Some(now + timing.subscribe_pause);
+        }
+        let (fault, anew) = progress.losses.ended(now, fault, &self.context.broker.client_id);
+        if anew {
+            progress.wait = timing.first_wait;
+        }
+        self.context.disconnected(fault, progress);
     }
 
     /// Opens one connection and uses it until it ends. `Ok` if it ended because a shutdown was requested.
@@ -71,6 +87,7 @@ impl Pump {
                 } => return Ok(()),
             }
         };
+        progress.losses.accepted(Instant::now());
         Session::new(context, progress, link, limits).run().await
     }
 }

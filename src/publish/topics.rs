@@ -1,7 +1,16 @@
 //! The MQTT topics of a station: `{prefix}/{site}/{line}/{station}/{leaf}`.
 //!
 //! Guarantees: each level consists of `[A-Za-z0-9_-]+`, so no name can be a wildcard, contain a second level, or be a key that
-//! a SCADA system cannot use. Only the prefix may have several levels.
+//! a SCADA system cannot use. Only the prefix may have several levels. Two stations with different topics have different
+//! client ids.
+
+use crate::hex;
+
+/// What every broker must accept as a client id: so many letters and digits (MQTT 3.1.1, section 3.1.3.1).
+const LONGEST_CLIENT_ID: usize = 23;
+
+/// Hexadecimal digits of the hash in a client id: 48 bits.
+const HASH_DIGITS: usize = 12;
 
 /// The topics of one station.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +45,15 @@ impl Topics {
     /// What all topics of the station begin with; for people.
     pub fn root(&self) -> &str {
         &self.root
+    }
+
+    /// The client id of a station that was given none: letters and digits of its name, for people, and a hash of all levels, so
+    /// that two stations of one name on two lines do not throw each other out. It never changes, and every broker accepts it.
+    pub fn client_id(&self) -> String {
+        let station = self.root.rsplit('/').next().unwrap_or_default();
+        let letters = station.chars().filter(char::is_ascii_alphanumeric);
+        let name: String = letters.take(LONGEST_CLIENT_ID - HASH_DIGITS).collect();
+        name + &hex::sha256(self.root.as_bytes())[..HASH_DIGITS]
     }
 
     pub fn verdict(&self) -> String {
@@ -77,6 +95,27 @@ mod tests {
         let topics = Topics::new("plant/certiscope", "site-1", "line_2", "St3").unwrap();
         assert_eq!(topics.verdict(), "plant/certiscope/site-1/line_2/St3/verdict");
         assert_eq!(topics.status(), "plant/certiscope/site-1/line_2/St3/status");
+    }
+
+    #[test]
+    fn a_client_id_is_made_of_all_levels() {
+        let id = |prefix, site, line, station| Topics::new(prefix, site, line, station).unwrap().client_id();
+        // Brokers may have it in their access lists: it must stay as it is.
+        assert_eq!(id("certiscope", "certiscope", "certiscope", "station1"), "station18d53b3211215");
+        let ids = [
+            id("certiscope", "site", "line-a", "station1"),
+            id("certiscope", "site", "line-b", "station1"),
+            id("certiscope", "site-line", "a", "station1"),
+            id("certiscope/site", "line", "a", "station1"),
+            id("certiscope", "Site", "line-a", "station1"),
+            id("certiscope", "site", "line-a", "station-1"),
+            id("certiscope", "site", "line-a", &"station".repeat(9)),
+            id("certiscope", "site", "line-a", "-_"),
+        ];
+        for (number, one) in ids.iter().enumerate() {
+            assert!(one.len() <= 23 && one.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{one}");
+            assert!(!ids[..number].contains(one), "{one} twice");
+        }
     }
 
     #[test]

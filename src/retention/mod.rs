@@ -1,9 +1,15 @@
 //! Deletes the oldest evidence and rows: by age, by size, and when the disk is low on space.
 //!
-//! `policy` decides whether there is too much, `step` deletes a little at a time.
+//! `policy` says what is too old or too low, `plan` chooses evidence, `room` decides what may be deleted for a disk that is low,
+//! `step` deletes a little at a time, `deleted` counts it.
 
+mod deleted;
+mod plan;
 mod policy;
+mod room;
 mod step;
 
+pub use deleted::Why;
+pub(crate) use deleted::{Deleted, Tally};
 pub use policy::{Bounds, Moment, RetentionLimits};
-pub use step::Retention;
+pub use step::{Retention, RetentionReport, RetentionStep};

@@ -1,4 +1,6 @@
-//! Decides whether evidence or rows are too old, too large or must be deleted for disk space. No IO; the caller passes the time.
+//! How much may be kept, and what is too old. No IO; the caller passes the time.
+
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 pub struct Bounds {
     pub days: u32,
     pub bytes: u64,
-    /// With less free space than this on the disk, the oldest are deleted.
+    /// With less free space than this on the disk, the oldest are deleted if that helps.
     pub min_free_bytes: u64,
 }
 
@@ -18,23 +20,25 @@ pub struct RetentionLimits {
     pub rows: Bounds,
 }
 
-/// The time and the free disk space at a step of retention.
+/// The time and the disk at a step of retention.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     pub now: Timestamp,
+    /// The same on the clock that does not jump.
+    pub at: Instant,
     /// Whether the age of things can be trusted. False after the clock has jumped: then nothing is deleted by age.
     pub days_count: bool,
     /// Free space on the disk. `None` if it is not known; then nothing is deleted for disk space.
     pub free_bytes: Option<u64>,
+    /// The size of the disk, if it is known.
+    pub disk_bytes: Option<u64>,
 }
 
-/// Whether something must be deleted. `bytes` is how much is kept, `oldest` the time of the oldest item.
-pub(super) fn exceeded(bounds: &Bounds, moment: &Moment, bytes: u64, oldest: Option<Timestamp>) -> bool {
-    let Some(oldest) = oldest else {
-        return false; // there is nothing
-    };
-    let age = moment.now.duration_since(oldest);
-    bytes > bounds.bytes
-        || moment.free_bytes.is_some_and(|free| free < bounds.min_free_bytes)
-        || (moment.days_count && age > SignedDuration::from_hours(24 * i64::from(bounds.days)))
+impl Moment {
+    /// What was captured before this time is too old. `None` while the age of things cannot be trusted.
+    pub(super) fn oldest_kept(&self, bounds: &Bounds) -> Option<Timestamp> {
+        let days = SignedDuration::from_hours(24 * i64::from(bounds.days));
+        // Before the first time that can be written, nothing was captured.
+        self.days_count.then(|| self.now.checked_sub(days).unwrap_or(Timestamp::MIN))
+    }
 }

@@ -19,7 +19,7 @@ mod thread;
 
 pub(crate) use commit_trial::CommitTrial;
 pub use database::Store;
-pub(crate) use deletion::{KeptEvidence, check};
+pub(crate) use deletion::{EvidencePage, KeptEvidence, StoredAmount, check};
 pub(crate) use encoder::EncodeMessages;
 pub use encoder::OutputId;
 pub(crate) use error::Cause;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::database::Store;
-use super::deletion::{DeletedRows, KeptEvidence, StoredAmount};
+use super::deletion::{DeletedRows, EvidencePage, StoredAmount};
 use super::encoder::{EncodeMessages, OutputId};
 use super::error::StoreError;
 use super::identity::{Committed, Origin, RowId};
@@ -91,9 +91,9 @@ impl StoreHandle {
         self.ask_blocking(|store| store.stored_amount())
     }
 
-    /// See [`Store::oldest_evidence`].
-    pub fn oldest_evidence(&self, limit: usize) -> Result<Vec<KeptEvidence>, StoreError> {
-        self.ask_blocking(move |store| store.oldest_evidence(limit))
+    /// See [`Store::evidence_after`].
+    pub fn evidence_after(&self, after: RowId, limit: usize) -> Result<EvidencePage, StoreError> {
+        self.ask_blocking(move |store| store.evidence_after(after, limit))
     }
 
     /// See [`Store::evidence_removed`].
@@ -102,8 +102,23 @@ impl StoreHandle {
     }
 
     /// See [`Store::delete_rows`].
-    pub fn delete_rows(&self, after: RowId, limit: usize) -> Result<DeletedRows, StoreError> {
-        self.ask_blocking(move |store| store.delete_rows(after, limit))
+    pub fn delete_rows(
+        &self,
+        after: RowId,
+        limit: usize,
+        captured_before: Option<Timestamp>,
+    ) -> Result<DeletedRows, StoreError> {
+        self.ask_blocking(move |store| store.delete_rows(after, limit, captured_before))
+    }
+
+    /// See [`Store::give_back_room`].
+    pub fn give_back_room(&self) -> Result<(), StoreError> {
+        self.ask_blocking(|store| store.give_back_room())
+    }
+
+    /// See [`Store::waiting_rows_reach`].
+    pub fn waiting_rows_reach(&self, bytes: u64) -> Result<bool, StoreError> {
+        self.ask_blocking(move |store| store.waiting_rows_reach(bytes))
     }
 
     /// See [`Store::unnamed`].

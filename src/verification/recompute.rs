@@ -6,11 +6,12 @@ use super::decision;
 use super::report::{DrawingEnd, Finding, VerificationReport, VerificationStep};
 use super::yardstick::Yardstick;
 use crate::bundle::{Bundle, BundleError};
-use crate::capture::decode::decode;
+use crate::capture::decode::{DecodeLimits, decode};
 use crate::computation::PRECISION;
 use crate::detector::Detector;
 use crate::evidence::Files;
 use crate::inspection::{Inspection, Parameters};
+use crate::picture_range::prepare;
 use crate::preprocess::{Input, InputShape, Prepared, Preprocessor};
 use crate::score::CertifiedScore;
 use crate::tensors::Tensors;
@@ -41,18 +42,22 @@ pub(crate) fn needs_model(inspection: &Inspection, evidence: Option<&Files>) -> 
 }
 
 /// Computes a stored inspection again, as far as its evidence allows. Needs `model` if [`needs_model`] returns true.
+///
+/// `bundle` is the one that the inspection names, or why it is not there: the value of white in 16-bit pictures and the range of
+/// the calibration pictures are in it.
 pub(crate) fn verify(
     inspection: &Inspection,
     evidence: Option<&Files>,
+    bundle: Result<&Bundle, &str>,
     model: Option<VerificationModel<'_>>,
 ) -> VerificationReport {
     let parameters = &*inspection.parameters;
     let picture = match evidence.and_then(|files| files.frame.as_deref()) {
-        Some(path) => prepared(path, parameters),
+        Some(path) => prepared(path, parameters, bundle),
         None => Err(NoInput::Gone("no frame is kept".to_owned())),
     };
     if inspection.verdict == Verdict::Abstain(Reason::BadFrame) {
-        let steps = vec![(VerificationStep::FrameToFault, same_fault(inspection, &picture))];
+        let steps = vec![(VerificationStep::FrameToFault, same_fault(inspection, &picture, bundle))];
         return VerificationReport { steps, ending: Some(DrawingEnd::BadFrame) };
     }
     let kept = evidence.and_then(|files| files.input.as_deref()).map(|path| kept_input(path, parameters));
@@ -92,19 +97,38 @@ enum NoInput {
     Bad(String),
 }
 
-fn prepared(path: &Path, parameters: &Parameters) -> Result<Prepared, NoInput> {
+fn prepared(
+    path: &Path,
+    parameters: &Parameters,
+    bundle: Result<&Bundle, &str>,
+) -> Result<Prepared, NoInput> {
     // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
     let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
-    let picture = decode(NAME, &bytes)
+    let picture = decode(NAME, &bytes, DecodeLimits::default())
         .map_err(|bad| NoInput::Bad(bad.to_string().replacen(&format!("frame: {NAME}: "), "", 1)))?;
-    let [channels, height, width] = parameters.input;
-    Preprocessor::new(InputShape { channels, height, width }, parameters.region)
-        .apply(&picture)
-        .map_err(|error| NoInput::Bad(error.to_string()))
+    let prepared = match bundle {
+        Ok(bundle) => {
+            prepare(&picture, &bundle.preprocessor(parameters.region), bundle.picture_range().as_ref())
+        }
+        // Without it white is not known in 16 bits.
+        Err(why) if picture.largest_of_sixteen_bits().is_some() => {
+            return Err(NoInput::Gone(format!("the bundle: {why}")));
+        }
+        Err(_) => {
+            let [channels, height, width] = parameters.input;
+            let shape = InputShape { channels, height, width };
+            prepare(&picture, &Preprocessor::new(shape, parameters.region), None)
+        }
+    };
+    prepared.map_err(|error| NoInput::Bad(error.to_string()))
 }
 
-fn same_fault(inspection: &Inspection, picture: &Result<Prepared, NoInput>) -> Finding {
+fn same_fault(
+    inspection: &Inspection,
+    picture: &Result<Prepared, NoInput>,
+    bundle: Result<&Bundle, &str>,
+) -> Finding {
     let fault = inspection.fault.as_deref().unwrap_or_default();
     if inspection.certificate.is_some() || !inspection.scores.is_empty() {
         return Finding::Different("a frame that cannot be inspected has draws in the log".to_owned());
@@ -113,7 +137,10 @@ fn same_fault(inspection: &Inspection, picture: &Result<Prepared, NoInput>) -> F
         Err(NoInput::Bad(why)) if fault.ends_with(why.as_str()) => Finding::Equal,
         Err(NoInput::Bad(why)) => Finding::Different(format!("the log says `{fault}`, here `{why}`")),
         Err(NoInput::Gone(what)) => Finding::Gone(what.clone()),
-        Ok(_) => Finding::Different(format!("the log says `{fault}`, here the frame can be inspected")),
+        Ok(_) => match bundle {
+            Ok(_) => Finding::Different(format!("the log says `{fault}`, here the frame can be inspected")),
+            Err(why) => Finding::Gone(format!("the bundle, which knows the range of its pictures: {why}")),
+        },
     }
 }
 

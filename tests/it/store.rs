@@ -217,7 +217,7 @@ fn an_output_never_touches_the_rows_of_another_one() {
     let binary: Vec<(RowId, Vec<u8>)> =
         rows.iter().zip(1..).map(|(row, seq)| (*row, vec![0xff, 0, seq])).collect();
     assert_eq!(waiting(&store, BINARY), binary, "what one output has sent, the other still has to send");
-    assert_eq!(store.delete_rows(RowId::START, 9).unwrap().rows, 0, "a row that waits for one output stays");
+    assert_eq!(store.delete_rows(RowId::START, 9, None).unwrap().rows, 0, "a row that waits for one output stays");
 
     store.refused(JSON, rows[0], jiff::Timestamp::UNIX_EPOCH, "acknowledged before").unwrap();
     store.refused(BINARY, rows[2], jiff::Timestamp::UNIX_EPOCH, "quota exceeded").unwrap();
@@ -240,7 +240,7 @@ fn an_output_never_touches_the_rows_of_another_one() {
     assert_eq!(states[1], DeliveryState::Waiting);
     assert!(matches!(&states[2], DeliveryState::Refused { why, .. } if why == "quota exceeded"));
     store.acknowledged(BINARY, &rows).unwrap();
-    assert_eq!(store.delete_rows(RowId::START, 9).unwrap().rows, 3);
+    assert_eq!(store.delete_rows(RowId::START, 9, None).unwrap().rows, 3);
     assert_eq!(log.count("output_message"), 0, "messages are deleted with their inspection");
 }
 
@@ -328,7 +328,7 @@ fn the_running_start_is_never_deleted() {
     let running = log.boot(&mut store, "a");
     let first = log.commit(&mut store, &running, 0).unwrap();
     store.acknowledged(JSON, &[first.row]).unwrap();
-    assert_eq!(store.delete_rows(RowId::START, 10).unwrap().rows, 1);
+    assert_eq!(store.delete_rows(RowId::START, 10, None).unwrap().rows, 1);
     assert_eq!((log.count("inspection"), log.count("boot")), (0, 1), "{earlier:?} has ended");
     assert_eq!(log.commit(&mut store, &running, 1).unwrap().seq, 2);
 }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use certiscope::testing::capture::{Channels, Frame, Picture, Samples, Stamp};
 use certiscope::testing::evidence::{self, Keep};
@@ -21,6 +22,11 @@ use crate::support::inspections::{inspection, parameters};
 use crate::support::say;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// A time at which the clock is right and the disk says nothing.
+fn moment(now: Timestamp) -> Moment {
+    Moment { now, at: Instant::now(), days_count: true, free_bytes: None, disk_bytes: None }
+}
 
 /// The size of all files below a folder, in bytes.
 fn bytes_below(folder: &Path) -> u64 {
@@ -138,7 +144,7 @@ fn a_year_ends_with_a_bounded_log_bounded_evidence_and_flat_memory() {
                 station.acknowledge();
             }
             if part % 10 == 0 {
-                station.retain(&Moment { now, days_count: true, free_bytes: None });
+                station.retain(&moment(now));
             }
         }
         if outage.contains(&day) {
@@ -188,7 +194,7 @@ fn a_clock_that_cannot_be_trusted_deletes_nothing_by_age() {
         station.inspect(Timestamp::UNIX_EPOCH);
     }
     station.acknowledge();
-    let later = Moment { now: Timestamp::UNIX_EPOCH + DAY * 400, days_count: false, free_bytes: None };
+    let later = Moment { days_count: false, ..moment(Timestamp::UNIX_EPOCH + DAY * 400) };
     station.retain(&later);
     let held = station.store.stored_amount().unwrap();
     assert!(held.oldest_row.is_some() && held.oldest_evidence.is_some());
@@ -196,28 +202,6 @@ fn a_clock_that_cannot_be_trusted_deletes_nothing_by_age() {
     let held = station.store.stored_amount().unwrap();
     assert_eq!((held.oldest_row, held.oldest_evidence), (None, None));
     station.end();
-}
-
-#[test]
-fn with_low_disk_space_evidence_is_deleted_before_rows() {
-    let bounds = |min_free_bytes| Bounds { days: 9999, bytes: u64::MAX, min_free_bytes };
-    let mut station = Station::new(RetentionLimits { rows: bounds(100), evidence: bounds(1000) });
-    for _ in 0..8 {
-        station.inspect(Timestamp::UNIX_EPOCH);
-    }
-    station.acknowledge();
-    let mut at = |free_bytes| {
-        station.retain(&Moment {
-            now: Timestamp::UNIX_EPOCH,
-            days_count: true,
-            free_bytes: Some(free_bytes),
-        });
-        let held = station.store.stored_amount().unwrap();
-        (held.oldest_row.is_some(), held.oldest_evidence.is_some())
-    };
-    assert_eq!(at(1000), (true, true));
-    assert_eq!(at(999), (true, false));
-    assert_eq!(at(99), (false, false));
 }
 
 #[test]

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from .. import schedule
+from ..picture_set import PictureSet
 from ..score import Detector
 from ..search import search
 from ..train_options import numbers
@@ -30,8 +31,10 @@ def run(arguments):
     torch.set_num_threads(arguments.threads)
     folder, device = Path(arguments.run), arguments.device
     training = Training.load(folder / "checkpoint.pt", device)
-    fit = Pictures(None, training.architecture, folder / "fit.npy", device).inputs
-    held_back = Pictures(arguments.held_back, training.architecture, device=device).inputs
+    read = PictureSet(training.recipe.full_scale, training.recipe.mixed_sizes, training.pictures)
+    fit = Pictures(None, training.architecture, folder / "fit.npy", device, read).inputs
+    held_back = Pictures(arguments.held_back, training.architecture, device=device, into=read).inputs
+    read.require_one_kind()
     weights = HEAD_WEIGHTS if training.architecture.head else (0.0,)
     levels = [
         [

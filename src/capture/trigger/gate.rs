@@ -221,7 +221,7 @@ mod tests {
 
     fn request(part_id: &str) -> TriggerRequest {
         let (part_id, meas_id) = (Some(part_id.to_owned()), Some("m".to_owned()));
-        TriggerRequest { part_id, meas_id, received: Stamp::now() }
+        TriggerRequest { part_id, meas_id, left_out: None, received: Stamp::now() }
     }
 
     fn triggered(

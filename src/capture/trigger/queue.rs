@@ -20,6 +20,8 @@ use crate::sync::lock;
 pub struct TriggerRequest {
     pub part_id: Option<String>,
     pub meas_id: Option<String>,
+    /// What was left out of these names, for people; `None` if they are as the line sent them.
+    pub left_out: Option<String>,
     pub received: Stamp,
 }
 
@@ -56,15 +58,16 @@ pub struct Answer {
     pub meas_id: Option<String>,
     pub received_at: jiff::Timestamp,
     pub ack: Ack,
-    /// For the person who must act; `None` for an accepted one.
+    /// For the person who must act. An accepted one has none, unless something was left out of its names.
     pub reason: Option<String>,
 }
 
 /// Answers on their way to the line.
 pub(crate) type Answers = mpsc::Receiver<Answer>;
 
-/// How many answers may wait for the line. Only a line that sends requests and does not read the answers exceeds this.
-const ANSWERS: usize = 64;
+/// How many answers may wait for the line, each of some hundred bytes. A broker gives a station about a thousand triggers that came
+/// at once; each gets its answer.
+const ANSWERS: usize = 4096;
 
 /// Hands the line's requests to the gate, one at a time.
 #[derive(Debug, Clone)]
@@ -175,6 +178,11 @@ impl Triggers {
         reason: Option<String>,
     ) -> AnswerLog {
         *state.counts.entry(ack.word()).or_default() += 1;
+        let left_out = request.and_then(|request| request.left_out.clone());
+        let reason = match (reason, left_out) {
+            (Some(reason), Some(left_out)) => Some(format!("{reason}; {left_out}")),
+            (reason, left_out) => reason.or(left_out),
+        };
         let answer = Answer {
             part_id: request.and_then(|request| request.part_id.clone()),
             meas_id: request.and_then(|request| request.meas_id.clone()),
@@ -245,6 +253,7 @@ mod tests {
         let request = |part: &str| TriggerRequest {
             part_id: Some(part.to_owned()),
             meas_id: None,
+            left_out: None,
             received: Stamp::now(),
         };
         let (triggers, answers) = Triggers::new();

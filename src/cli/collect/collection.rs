@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,9 +20,10 @@ use crate::capture::{Frame, FrameSource, SourceEvent};
 use crate::cli::calibrate::{FALSE_ALARM_RATE, MAP_PARTS_NEEDED};
 use crate::cli::frames::Fingerprints;
 use crate::cli::output::{print_line, print_note};
-use crate::cli::progress_bar;
+use crate::cli::{progress_bar, whole_file};
 use crate::hex;
 use crate::near_duplicates::{Fingerprint, Parts};
+use crate::preprocess::FULL_SCALE;
 
 /// The folder of the pictures below --out. Every reader of pictures takes `good` for normal parts.
 const PICTURES: &str = "good";
@@ -93,7 +93,7 @@ impl Collection {
         let mut source = FolderSource::open(settings)?;
         let bar = progress_bar(source.len() as u64, "reading");
         // They are cut to the region already.
-        let fingerprints = Fingerprints::new(None);
+        let fingerprints = Fingerprints::new(None, FULL_SCALE);
         let mut unreadable = 0_u64;
         while let SourceEvent::Frame(frame) = source.next(Duration::ZERO)? {
             bar.inc(1);
@@ -136,7 +136,7 @@ impl Collection {
         let file = self.folder.join(&name);
         let bytes = png(image);
         let sha256 = hex::sha256(&bytes);
-        let kept = write_whole(&file, &bytes).and_then(|()| {
+        let kept = whole_file::write_new(&file, &bytes).and_then(|()| {
             let captured_at = frame.captured_at.wall.to_string();
             let (seq, part) = (frame.source_seq.to_string(), frame.part_id.as_deref().unwrap_or_default());
             self.write_line(&[&name, &sha256, &captured_at, source, &seq, part]).inspect_err(|_| {
@@ -199,22 +199,4 @@ fn newest(pictures: &Path) -> io::Result<u64> {
         let number = stem.and_then(|stem| stem.to_str()?.parse().ok());
         Ok(number.filter(|&number| number < REACHED).unwrap_or(0).max(newest))
     })
-}
-
-/// Writes a new file. It gets its name when all of it is on the disk; if writing fails, nothing is left of it.
-fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = file.parent().expect("a picture lies in a folder");
-    let mut unfinished = tempfile::Builder::new()
-        .prefix(".")
-        // Others read the pictures too, where the umask lets them.
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    unfinished.write_all(bytes)?;
-    unfinished.as_file().sync_data()?;
-    match unfinished.persist_noclobber(file) {
-        Ok(_) => Ok(()),
-        // A file system that knows neither links nor a rename that overwrites nothing, as some USB sticks and network shares have it.
-        Err(refused) if !file.exists() => refused.file.persist(file).map(drop).map_err(Into::into),
-        Err(refused) => Err(refused.into()),
-    }
 }

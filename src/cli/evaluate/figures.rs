@@ -47,6 +47,8 @@ pub(super) struct CategoryReport {
     pub(super) resumed: usize,
     #[serde(serialize_with = "json::left_out")]
     pub(super) left_out: Vec<LeftOut>,
+    /// How many of those left out are not of the kind of the calibration pictures: a station abstains.
+    pub(super) outside_range: usize,
     pub(super) pictures: Vec<PictureFacts>,
 }
 
@@ -206,6 +208,7 @@ pub(super) fn figures(
         ms_per_picture: (fresh > 0).then(|| 1e3 * measured.spent.as_secs_f64() / fresh as f64),
         resumed: measured.resumed,
         left_out: measured.left_out.clone(),
+        outside_range: measured.outside_range,
         pictures: facts(measured, sides.as_deref()),
     })
 }

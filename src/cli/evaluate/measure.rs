@@ -15,6 +15,7 @@ use super::super::frames::PictureReader;
 use super::kept::{KeptScores, PictureKey, Scores};
 use super::masks::Masks;
 use crate::bundle::Bundle;
+use crate::capture::decode::DecodeLimits;
 use crate::capture::folder::read_frame;
 use crate::detector::Detector;
 use crate::diffusion::seed::FrameSeed;
@@ -23,6 +24,7 @@ use crate::evaluation::layout::{Category, GOOD, LabelledPicture, LeftOut};
 use crate::heat_map::HeatMapSum;
 use crate::hex;
 use crate::near_duplicates::groups;
+use crate::picture_range::PictureFormat;
 use crate::preprocess::Input;
 use crate::smoothing::Ranked;
 
@@ -59,6 +61,8 @@ pub(super) struct MeasuredCategory {
     pub(super) name: String,
     pub(super) pictures: Vec<ScoredPicture>,
     pub(super) left_out: Vec<LeftOut>,
+    /// How many of those left out are not of the kind of the calibration pictures.
+    pub(super) outside_range: usize,
     pub(super) pixel: Option<PixelFigures>,
     /// `None` if the data set has no masks.
     pub(super) masks: Option<MaskCounts>,
@@ -87,13 +91,15 @@ impl Measuring<'_> {
         kept: &mut Option<KeptScores>,
         bar: &ProgressBar,
     ) -> Result<MeasuredCategory, Failure> {
-        let reader = PictureReader::new(self.bundle.input_shape());
+        let reader = PictureReader::new(self.bundle.input_shape(), self.bundle.full_scale());
+        let range = self.bundle.picture_range();
         let masks = Masks::read(&category.pictures, self.map_shape());
         let (mut fingerprints, mut pixels) = (Vec::new(), Pixels::default());
         let mut measured = MeasuredCategory {
             name: category.name,
             pictures: Vec::new(),
             left_out: category.left_out,
+            outside_range: 0,
             pixel: None,
             masks: masks.as_ref().map(|_| MaskCounts::default()),
             unkept: Vec::new(),
@@ -102,13 +108,22 @@ impl Measuring<'_> {
         };
         for (index, listed) in category.pictures.into_iter().enumerate() {
             bar.inc(1);
-            let frame = read_frame(&listed.path, 0);
+            let frame = read_frame(&listed.path, 0, DecodeLimits::default());
             let prepared = frame.picture.map_err(anyhow::Error::from).and_then(|picture| {
                 let (input, fingerprint) = reader.read(&picture)?;
-                Ok((input, fingerprint, [picture.width, picture.height]))
+                let outside = range.and_then(|it| it.check(PictureFormat::of(&picture, None), &input).err());
+                Ok((input, fingerprint, [picture.width, picture.height], outside))
             });
             let (input, fingerprint, size) = match prepared {
-                Ok(prepared) => prepared,
+                // A station gives no score to such a picture, so it takes part in no figure.
+                Ok((.., Some(outside))) => {
+                    measured.outside_range += 1;
+                    measured
+                        .left_out
+                        .push(LeftOut::new(&listed.name, format!("a station abstains: {outside}")));
+                    continue;
+                }
+                Ok((input, fingerprint, size, None)) => (input, fingerprint, size),
                 Err(error) => {
                     measured
                         .left_out

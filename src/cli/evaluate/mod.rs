@@ -25,7 +25,7 @@ use self::kept::KeptScores;
 use self::measure::{MeasuredCategory, Measuring};
 use self::report::EvaluationReport;
 use self::table::print_table;
-use super::{Failure, ModelArgs, load_bundle, progress_bar};
+use super::{Failure, ModelArgs, load_bundle, progress_bar, whole_file};
 use crate::bundle::{Bundle, MANIFEST};
 use crate::capture::file_names::on_one_line;
 use crate::cli::output::print_line;
@@ -38,6 +38,9 @@ use crate::machine::cpu_name;
 /// certified AUC over radii, and false alarms, misses and abstentions at the bundle's threshold, with bootstrap
 /// intervals over parts. The layout of the folders is detected: MVTec AD, MVTec AD 2, MVTec LOCO AD, VisA, BTAD, or class
 /// folders of which one is called `good` or `ok`. A folder of several such folders gives a row for each, and their mean.
+///
+/// Pictures on which a station would abstain because they are not of the kind that the bundle was calibrated with are named,
+/// counted, and left out of every figure.
 ///
 /// The certified score of a picture is the median over n noisy draws and never sees the clean
 /// picture; the empirical score is the paper's, against the clean picture, and carries no certificate.
@@ -192,7 +195,7 @@ fn write(
 ) -> Vec<String> {
     let written = |name: &str, text: String| {
         let file = out.join(name);
-        match std::fs::write(&file, text) {
+        match whole_file::write(&file, text.as_bytes()) {
             Ok(()) => print_line!("written: {}", on_one_line(&file)),
             Err(error) => return Some(format!("{}: cannot be written: {error}", on_one_line(&file))),
         }

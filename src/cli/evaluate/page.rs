@@ -12,6 +12,7 @@ use super::figures::{ALL, CategoryReport, KindFigures, ScoreFigures, VerdictShar
 use super::kept::KeptScores;
 use super::measure::{MeasuredCategory, ScoredPicture};
 use super::report::{EvaluationReport, in_words, too_few, unusable_masks, value_of};
+use crate::capture::decode::DecodeLimits;
 use crate::capture::folder::read_frame;
 use crate::evaluation::layout::LeftOut;
 use crate::evaluation::roc;
@@ -259,7 +260,7 @@ fn worst(category: &CategoryReport, measured: &MeasuredCategory, kept: &KeptScor
 fn picture(category: &CategoryReport, scored: &ScoredPicture, kept: &KeptScores) -> Markup {
     let [_, height, width] = category.bundle.input;
     let red = category.bundle.threshold.or(category.image[ALL].certified.f1_threshold).unwrap_or(1.0);
-    let sheet = read_frame(&scored.listed.path, 0)
+    let sheet = read_frame(&scored.listed.path, 0, DecodeLimits::default())
         .picture
         .ok()
         .zip(kept.map(&scored.key, [height, width]))

@@ -133,6 +133,12 @@ fn print_category(category: &CategoryReport, confidence: f64) {
         }
         None => print_line!("all scores were there already"),
     }
+    if category.outside_range > 0 {
+        print_line!(
+            "{} pictures are not of the kind that the bundle was calibrated with: a station abstains (bad_frame), and they are in no figure here",
+            category.outside_range
+        );
+    }
     for left in &category.left_out {
         print_line!("left out: {}: {}", left.name, left.why);
     }

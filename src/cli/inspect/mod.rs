@@ -15,6 +15,7 @@ use serde_json::json;
 
 use self::heat_map_file::HeatMapFolder;
 use super::{Failure, ModelArgs, load_bundle, or_dash, rounded_down};
+use crate::capture::decode::DecodeLimits;
 use crate::capture::file_names::{on_one_line, text_of};
 use crate::capture::{Frame, folder};
 use crate::cli::output::{is_closed, print_line, print_note};
@@ -32,7 +33,7 @@ use crate::smoothing::RuleSettings;
 /// cannot be written is named, and the exit code is 1 at the end.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// Pictures (PNG, JPEG, BMP, TIFF), or folders of pictures
+    /// Pictures (PNG, JPEG, BMP, TIFF), turned as their orientation (EXIF) says; or folders of pictures
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// Folder of a calibrated bundle
@@ -88,7 +89,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
         if is_closed() && heat_maps.is_none() {
             break;
         }
-        let frame = folder::read_frame(path, at as u64 + 1);
+        let frame = folder::read_frame(path, at as u64 + 1, DecodeLimits::default());
         let seed = fresh_seed().map_err(Failure::stopped)?;
         let inspected = inspector.inspect(&mut detector, &Pulse::default(), &frame, seed, Instant::now());
         let heat_map = heat_maps.as_mut().and_then(|files| write_heat_map(files, path, &frame, &inspected));

@@ -8,9 +8,10 @@ use anyhow::anyhow;
 use clap::Args;
 
 use crate::capture::file_names::on_one_line;
-use crate::cli::inspection_log::{OneArgs, OpenedLog, StoreArgs, local, printable};
+use crate::cli::inspection_log::{OneArgs, OpenedLog, StoreArgs, printable};
+use crate::cli::local_time::local_zone;
 use crate::cli::output::written;
-use crate::cli::{Failure, or_dash, rounded_down};
+use crate::cli::{Failure, or_dash, rounded_down, whole_file};
 use crate::evidence;
 use crate::inspection::Inspection;
 use crate::smoothing::Certificate;
@@ -51,10 +52,11 @@ pub(super) fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
 fn heading(record: &Record) -> String {
     let inspection = &record.inspection;
     let mut words = format!(
-        "{}\npart      {}\ncaptured  {} ({})\nstation   {}",
+        "{}\npart      {}\ncaptured  {} {} ({})\nstation   {}",
         record.result_id(),
         inspection.part_id.as_deref().map_or("without a name".to_owned(), printable),
-        local(inspection.captured_at),
+        local_zone().show(inspection.captured_at),
+        local_zone().name(),
         inspection.captured_at,
         record.station
     );
@@ -159,7 +161,11 @@ fn delivery(delivery: &DeliveryState) -> String {
         }
         DeliveryState::Refused { at, why } => format!(
             "The broker refused it ({}): {why}. It stays in the outbox and is tried again.",
-            at.map_or("at an unknown time".to_owned(), local)
+            at.map_or("at an unknown time".to_owned(), |at| format!(
+                "{} {}",
+                local_zone().show(at),
+                local_zone().name()
+            ))
         ),
     }
 }
@@ -210,7 +216,7 @@ fn copied(file: &Path, folder: &Path, result_id: &str) -> Result<PathBuf, String
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let copy = folder.join(format!("{result_id}-{name}"));
     std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::copy(file, &copy))
+        .and_then(|()| whole_file::write(&copy, &std::fs::read(file)?))
         .map_err(|error| format!("--pictures: {}: cannot be written: {error}", on_one_line(&copy)))?;
     Ok(copy)
 }

@@ -12,13 +12,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use uuid::Uuid;
 
+use super::dial::dial;
 use super::letter::{BrokerLimits, Letter, LinkEvent, ProtocolEvent, REQUESTS};
 use super::options::ConnectOptions;
+use super::relay::{Seen, relay};
 use super::{v4, v5};
-use crate::publish::broker::{BrokerError, BrokerFault, BrokerSettings, Protocol};
+use crate::publish::broker::{BrokerFault, BrokerSettings, Protocol};
 
 /// The half of rumqttc that takes requests.
 enum Client {
@@ -37,8 +42,8 @@ pub(in crate::publish) struct Link<T> {
     client: Client,
     events: mpsc::Receiver<Result<ProtocolEvent, BrokerFault>>,
     limits: BrokerLimits,
-    /// True with MQTT 5 until CONNACK: an older broker may close the connection because of the version in our CONNECT.
-    version_in_doubt: bool,
+    /// Whether messages of [`Class::Retained`](super::Class) are kept by the broker.
+    retain: bool,
     /// Messages given to rumqttc whose packet id is not yet known, in order.
     handed: VecDeque<(T, Instant)>,
     /// Messages that were written, by packet id; their PUBACK has not come.
@@ -50,13 +55,15 @@ pub(in crate::publish) struct Link<T> {
 }
 
 impl<T> Link<T> {
-    /// Begins to connect; [`Link::next`] reports how it went. `connect_limit` covers name, TCP and CONNACK.
+    /// Begins to connect; [`Link::next`] reports how it went. `connect_limit` is for name and TCP, and once more for CONNACK.
     pub(in crate::publish) fn open(
         settings: &BrokerSettings,
         connect_limit: Duration,
         will: Option<Letter>,
     ) -> Self {
-        let options = ConnectOptions::new(settings, connect_limit, will);
+        let socket = format!("\0certiscope-{}", Uuid::new_v4());
+        let road = Road { settings: settings.clone(), socket: socket.clone(), limit: connect_limit };
+        let options = ConnectOptions::new(settings, socket, connect_limit, will);
         let (client, event_loop) = match settings.protocol {
             Protocol::V3 => {
                 let (client, event_loop) = v4::open(options);
@@ -69,12 +76,12 @@ impl<T> Link<T> {
         };
         let (forward, events) = mpsc::channel(REQUESTS);
         let mut polling = JoinSet::new();
-        polling.spawn(poll(event_loop, forward));
+        polling.spawn(poll(event_loop, road, forward));
         Self {
             client,
             events,
             limits: BrokerLimits::UNSAID,
-            version_in_doubt: settings.protocol == Protocol::V5,
+            retain: settings.retain,
             handed: VecDeque::new(),
             written: HashMap::new(),
             too_large: VecDeque::new(),
@@ -90,8 +97,8 @@ impl<T> Link<T> {
             return Ok(());
         }
         let taken = match &self.client {
-            Client::V4(client) => v4::publish(client, letter),
-            Client::V5(client) => v5::publish(client, letter),
+            Client::V4(client) => v4::publish(client, letter, self.retain),
+            Client::V5(client) => v5::publish(client, letter, self.retain),
         };
         // The request queue of an ended connection refuses too; `next` then reports why it ended.
         if !taken && !self.events.is_closed() {
@@ -133,8 +140,10 @@ impl<T> Link<T> {
         loop {
             match self.events.recv().await.unwrap_or(Err(BrokerFault::Closed)) {
                 Ok(ProtocolEvent::Accepted(limits)) => {
+                    if let Some(what) = limits.lacks(self.retain) {
+                        return Err(BrokerFault::Lacks(what.to_owned()));
+                    }
                     self.limits = limits;
-                    self.version_in_doubt = false;
                     return Ok(LinkEvent::Connected(limits));
                 }
                 Ok(ProtocolEvent::Written(packet_id)) => {
@@ -152,13 +161,12 @@ impl<T> Link<T> {
                     }
                 }
                 Ok(ProtocolEvent::Received(message)) => return Ok(LinkEvent::Received(message)),
-                Ok(ProtocolEvent::Subscribed(Ok(()))) => {}
+                Ok(ProtocolEvent::Subscribed(Ok(()))) => return Ok(LinkEvent::Subscribed),
                 Ok(ProtocolEvent::Subscribed(Err(reason))) => return Ok(LinkEvent::SubscribeRefused(reason)),
                 Ok(ProtocolEvent::PacketIdTaken) => {
                     return Err(BrokerFault::NoAnswer("a message was never acknowledged"));
                 }
                 Ok(ProtocolEvent::Disconnected) => return Ok(LinkEvent::Closed),
-                Err(BrokerFault::Closed) if self.version_in_doubt => return Err(BrokerFault::NotAccepted),
                 Err(fault) => return Err(fault),
             }
         }
@@ -183,13 +191,64 @@ fn packet_bytes(letter: &Letter) -> usize {
     1 + length_digits + remaining
 }
 
+/// The way to the broker.
+struct Road {
+    settings: BrokerSettings,
+    /// The name of the local socket between relay and rumqttc, which begins with NUL: it is in no folder.
+    socket: String,
+    /// For name and TCP.
+    limit: Duration,
+}
+
+impl Road {
+    /// Connects to the broker and starts the relay in front of it.
+    async fn open(&self, relaying: &mut JoinSet<()>, seen: &Seen) -> Result<(), BrokerFault> {
+        let BrokerSettings { host, port, protocol, .. } = &self.settings;
+        let broker = dial(host, *port, self.limit).await?;
+        let listener = UnixListener::bind(&self.socket).map_err(|error| {
+            BrokerFault::Unreachable(format!("this machine opens no local socket: {error}"))
+        })?;
+        relaying.spawn(relay(listener, broker, *protocol, seen.clone()));
+        Ok(())
+    }
+}
+
+/// How long the relay may take to write what rumqttc has written last.
+const RELAY_LIMIT: Duration = Duration::from_secs(2);
+
 /// Polls rumqttc in a separate task, because its poll loses a packet when it is dropped in the middle of a write.
-async fn poll(mut event_loop: EventLoop, forward: mpsc::Sender<Result<ProtocolEvent, BrokerFault>>) {
+async fn poll(
+    mut event_loop: EventLoop,
+    road: Road,
+    forward: mpsc::Sender<Result<ProtocolEvent, BrokerFault>>,
+) {
+    let (seen, mut relaying) = (Seen::default(), JoinSet::new());
+    if let Err(fault) = road.open(&mut relaying, &seen).await {
+        let _ = forward.send(Err(fault)).await; // fails if nobody waits for it any more
+        return;
+    }
+    let (mut accepted, mut messages) = (false, 0);
     loop {
-        let event = match &mut event_loop {
+        let mut event = match &mut event_loop {
             EventLoop::V4(event_loop) => v4::next(event_loop).await,
             EventLoop::V5(event_loop) => v5::next(event_loop).await,
         };
+        match &mut event {
+            Ok(ProtocolEvent::Accepted(_)) => accepted = true,
+            Ok(ProtocolEvent::Received(message)) => {
+                messages += 1;
+                message.too_large = seen.cut(messages);
+            }
+            Ok(ProtocolEvent::Disconnected) => {
+                drop(event_loop);
+                // Only then is DISCONNECT written to the broker. Without it the broker would send the will.
+                let _ = timeout(RELAY_LIMIT, relaying.join_next()).await;
+                let _ = forward.send(event).await;
+                return;
+            }
+            Ok(_) => {}
+            Err(fault) => *fault = explained(fault.clone(), accepted, road.settings.protocol, &seen),
+        }
         let broken = event.is_err(); // another poll would reconnect, with the messages that rumqttc still has
         if forward.send(event).await.is_err() || broken {
             return;
@@ -197,14 +256,16 @@ async fn poll(mut event_loop: EventLoop, forward: mpsc::Sender<Result<ProtocolEv
     }
 }
 
-/// Connects once and disconnects: is the broker there, and does it accept this station?
-pub async fn probe(settings: &BrokerSettings, limit: Duration) -> Result<(), BrokerError> {
-    let settings = BrokerSettings { client_id: format!("{}-check", settings.client_id), ..settings.clone() };
-    let mut link = Link::<()>::open(&settings, limit, None);
-    let visit = async {
-        link.next().await?;
-        link.disconnect()?;
-        link.next().await.map(|_| ())
-    };
-    visit.await.map_err(|fault| BrokerError::new(&settings, fault))
+/// The fault that rumqttc reports, with what the relay knows of it.
+fn explained(fault: BrokerFault, accepted: bool, protocol: Protocol, seen: &Seen) -> BrokerFault {
+    if let Some(stranger) = seen.stranger() {
+        return BrokerFault::Stranger(stranger);
+    }
+    if let Some(bytes) = seen.skipping() {
+        return BrokerFault::TooLargeToRead { bytes };
+    }
+    match fault {
+        BrokerFault::Closed if !accepted => BrokerFault::NotAccepted(protocol),
+        fault => fault,
+    }
 }

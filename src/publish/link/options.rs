@@ -10,37 +10,42 @@ use crate::publish::broker::{BrokerSettings, Credentials};
 /// The content of CONNECT, and the limits of the connection.
 pub(super) struct ConnectOptions {
     pub client_id: String,
-    pub host: String,
-    pub port: u16,
+    /// The name of the local socket that rumqttc connects to; see `relay`.
+    pub socket: String,
     pub credentials: Option<Credentials>,
     pub will: Option<Letter>,
     pub keep_alive: Duration,
     /// How many messages may be without PUBACK.
     pub in_flight: u16,
     pub max_packet_bytes: usize,
-    /// For resolving the name, TCP and CONNACK together.
+    /// For CONNACK.
     pub limit_secs: u64,
+    pub retain: bool,
 }
 
 impl ConnectOptions {
-    pub(super) fn new(settings: &BrokerSettings, limit: Duration, will: Option<Letter>) -> Self {
+    pub(super) fn new(
+        settings: &BrokerSettings,
+        socket: String,
+        limit: Duration,
+        will: Option<Letter>,
+    ) -> Self {
         Self {
             client_id: settings.client_id.clone(),
-            host: settings.host.clone(),
-            port: settings.port,
+            socket,
             credentials: settings.credentials.clone(),
             will,
             keep_alive: Duration::from_secs(settings.keep_alive_secs.into()),
             in_flight: REQUESTS as u16,
             max_packet_bytes: MAX_PACKET_BYTES,
             limit_secs: limit.as_secs().max(1),
+            retain: settings.retain,
         }
     }
 
     /// The options of the socket.
     pub(super) fn network(&self) -> NetworkOptions {
         let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
         network.set_connection_timeout(self.limit_secs);
         network
     }
@@ -52,7 +57,8 @@ impl Class {
         self != Self::Unacknowledged
     }
 
-    pub(super) fn retained(self) -> bool {
-        self == Self::Retained
+    /// Whether the broker keeps it for later subscribers, where brokers may (`retain`).
+    pub(super) fn retained(self, retain: bool) -> bool {
+        retain && self == Self::Retained
     }
 }

@@ -6,7 +6,7 @@
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
-    StateError, SubscribeReasonCode,
+    StateError, SubscribeReasonCode, Transport,
 };
 
 use super::letter::{BrokerLimits, Class, IncomingMessage, Letter, ProtocolEvent};
@@ -15,7 +15,8 @@ use crate::publish::broker::BrokerFault;
 
 pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
     let network = options.network();
-    let mut mqtt = MqttOptions::new(options.client_id, options.host, options.port);
+    let mut mqtt = MqttOptions::new(options.client_id, options.socket, 0);
+    mqtt.set_transport(Transport::unix());
     mqtt.set_clean_session(true)
         .set_keep_alive(options.keep_alive)
         .set_inflight(options.in_flight)
@@ -24,7 +25,12 @@ pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
         mqtt.set_credentials(credentials.username, credentials.password);
     }
     if let Some(will) = options.will {
-        mqtt.set_last_will(LastWill::new(will.topic, will.payload, qos(will.class), will.class.retained()));
+        mqtt.set_last_will(LastWill::new(
+            will.topic,
+            will.payload,
+            qos(will.class),
+            will.class.retained(options.retain),
+        ));
     }
     let (client, mut event_loop) = AsyncClient::new(mqtt, options.in_flight.into());
     event_loop.set_network_options(network);
@@ -32,8 +38,8 @@ pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
 }
 
 /// Gives a message to rumqttc; false if there was no room for it.
-pub(super) fn publish(client: &AsyncClient, letter: Letter) -> bool {
-    client.try_publish(letter.topic, qos(letter.class), letter.class.retained(), letter.payload).is_ok()
+pub(super) fn publish(client: &AsyncClient, letter: Letter, retain: bool) -> bool {
+    client.try_publish(letter.topic, qos(letter.class), letter.class.retained(retain), letter.payload).is_ok()
 }
 
 fn qos(class: Class) -> QoS {
@@ -54,6 +60,7 @@ pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, Br
             }
             rumqttc::Event::Incoming(Packet::Publish(publish)) => ProtocolEvent::Received(IncomingMessage {
                 payload: publish.payload.to_vec(),
+                too_large: None,
                 retained: publish.retain,
                 again: publish.dup,
                 packet_id: publish.pkid,
@@ -70,7 +77,9 @@ fn fault(error: ConnectionError) -> BrokerFault {
         ConnectionError::ConnectionRefused(code) => match code {
             ConnectReturnCode::BadUserNamePassword => BrokerFault::Refused("username or password is wrong"),
             ConnectReturnCode::NotAuthorized => BrokerFault::Refused("not authorised"),
-            ConnectReturnCode::BadClientId => BrokerFault::Refused("client id not accepted"),
+            ConnectReturnCode::BadClientId => BrokerFault::Refused(
+                "client id not accepted (or keep_alive_secs is longer than the broker allows)",
+            ),
             ConnectReturnCode::RefusedProtocolVersion => BrokerFault::Refused("MQTT 3.1.1 not accepted"),
             ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => {
                 BrokerFault::NoAnswer("the broker says that it is unavailable")

@@ -7,22 +7,29 @@
 //!   above `message_size_limit` (see `publish::refusal`).
 //! - It has no time limit for a flush. So a half-open connection is noticed by the ping or by the missing PUBACK.
 
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason, SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
+use std::time::Duration;
+
+use rumqttc::{Outgoing, Transport};
 
 use super::letter::{
-    BrokerLimits, Class, IncomingMessage, Letter, MAX_PACKET_BYTES, ProtocolEvent, REQUESTS,
+    BrokerLimits, Class, IncomingMessage, Letter, MAX_PACKET_BYTES, NO_QOS_1, NO_RETAIN, ProtocolEvent,
+    REQUESTS,
 };
 use super::options::ConnectOptions;
 use crate::publish::broker::BrokerFault;
 
+/// For a broker that wants no pings.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
 pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
     let network = options.network();
-    let mut mqtt = MqttOptions::new(options.client_id, options.host, options.port);
+    let mut mqtt = MqttOptions::new(options.client_id, options.socket, 0);
+    mqtt.set_transport(Transport::unix());
     mqtt.set_clean_start(true)
         .set_keep_alive(options.keep_alive)
         .set_outgoing_inflight_upper_limit(options.in_flight)
@@ -33,15 +40,15 @@ pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
         mqtt.set_credentials(credentials.username, credentials.password);
     }
     if let Some(will) = options.will {
-        let (qos, retain) = (qos(will.class), will.class.retained());
+        let (qos, retain) = (qos(will.class), will.class.retained(options.retain));
         mqtt.set_last_will(LastWill::new(will.topic, will.payload, qos, retain, None));
     }
     AsyncClient::new(mqtt, options.in_flight.into())
 }
 
 /// Gives a message to rumqttc; false if there was no room for it.
-pub(super) fn publish(client: &AsyncClient, letter: Letter) -> bool {
-    client.try_publish(letter.topic, qos(letter.class), letter.class.retained(), letter.payload).is_ok()
+pub(super) fn publish(client: &AsyncClient, letter: Letter, retain: bool) -> bool {
+    client.try_publish(letter.topic, qos(letter.class), letter.class.retained(retain), letter.payload).is_ok()
 }
 
 fn qos(class: Class) -> QoS {
@@ -50,8 +57,13 @@ fn qos(class: Class) -> QoS {
 
 pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, BrokerFault> {
     loop {
-        return Ok(match event_loop.poll().await.map_err(fault)? {
+        let polled = event_loop.poll().await;
+        return Ok(match polled.map_err(|error| fault(error, || event_loop.options.client_id()))? {
             rumqttc::v5::Event::Incoming(Packet::ConnAck(accepted)) => {
+                // A broker that wants no pings says 0, and rumqttc would then ping without a pause.
+                if event_loop.options.keep_alive().is_zero() {
+                    event_loop.options.set_keep_alive(PING_INTERVAL);
+                }
                 ProtocolEvent::Accepted(limits(&accepted))
             }
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(packet_id)) => ProtocolEvent::Written(packet_id),
@@ -64,6 +76,7 @@ pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, Br
             rumqttc::v5::Event::Incoming(Packet::Publish(publish)) => {
                 ProtocolEvent::Received(IncomingMessage {
                     payload: publish.payload.to_vec(),
+                    too_large: None,
                     retained: publish.retain,
                     again: publish.dup,
                     packet_id: publish.pkid,
@@ -84,6 +97,8 @@ fn limits(accepted: &ConnAck) -> BrokerLimits {
     BrokerLimits {
         unacknowledged: unacknowledged.min(BrokerLimits::UNSAID.unacknowledged),
         packet_bytes: packet_bytes.min(BrokerLimits::UNSAID.packet_bytes),
+        acknowledges: said.and_then(|said| said.max_qos) != Some(0),
+        keeps: said.and_then(|said| said.retain_available) != Some(0),
     }
 }
 
@@ -111,7 +126,7 @@ fn subscribed(reason: SubscribeReasonCode) -> Result<(), &'static str> {
     }
 }
 
-fn fault(error: ConnectionError) -> BrokerFault {
+fn fault(error: ConnectionError, client_id: impl FnOnce() -> String) -> BrokerFault {
     match error {
         ConnectionError::ConnectionRefused(code) => refused(code),
         ConnectionError::Io(error) => BrokerFault::Unreachable(error.to_string()),
@@ -124,6 +139,9 @@ fn fault(error: ConnectionError) -> BrokerFault {
             StateError::Deserialization(Error::InvalidConnectReturnCode(0x95)) => BrokerFault::Protocol(
                 "reason code 0x95 (packet too large) in a packet that must not have it".to_owned(),
             ),
+            StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. } => {
+                BrokerFault::TakenOver { client_id: client_id(), told: true }
+            }
             StateError::ServerDisconnect { reason_code, .. } => BrokerFault::Dismissed(farewell(reason_code)),
             other => BrokerFault::Protocol(other.to_string()),
         },
@@ -149,13 +167,20 @@ fn refused(code: ConnectReturnCode) -> BrokerFault {
         | ConnectReturnCode::ConnectionRateExceeded => {
             BrokerFault::NoAnswer("the broker says that it is unavailable or busy")
         }
+        ConnectReturnCode::RetainNotSupported => BrokerFault::Lacks(NO_RETAIN.to_owned()),
+        ConnectReturnCode::QoSNotSupported => BrokerFault::Lacks(NO_QOS_1.to_owned()),
+        ConnectReturnCode::PacketTooLarge => BrokerFault::Lacks(
+            "the broker allows only smaller messages than this station's Last Will; raise its limit (mosquitto: max_packet_size)"
+                .to_owned(),
+        ),
         other => BrokerFault::Protocol(format!("CONNACK with {other:?}")),
     }
 }
 
 fn farewell(reason: DisconnectReasonCode) -> String {
     match reason {
-        DisconnectReasonCode::SessionTakenOver => "another client uses the same client id".to_owned(),
+        DisconnectReasonCode::RetainNotSupported => NO_RETAIN.to_owned(),
+        DisconnectReasonCode::QoSNotSupported => NO_QOS_1.to_owned(),
         DisconnectReasonCode::ServerShuttingDown => "it is shutting down".to_owned(),
         DisconnectReasonCode::PacketTooLarge => "a message is larger than it allows".to_owned(),
         other => format!("{other:?}"),

@@ -22,7 +22,7 @@ impl Session<'_> {
             LinkEvent::Refused(sent, why) => self.refused(sent, why),
             LinkEvent::Received(message) => self.receive(message),
             LinkEvent::SubscribeRefused(why) => self.subscribe_refused(why),
-            LinkEvent::Connected(_) | LinkEvent::Closed => {}
+            LinkEvent::Connected(_) | LinkEvent::Subscribed | LinkEvent::Closed => {}
         }
     }
 
@@ -110,9 +110,8 @@ impl Session<'_> {
         }
     }
 
-    /// The broker answers, so it works. After the next fault the first wait is short again.
     fn answered(&mut self) {
-        self.progress.wait = self.context.timing.first_wait;
+        self.progress.losses.answered();
     }
 
     /// Records that a row was refused: from now on it is sent after all others.

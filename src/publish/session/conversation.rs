@@ -56,6 +56,7 @@ impl Session<'_> {
                 }
                 _ = self.seconds.tick() => {
                     self.send_heartbeat()?;
+                    self.subscribe()?;
                     self.update_store().await?;
                     self.read_outbox().await?;
                     self.send_status()?;
@@ -123,6 +124,19 @@ impl Session<'_> {
 
     fn subscribe(&mut self) -> Result<(), BrokerFault> {
         let Some(commands) = &mut self.context.commands else { return Ok(()) };
+        if self.subscribed || self.leaving.is_some() {
+            return Ok(());
+        }
+        if let Some(after) = self.progress.subscribe_after.filter(|after| *after > Instant::now()) {
+            let seconds = (after - Instant::now()).as_secs() + 1;
+            self.context.pulse.failed(format!(
+                "{}: triggers are not received for {seconds} s, because a message there was too large to be read; delete it if the broker keeps it: mosquitto_pub -r -n -t {}",
+                self.context.topics.trigger(),
+                self.context.topics.trigger()
+            ));
+            return Ok(());
+        }
+        self.subscribed = true;
         commands.connected();
         self.link.subscribe(self.context.topics.trigger())
     }
@@ -173,6 +187,12 @@ impl Session<'_> {
         if self.link.waiting_since().is_some_and(|since| since.elapsed() > limit) {
             return Err(BrokerFault::NoAnswer("a message was not acknowledged in time"));
         }
+        if self.progress.losses.cleared(Instant::now()) {
+            tracing::info!(
+                station = &*self.context.origin.station,
+                "connected to the broker, and the connection holds"
+            );
+        }
         let letter = heartbeat::next(self.context, self.progress);
         self.link.publish(letter, Sent::Heartbeat)
     }
@@ -202,7 +222,7 @@ impl Session<'_> {
                     LinkEvent::Closed => return Ok(()),
                     // A row refused now is refused again at the next start.
                     LinkEvent::Acknowledged(_) | LinkEvent::Refused(..) | LinkEvent::Connected(_) => {}
-                    LinkEvent::Received(_) | LinkEvent::SubscribeRefused(_) => {}
+                    LinkEvent::Received(_) | LinkEvent::Subscribed | LinkEvent::SubscribeRefused(_) => {}
                 }
             }
         };
@@ -213,7 +233,7 @@ impl Session<'_> {
         tracing::info!(
             station = &*self.context.origin.station,
             left,
-            "disconnected; `left` verdicts stay in the outbox"
+            "left the broker; {left} verdicts stay in the outbox"
         );
         Ok(())
     }

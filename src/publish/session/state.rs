@@ -81,6 +81,8 @@ pub(in crate::publish) struct Session<'a> {
     pub(super) seconds: Interval,
     /// How many answers to commands the broker has not acknowledged.
     pub(super) answers_in_flight: usize,
+    /// Whether `cmd/trigger` is subscribed to.
+    pub(super) subscribed: bool,
     /// The deadline for sending the rest of the outbox; set once a shutdown is requested.
     pub(super) leaving: Option<Instant>,
 }
@@ -95,7 +97,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         let mut newest = context.store.newest_row();
         let before = *newest.borrow_and_update();
-        let since = context.connected(); // announced after `before` is read: what is committed from now on is live
+        let since = context.connected(!progress.losses.suspected()); // announced after `before` is read: what is committed from now on is live
         Self {
             context,
             link,
@@ -112,6 +114,7 @@ impl<'a> Session<'a> {
             status: RetainedMessage::new(Vec::new()),
             seconds: heartbeat::ticks(),
             answers_in_flight: 0,
+            subscribed: false,
             leaving: None,
         }
     }

@@ -6,6 +6,7 @@
 
 mod encoding;
 mod heartbeat;
+mod scanned;
 mod status;
 mod trigger;
 mod trigger_ack;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::encoding::{V, json, time};
 use crate::capture::CameraInfo;
+use crate::retention::Deleted;
 use crate::status::{Condition, ConditionState, DeliveryTime, SourceStatus, StageStatus, Status};
 use crate::store::Backlog;
 
@@ -50,6 +51,7 @@ struct StatusMessage<'a> {
     queues: BTreeMap<&'static str, u64>,
     stages: BTreeMap<&'static str, StageMessage<'a>>,
     outbox: OutboxMessage<'a>,
+    deleted: DeletedMessage,
 }
 
 #[derive(Serialize)]
@@ -165,6 +167,18 @@ struct OutboxMessage<'a> {
     refusal: Option<&'a str>,
 }
 
+#[derive(Serialize)]
+struct DeletedMessage {
+    evidence: BTreeMap<&'static str, u64>,
+    rows: BTreeMap<&'static str, u64>,
+}
+
+impl From<&Deleted> for DeletedMessage {
+    fn from(deleted: &Deleted) -> Self {
+        Self { evidence: deleted.evidence_by_word(), rows: deleted.rows_by_word() }
+    }
+}
+
 /// The `status` message. `since` is `None` in the Last Will: when it will be sent is not known beforehand.
 pub(crate) fn status(
     boot_id: Uuid,
@@ -209,6 +223,7 @@ pub(crate) fn status(
             refused: backlog.refused,
             refusal: backlog.refusal.as_deref(),
         },
+        deleted: (&status.deleted).into(),
     })
 }
 
@@ -231,8 +246,8 @@ mod tests {
     use crate::store::Cause;
 
     /// The message of an earlier version for the same status: readers must see no difference.
-    const FULL: &str = r#"{"v":1,"state":"online","boot_id":"00000000-0000-0000-0000-000000000000","since":"2026-11-28T06:07:08.123456Z","version":"0.1.0","model":"demo-line@3","model_sha256":"ab12","provider":{"requested":"cuda","active":"cpu","fallback":"no device"},"bundle":{"state":"changed","reason":"sha256 is cd"},"source":{"state":"frozen","reason":"30 equal frames","last_frame_at":"2026-11-28T06:07:08.123456Z","camera":{"device":"/dev/v4l/by-id/x","path":"/dev/video0","driver":"uvcvideo","format":"MJPG","width_px":640,"height_px":480,"frames_per_second":29.97,"controls_drifted":["gain is 3, not 2"]}},"store":{"state":"read_only","reason":"why"},"evidence":{"state":"paused","reason":"low"},"clock_synchronised":false,"clock":{"steps":2,"last_step_ms":-5},"disk_free_bytes":7,"memory_bytes":8,"deadline_ms":900,"verdicts":{"abstain":3,"anomalous":2,"normal":1},"drops":{"broken":3,"driver":2,"evidence":5,"newer_frame":1,"stale":4},"delivery":{"verdicts":5,"p50_ms":1.5,"p99_ms":2.25},"triggers":{"accepted":1,"busy":2,"missed":3,"refused":4},"queues":{"frames":1,"record":2,"store":3},"stages":{"capture":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"inference":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"publish":{"turns":9,"working_ms":null,"last_error":"no broker","last_error_at":"2026-11-28T06:07:08.123456Z"},"record":{"turns":9,"working_ms":4,"last_error":null,"last_error_at":null},"retention":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"store":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null}},"outbox":{"depth":4,"oldest_captured_at":"2026-11-28T06:07:08.123456Z","age_secs":61,"refused":1,"refusal":"not authorized"}}"#;
-    const BARE: &str = r#"{"v":1,"state":"offline","boot_id":"00000000-0000-0000-0000-000000000000","since":null,"version":"0.1.0","model":"demo-line@3","model_sha256":"ab12","provider":{"requested":"cpu","active":"cpu","fallback":null},"bundle":{"state":"ok","reason":null},"source":{"state":"ok","reason":null,"last_frame_at":null,"camera":null},"store":{"state":"ok","reason":null},"evidence":{"state":"ok","reason":null},"clock_synchronised":null,"clock":{"steps":0,"last_step_ms":null},"disk_free_bytes":null,"memory_bytes":null,"deadline_ms":null,"verdicts":{"abstain":3,"anomalous":2,"normal":1},"drops":{"broken":3,"driver":2,"evidence":5,"newer_frame":1,"stale":4},"delivery":null,"triggers":null,"queues":{"frames":1,"record":2,"store":3},"stages":{"capture":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"inference":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"publish":{"turns":9,"working_ms":null,"last_error":"no broker","last_error_at":"2026-11-28T06:07:08.123456Z"},"record":{"turns":9,"working_ms":4,"last_error":null,"last_error_at":null},"retention":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"store":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null}},"outbox":{"depth":0,"oldest_captured_at":null,"age_secs":null,"refused":0,"refusal":null}}"#;
+    const FULL: &str = r#"{"v":1,"state":"online","boot_id":"00000000-0000-0000-0000-000000000000","since":"2026-11-28T06:07:08.123456Z","version":"0.1.0","model":"demo-line@3","model_sha256":"ab12","provider":{"requested":"cuda","active":"cpu","fallback":"no device"},"bundle":{"state":"changed","reason":"sha256 is cd"},"source":{"state":"frozen","reason":"30 equal frames","last_frame_at":"2026-11-28T06:07:08.123456Z","camera":{"device":"/dev/v4l/by-id/x","path":"/dev/video0","driver":"uvcvideo","format":"MJPG","width_px":640,"height_px":480,"frames_per_second":29.97,"controls_drifted":["gain is 3, not 2"]}},"store":{"state":"read_only","reason":"why"},"evidence":{"state":"paused","reason":"low"},"clock_synchronised":false,"clock":{"steps":2,"last_step_ms":-5},"disk_free_bytes":7,"memory_bytes":8,"deadline_ms":900,"verdicts":{"abstain":3,"anomalous":2,"normal":1},"drops":{"broken":3,"driver":2,"evidence":5,"newer_frame":1,"stale":4},"delivery":{"verdicts":5,"p50_ms":1.5,"p99_ms":2.25},"triggers":{"accepted":1,"busy":2,"missed":3,"refused":4},"queues":{"frames":1,"record":2,"store":3},"stages":{"capture":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"inference":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"publish":{"turns":9,"working_ms":null,"last_error":"no broker","last_error_at":"2026-11-28T06:07:08.123456Z"},"record":{"turns":9,"working_ms":4,"last_error":null,"last_error_at":null},"retention":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"store":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null}},"outbox":{"depth":4,"oldest_captured_at":"2026-11-28T06:07:08.123456Z","age_secs":61,"refused":1,"refusal":"not authorized"},"deleted":{"evidence":{"age":0,"disk_space":0,"size":0},"rows":{"age":0,"disk_space":0,"size":0}}}"#;
+    const BARE: &str = r#"{"v":1,"state":"offline","boot_id":"00000000-0000-0000-0000-000000000000","since":null,"version":"0.1.0","model":"demo-line@3","model_sha256":"ab12","provider":{"requested":"cpu","active":"cpu","fallback":null},"bundle":{"state":"ok","reason":null},"source":{"state":"ok","reason":null,"last_frame_at":null,"camera":null},"store":{"state":"ok","reason":null},"evidence":{"state":"ok","reason":null},"clock_synchronised":null,"clock":{"steps":0,"last_step_ms":null},"disk_free_bytes":null,"memory_bytes":null,"deadline_ms":null,"verdicts":{"abstain":3,"anomalous":2,"normal":1},"drops":{"broken":3,"driver":2,"evidence":5,"newer_frame":1,"stale":4},"delivery":null,"triggers":null,"queues":{"frames":1,"record":2,"store":3},"stages":{"capture":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"inference":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"publish":{"turns":9,"working_ms":null,"last_error":"no broker","last_error_at":"2026-11-28T06:07:08.123456Z"},"record":{"turns":9,"working_ms":4,"last_error":null,"last_error_at":null},"retention":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null},"store":{"turns":9,"working_ms":null,"last_error":null,"last_error_at":null}},"outbox":{"depth":0,"oldest_captured_at":null,"age_secs":null,"refused":0,"refusal":null},"deleted":{"evidence":{"age":0,"disk_space":0,"size":0},"rows":{"age":0,"disk_space":0,"size":0}}}"#;
 
     fn at() -> Timestamp {
         "2026-11-28T06:07:08.123456Z".parse().unwrap()
@@ -285,6 +300,7 @@ mod tests {
             triggers: Some([("accepted", 1), ("busy", 2), ("missed", 3), ("refused", 4)].into()),
             queues: QueueLengths { frames: 1, record: 2, store: 3 },
             stages: Stage::ALL.map(stage),
+            deleted: Deleted::default(),
         }
     }
 

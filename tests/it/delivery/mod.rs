@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use certiscope::testing::publish::{BrokerFault, Connection, Timing, probe};
+use certiscope::testing::publish::{BrokerFault, BrokerSettings, Connection, Probe, Timing, Topics, probe};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -111,17 +111,23 @@ fn probe_distinguishes_a_refusal_from_a_broker_that_is_not_there() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let limit = Duration::from_secs(1);
     let mut broker = Broker::with_password();
-    let asked = |credentials| runtime.block_on(probe(&broker_at(broker.port, credentials), limit));
-    assert_eq!(asked(Some((USER, PASSWORD))), Ok(()));
+    let topics = Topics::new("certiscope", "site", "line", "st1").unwrap();
+    let ask = |broker: &BrokerSettings| {
+        let asked = Probe { broker, topics: &topics, triggered: true, take_over: false, limit };
+        runtime.block_on(probe(asked))
+    };
+    let asked = |credentials| ask(&broker_at(broker.port, credentials));
+    let allowed = asked(Some((USER, PASSWORD))).unwrap();
+    assert_eq!((allowed.wrong.len(), allowed.unknown.len()), (0, 0), "{allowed:?}");
     assert!(matches!(asked(Some((USER, "guessed"))).unwrap_err().fault, BrokerFault::Refused(_)));
     assert!(matches!(asked(None).unwrap_err().fault, BrokerFault::Refused(_)));
     let proxy = Proxy::before(broker.port);
     proxy.set(Mode::Silent);
-    let silent = runtime.block_on(probe(&broker_at(proxy.port, None), limit)).unwrap_err();
+    let silent = ask(&broker_at(proxy.port, None)).unwrap_err();
     assert!(matches!(silent.fault, BrokerFault::NoAnswer(_)), "{silent}");
     let port = broker.port;
     broker.kill();
-    let gone = runtime.block_on(probe(&broker_at(port, None), limit)).unwrap_err();
+    let gone = ask(&broker_at(port, None)).unwrap_err();
     assert!(matches!(gone.fault, BrokerFault::Unreachable(_)), "{gone}");
 }
 

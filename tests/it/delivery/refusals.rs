@@ -154,7 +154,7 @@ fn a_broker_that_only_speaks_mqtt_3_is_told_apart() {
     let folder = TempDir::new().unwrap();
     let station = Station::start(folder.path(), broker_in(Protocol::V5, port));
     station.wait_disconnected(|fault| {
-        matches!(fault, BrokerFault::NotAccepted | BrokerFault::OlderProtocol)
+        matches!(fault, BrokerFault::NotAccepted(_) | BrokerFault::OlderProtocol)
             && fault.to_string().contains("broker.protocol = \"3.1.1\"")
     });
     station.stop();

@@ -1,1 +1,139 @@
-//! A stop that is signalled twice commits nothing false; a signal that is ignored at the start stays ignored.
+//! A stop commits nothing false: signalled twice, cut short, before the first frame; and signals that were ignored stay ignored.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::faulty::Part;
+use crate::support::line::{Agent, Line};
+use crate::support::program;
+use crate::support::wait_until;
+
+/// A second Ctrl-C that comes sooner is the first one, sent twice.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How many inspections the log has whose model failed.
+fn model_faults(line: &Line) -> u32 {
+    let count = "SELECT count(*) FROM inspection WHERE reason = 'model_fault'";
+    line.database().query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+fn rows(line: &Line) -> u32 {
+    line.database().query_row("SELECT count(*) FROM inspection", [], |row| row.get(0)).unwrap()
+}
+
+/// Sends several signals from one shell, so that they come within a millisecond or two.
+fn burst(agent: &Agent, signals: &[&str]) {
+    let pid = agent.pid();
+    let kills: Vec<String> = signals.iter().map(|signal| format!("kill -{signal} {pid}")).collect();
+    assert!(Command::new("sh").args(["-c", &kills.join("; ")]).status().unwrap().success());
+}
+
+/// Shows a part whose model call takes seconds or for ever, and waits until the model has it: no row comes any more.
+fn show_long(line: &Line, part: Part) {
+    line.show(part);
+    let mut last = (rows(line), Instant::now());
+    wait_until("the part is in hand", || {
+        let now = rows(line);
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() > Duration::from_millis(400)
+    });
+}
+
+#[test]
+fn a_stop_that_is_sent_several_times_is_one_stop_in_order() {
+    let line = Line::new();
+    for signals in [
+        &["TERM", "TERM"][..],
+        &["TERM", "CONT", "TERM"],
+        &["INT", "INT"],
+        &["HUP", "HUP"],
+        &["TERM", "HUP", "INT", "INT", "TERM"],
+    ] {
+        let agent = line.start();
+        show_long(&line, Part::Slow);
+        burst(&agent, signals);
+        let (ended, said) = agent.end();
+        assert!(ended.success(), "{signals:?}: {ended}: {said}");
+        assert!(said.contains("left the broker"), "{signals:?}: {said}");
+        assert!(!said.contains("ERROR"), "{signals:?}: {said}");
+        line.show(Part::Normal);
+    }
+    assert_eq!(model_faults(&line), 0);
+    line.check_nothing_is_lost();
+}
+
+#[test]
+fn ctrl_c_again_ends_at_once_and_commits_nothing() {
+    let line = Line::new();
+    for _ in 0..3 {
+        line.show(Part::Normal);
+        let agent = line.start();
+        show_long(&line, Part::Hang);
+        let before = rows(&line);
+        agent.signal("INT");
+        wait_until("it says that it stops", || agent.said().contains("stopping"));
+        std::thread::sleep(AGAIN);
+        agent.signal("INT");
+        let (ended, said) = agent.end_within(Duration::from_secs(5));
+        assert_eq!((ended.code(), ended.signal()), (Some(130), None), "{said}");
+        assert!(!said.contains("ERROR"), "{said}");
+        assert_eq!(rows(&line), before, "committed after the end was decided");
+    }
+    assert_eq!(model_faults(&line), 0);
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let line = Line::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP INT; exec \"$0\" \"$@\"", program::path()]);
+    let agent = line.start_as(&mut command);
+    burst(&agent, &["HUP", "INT"]);
+    for _ in 0..5 {
+        line.wait_verdict("it goes on", |verdict| verdict["verdict"] == "normal");
+    }
+    assert!(!agent.said().contains("stopping"), "{}", agent.said());
+    agent.stop();
+}
+
+#[test]
+fn a_stop_before_the_first_frame_records_nothing_false() {
+    let line = Line::new();
+    const SIGTERM: u64 = 1 << 14;
+    for _ in 0..5 {
+        let agent = line.spawn(&mut Command::new(program::path()));
+        wait_until("it handles signals", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            u64::from_str_radix(caught.trim(), 16).unwrap() & SIGTERM != 0
+        });
+        burst(&agent, &["TERM", "TERM"]);
+        let (ended, said) = agent.end();
+        assert!(ended.success(), "{ended}: {said}");
+        assert!(!said.contains("ERROR"), "{said}");
+    }
+    if line.state.join("certiscope.db").exists() {
+        let wrong = "SELECT count(*) FROM inspection WHERE verdict != 'normal'";
+        let wrong: u32 = line.database().query_row(wrong, [], |row| row.get(0)).unwrap();
+        assert_eq!(wrong, 0);
+        line.check_nothing_is_lost();
+    }
+}
+
+/// As after Ctrl-Z, or while a virtual machine is saved: the model does not run then either.
+#[test]
+fn time_in_which_the_process_stands_still_is_no_fault_of_the_model() {
+    let mut line = Line::new();
+    line.model = "call_limit_ms = 6000".to_owned();
+    let agent = line.start();
+    show_long(&line, Part::Slow);
+    agent.signal("STOP");
+    std::thread::sleep(Duration::from_secs(7));
+    agent.signal("CONT");
+    line.wait_verdict("the slow part is inspected", |verdict| verdict["verdict"] == "normal");
+    agent.stop();
+    assert_eq!(model_faults(&line), 0);
+}

@@ -28,6 +28,7 @@ pub(crate) struct Line {
     pub(crate) state: PathBuf,
     /// Lines of configuration, by section, beside the usual ones.
     pub(crate) source: String,
+    pub(crate) store: String,
     pub(crate) evidence: String,
     pub(crate) model: String,
     pub(crate) rest: String,
@@ -48,6 +49,7 @@ impl Line {
             bundle: faulty(),
             state,
             source: String::new(),
+            store: "min_free_mb = 0".to_owned(),
             evidence: "keep = \"all\"\nmin_free_mb = 0".to_owned(),
             model: String::new(),
             rest: String::new(),
@@ -76,7 +78,7 @@ impl Line {
         let usual = StationConfig::new(&self.bundle, self.broker.port, &format!("{folder}\n{source}"));
         let config = StationConfig {
             state: self.state.clone(),
-            store: "min_free_mb = 0".to_owned(),
+            store: self.store.clone(),
             evidence: self.evidence.clone(),
             broker: format!("{}\n{rest}", usual.broker),
             smoothing: "target_radius = 0.01\nmax_draws = 32\nbatch = 16".to_owned(),

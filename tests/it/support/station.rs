@@ -57,6 +57,7 @@ pub(crate) fn broker_at(port: u16, credentials: Option<(&str, &str)>) -> BrokerS
         client_id: "certiscope-st1".to_owned(),
         keep_alive_secs: 30,
         backlog_per_second: 10_000,
+        retain: true,
     }
 }
 
@@ -69,6 +70,8 @@ pub(crate) fn timing() -> Timing {
         farewell_limit: Duration::from_secs(20),
         first_wait: Duration::from_millis(20),
         longest_wait: Duration::from_millis(100),
+        steady_after: Duration::from_millis(500),
+        subscribe_pause: Duration::from_secs(2),
         first_retry: Duration::from_millis(200),
         longest_retry: Duration::from_millis(800),
     }

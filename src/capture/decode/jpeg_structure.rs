@@ -1,0 +1,155 @@
+//! Reads how a JPEG is put together, without its pixels: size, kind, scans, EXIF, end (ITU T.81, annex B).
+//!
+//! Guarantees: a file without its end marker is [`Fault::Truncated`]. What its scans leave out is damage: a component without a scan,
+//! or a coefficient of a progressive file that is not refined to its last bit. libjpeg is silent about both and shows the rest.
+//! Segments are skipped by their length, so the markers of a thumbnail do not count. Bytes after the end do no harm.
+//! Leaves out: the data of the scans.
+
+use super::fault::Fault;
+
+/// A scan costs time, and almost no bytes. Encoders make about ten.
+const SCANS_AT_MOST: usize = 100;
+const COEFFICIENTS: usize = 64;
+/// In place of the number of bits that a coefficient still lacks: no scan has begun it.
+const NOT_BEGUN: u8 = u8::MAX;
+
+/// What a whole JPEG holds.
+#[derive(Debug)]
+pub(super) struct Structure<'a> {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// The block of EXIF, if there is one.
+    pub(super) exif: Option<&'a [u8]>,
+    /// The file up to its end marker.
+    pub(super) whole: &'a [u8],
+}
+
+/// The frame header and what the scans have brought so far.
+struct Frame {
+    width: u32,
+    height: u32,
+    is_progressive: bool,
+    components: Vec<Component>,
+}
+
+struct Component {
+    id: u8,
+    /// How many of its lowest bits each coefficient still lacks.
+    lacks: [u8; COEFFICIENTS],
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
+    let mut at = 2;
+    let mut frame: Option<Frame> = None;
+    let mut exif = None;
+    let mut scans = 0;
+    loop {
+        let marker_at = next_marker(bytes, at).ok_or(Fault::Truncated)?;
+        let marker = bytes[marker_at + 1];
+        if marker == 0xD9 {
+            let frame = frame.ok_or_else(|| Fault::damaged("no frame header before its end marker"))?;
+            frame.check_complete()?;
+            let Frame { width, height, .. } = frame;
+            return Ok(Structure { width, height, exif, whole: &bytes[..marker_at + 2] });
+        }
+        let length = bytes.get(marker_at + 2..).and_then(|rest| rest.first_chunk()).ok_or(Fault::Truncated)?;
+        let end = marker_at + 2 + usize::from(u16::from_be_bytes(*length));
+        let body = bytes.get(..end).ok_or(Fault::Truncated)?.get(marker_at + 4..).unwrap_or_default();
+        match marker {
+            0xE1 if exif.is_none() => exif = body.strip_prefix(b"Exif\0\0"),
+            0xC4 | 0xCC => {}
+            0xC0..=0xCF => {
+                if frame.is_some() {
+                    return Err(Fault::damaged("two frame headers in one picture"));
+                }
+                frame = Some(Frame::read(marker, body)?);
+            }
+            0xDE => return Err(hierarchical()),
+            0xDA => {
+                let frame = frame.as_mut().ok_or_else(|| Fault::damaged("a scan before the frame header"))?;
+                frame.add_scan(body)?;
+                scans += 1;
+                if scans > SCANS_AT_MOST {
+                    return Err(Fault::undecodable(format!("more than {SCANS_AT_MOST} scans")));
+                }
+            }
+            _ => {}
+        }
+        at = end;
+    }
+}
+
+/// Where the next marker is that begins a segment or ends the file. In a scan, FF 00 is a data byte, a restart marker has no length,
+/// and repeated FF bytes are padding; none of these counts.
+fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
+    let is_marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0x01 | 0xD0..=0xD8 | 0xFF);
+    Some(from + bytes.get(from..)?.windows(2).position(is_marker)?)
+}
+
+fn hierarchical() -> Fault {
+    Fault::undecodable("is a hierarchical JPEG, which is not read")
+}
+
+impl Frame {
+    fn read(marker: u8, body: &[u8]) -> Result<Self, Fault> {
+        let short = || Fault::damaged("its frame header is too short");
+        let (&[precision, h0, h1, w0, w1, count], rest) = body.split_first_chunk().ok_or_else(short)?;
+        match marker {
+            0xC3 | 0xCB => return Err(Fault::undecodable("is a lossless JPEG, which is not read")),
+            0xC5..=0xC7 | 0xCD..=0xCF => return Err(hierarchical()),
+            0xC8 => return Err(Fault::undecodable("is a JPEG of a reserved kind")),
+            _ => {}
+        }
+        if precision != 8 {
+            return Err(Fault::undecodable(format!("is a JPEG of {precision} bits, and only 8 are read")));
+        }
+        let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
+        if height == 0 {
+            return Err(Fault::undecodable("its height is 0, to be told after the pixels (DNL), which is not read"));
+        }
+        let listed = rest.as_chunks::<3>().0.get(..usize::from(count)).ok_or_else(short)?;
+        let components = listed.iter().map(|[id, ..]| Component { id: *id, lacks: [NOT_BEGUN; COEFFICIENTS] });
+        Ok(Self {
+            width: width.into(),
+            height: height.into(),
+            is_progressive: matches!(marker, 0xC2 | 0xCA),
+            components: components.collect(),
+        })
+    }
+
+    fn add_scan(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let short = || Fault::damaged("a scan header is too short");
+        let (&count, rest) = body.split_first().ok_or_else(short)?;
+        let (listed, parameters) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(short)?;
+        let &[first, last, bits, ..] = parameters else { return Err(short()) };
+        let range = if self.is_progressive {
+            usize::from(first)..usize::from(last) + 1
+        } else {
+            0..COEFFICIENTS
+        };
+        for [id, _] in listed.as_chunks().0 {
+            let component = self.components.iter_mut().find(|component| component.id == *id);
+            let component = component.ok_or_else(|| Fault::damaged("a scan of a component that is not there"))?;
+            let lacks = component.lacks.get_mut(range.clone());
+            let lacks = lacks.ok_or_else(|| Fault::damaged("a scan of coefficients that do not exist"))?;
+            if !self.is_progressive && lacks[0] != NOT_BEGUN {
+                return Err(Fault::damaged("two scans of one component"));
+            }
+            lacks.fill(if self.is_progressive { bits & 0x0F } else { 0 });
+        }
+        Ok(())
+    }
+
+    fn check_complete(&self) -> Result<(), Fault> {
+        for (index, component) in self.components.iter().enumerate() {
+            let lacking = component.lacks.iter().filter(|lacks| **lacks > 0).count();
+            if lacking > 0 {
+                let number = index + 1;
+                return Err(Fault::damaged(format!(
+                    "its scans are incomplete: {lacking} of {COEFFICIENTS} coefficients of component {number} are missing or coarse"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
