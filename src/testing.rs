@@ -94,7 +94,9 @@ pub mod pulse {
     pub use crate::pulse::Pulse;
 }
 pub mod retention {
-    pub use crate::retention::{Bounds, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why};
+    pub use crate::retention::{
+        Bounds, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why,
+    };
 }
 pub mod score {
     pub use crate::score::{CertifiedScore, ScoreParameters, TrainingMaps, certified, empirical};

@@ -114,10 +114,9 @@ impl Journal {
         let new = deleted.since(&self.written);
         self.written = *deleted;
         let mut wrote = false;
-        for (why, words) in [
-            (Why::Size, "for more than max_mb"),
-            (Why::DiskSpace, "for less than min_free_mb on the disk"),
-        ] {
+        for (why, words) in
+            [(Why::Size, "for more than max_mb"), (Why::DiskSpace, "for less than min_free_mb on the disk")]
+        {
             let tally = new.of(why);
             if tally != Tally::default() {
                 tracing::warn!("retention: deleted {words}: {tally}");

@@ -20,7 +20,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, guess_format};
 use ndarray::Array2;
 
-use crate::capture::decode::DecodeLimits;
+use crate::capture::decode::{DecodeLimits, is_tiff_with_alpha, tiff_numbers};
 use crate::capture::folder::read_frame;
 use crate::capture::{Picture, Samples};
 
@@ -131,7 +131,20 @@ fn by_number_or_layer(bytes: &[u8]) -> Result<Option<GrayImage>, Box<dyn Error>>
             };
             (marks, Orientation::NoTransforms)
         }
-        _ => return Ok(None),
+        // It is turned already.
+        _ if is_tiff_with_alpha(bytes) => {
+            return Err(
+                "a TIFF with transparency, and what that hides is not known here; save the mask as PNG"
+                    .into(),
+            );
+        }
+        _ => match tiff_numbers(bytes, DecodeLimits::default()) {
+            Some((Picture { width, height, samples: Samples::Eight(numbers), .. }, colours)) => {
+                let colours: Vec<[u8; 4]> = colours.iter().map(|&[r, g, b]| [r, g, b, 255]).collect();
+                (numbered([width, height], &numbers, &colours)?, Orientation::NoTransforms)
+            }
+            _ => return Ok(None),
+        },
     };
     let mut turned = DynamicImage::ImageLuma8(marks);
     turned.apply_orientation(orientation);

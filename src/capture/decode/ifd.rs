@@ -120,10 +120,6 @@ impl Form {
     fn number(self, bytes: &[u8], at: usize, size: usize) -> Option<u64> {
         let digits = bytes.get(at..at.checked_add(size)?)?;
         let add = |sum: u64, digit: &u8| sum << 8 | u64::from(*digit);
-        Some(if self.big_endian {
-            digits.iter().fold(0, add)
-        } else {
-            digits.iter().rev().fold(0, add)
-        })
+        Some(if self.big_endian { digits.iter().fold(0, add) } else { digits.iter().rev().fold(0, add) })
     }
 }

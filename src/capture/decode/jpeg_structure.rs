@@ -52,7 +52,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
             let Frame { width, height, .. } = frame;
             return Ok(Structure { width, height, exif, whole: &bytes[..marker_at + 2] });
         }
-        let length = bytes.get(marker_at + 2..).and_then(|rest| rest.first_chunk()).ok_or(Fault::Truncated)?;
+        let length =
+            bytes.get(marker_at + 2..).and_then(|rest| rest.first_chunk()).ok_or(Fault::Truncated)?;
         let end = marker_at + 2 + usize::from(u16::from_be_bytes(*length));
         let body = bytes.get(..end).ok_or(Fault::Truncated)?.get(marker_at + 4..).unwrap_or_default();
         match marker {
@@ -105,10 +106,13 @@ impl Frame {
         }
         let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
         if height == 0 {
-            return Err(Fault::undecodable("its height is 0, to be told after the pixels (DNL), which is not read"));
+            return Err(Fault::undecodable(
+                "its height is 0, to be told after the pixels (DNL), which is not read",
+            ));
         }
         let listed = rest.as_chunks::<3>().0.get(..usize::from(count)).ok_or_else(short)?;
-        let components = listed.iter().map(|[id, ..]| Component { id: *id, lacks: [NOT_BEGUN; COEFFICIENTS] });
+        let components =
+            listed.iter().map(|[id, ..]| Component { id: *id, lacks: [NOT_BEGUN; COEFFICIENTS] });
         Ok(Self {
             width: width.into(),
             height: height.into(),
@@ -122,14 +126,12 @@ impl Frame {
         let (&count, rest) = body.split_first().ok_or_else(short)?;
         let (listed, parameters) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(short)?;
         let &[first, last, bits, ..] = parameters else { return Err(short()) };
-        let range = if self.is_progressive {
-            usize::from(first)..usize::from(last) + 1
-        } else {
-            0..COEFFICIENTS
-        };
+        let range =
+            if self.is_progressive { usize::from(first)..usize::from(last) + 1 } else { 0..COEFFICIENTS };
         for [id, _] in listed.as_chunks().0 {
             let component = self.components.iter_mut().find(|component| component.id == *id);
-            let component = component.ok_or_else(|| Fault::damaged("a scan of a component that is not there"))?;
+            let component =
+                component.ok_or_else(|| Fault::damaged("a scan of a component that is not there"))?;
             let lacks = component.lacks.get_mut(range.clone());
             let lacks = lacks.ok_or_else(|| Fault::damaged("a scan of coefficients that do not exist"))?;
             if !self.is_progressive && lacks[0] != NOT_BEGUN {

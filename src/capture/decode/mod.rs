@@ -49,5 +49,16 @@ pub(crate) fn decode(name: &str, bytes: &[u8], limits: DecodeLimits) -> Result<P
     })
 }
 
+/// Of a TIFF that [`decode`] reads: the numbers that its pixels have in its palette, and the colours. `None`: it is no TIFF, or has no
+/// palette. Masks need the numbers.
+pub(crate) fn tiff_numbers(bytes: &[u8], limits: DecodeLimits) -> Option<(Picture, Vec<[u8; 3]>)> {
+    if Format::of(bytes) == Format::Tiff { tiff::numbers(bytes, limits).ok().flatten() } else { None }
+}
+
+/// Whether the bytes are a TIFF with transparency, which [`decode`] drops.
+pub(crate) fn is_tiff_with_alpha(bytes: &[u8]) -> bool {
+    Format::of(bytes) == Format::Tiff && tiff::has_alpha(bytes)
+}
+
 #[cfg(test)]
 mod tests;

@@ -14,15 +14,8 @@ use super::samples::{Canvas, Form, Meaning, Palette, Place};
 use crate::capture::frame::{Channels, Picture};
 
 /// The seven passes of an interlaced PNG: the first column and row, and the steps.
-const PASSES: [[usize; 4]; 7] = [
-    [0, 0, 8, 8],
-    [4, 0, 8, 8],
-    [0, 4, 4, 8],
-    [2, 0, 4, 4],
-    [0, 2, 2, 4],
-    [1, 0, 2, 2],
-    [0, 1, 1, 2],
-];
+const PASSES: [[usize; 4]; 7] =
+    [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 
 pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Fault> {
     let mut options = DecodeOptions::default();
@@ -39,7 +32,9 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
     let info = reader.info();
     if let Some(animation) = info.animation_control {
         let frames = animation.num_frames;
-        return Err(Fault::undecodable(format!("is an animated PNG of {frames} frames, and one picture is needed")));
+        return Err(Fault::undecodable(format!(
+            "is an animated PNG of {frames} frames, and one picture is needed"
+        )));
     }
     let (width, height, interlaced) = (info.width, info.height, info.interlaced);
     let colour = |channels, dropped| Meaning::Colour { channels, dropped };

@@ -18,6 +18,10 @@ impl Palette {
         Self { colours, is_grey }
     }
 
+    pub(super) fn into_colours(self) -> Vec<[u8; 3]> {
+        self.colours
+    }
+
     fn colour(&self, index: u8) -> Result<&[u8; 3], Fault> {
         self.colours.get(usize::from(index)).ok_or_else(|| {
             Fault::Damaged(format!("a pixel has colour {index} of a palette of {}", self.colours.len()))
@@ -29,9 +33,14 @@ impl Palette {
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// Grey or RGB, then as many samples that are dropped.
-    Colour { channels: Channels, dropped: usize },
+    Colour {
+        channels: Channels,
+        dropped: usize,
+    },
     /// Grey, white is zero.
-    Inverted { dropped: usize },
+    Inverted {
+        dropped: usize,
+    },
     Indices(Palette),
 }
 
@@ -96,7 +105,9 @@ impl Canvas {
         let all = channels_of(self.channels);
         let (per_pixel, channels) = match (place.plane, &self.meaning) {
             (None, Meaning::Indices(_)) => (1, 0..all),
-            (None, Meaning::Colour { dropped, .. } | Meaning::Inverted { dropped }) => (all + dropped, 0..all),
+            (None, Meaning::Colour { dropped, .. } | Meaning::Inverted { dropped }) => {
+                (all + dropped, 0..all)
+            }
             (Some(plane), _) if plane < all => (1, plane..plane + 1),
             (Some(_), _) => return Ok(()),
         };
@@ -132,7 +143,8 @@ impl Canvas {
                     Meaning::Colour { .. } => {
                         for pixel in 0..pixels {
                             for channel in 0..taken {
-                                out[first + pixel * step + channel] = sample(pixel * per_pixel + channel) * scale;
+                                out[first + pixel * step + channel] =
+                                    sample(pixel * per_pixel + channel) * scale;
                             }
                         }
                     }

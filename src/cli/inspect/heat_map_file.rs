@@ -11,6 +11,7 @@ use image::DynamicImage;
 
 use crate::capture::encode::png;
 use crate::capture::file_names::{on_one_line, text_of};
+use crate::cli::whole_file;
 
 const ENDING: &str = "-heatmap.png";
 /// The longest name that a file can have, in bytes. Some file systems count characters instead, and allow as many.
@@ -40,15 +41,8 @@ impl HeatMapFolder {
         heat_map: impl Into<DynamicImage>,
     ) -> Result<PathBuf, String> {
         let file = self.file_for(picture);
-        let written = fs::create_dir_all(&self.folder).and_then(|()| {
-            let bytes = png(&heat_map.into());
-            fs::write(&file, bytes).inspect_err(|_| {
-                // Half a heat map is worse than none. A file that could not even be opened is not ours.
-                if fs::metadata(&file).is_ok_and(|metadata| metadata.is_file()) {
-                    let _ = fs::remove_file(&file);
-                }
-            })
-        });
+        let written =
+            fs::create_dir_all(&self.folder).and_then(|()| whole_file::write(&file, &png(&heat_map.into())));
         written.map_err(|error| format!("{}: cannot be written: {error}", on_one_line(&file)))?;
         Ok(file)
     }

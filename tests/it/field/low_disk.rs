@@ -203,7 +203,8 @@ impl Kept {
     /// How many folders of evidence there are, of normal and of flagged parts.
     fn evidence(&self) -> (usize, usize) {
         let folder = self.retention.evidence_folder.join(STATION).read_dir().unwrap();
-        let names: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let names: Vec<String> =
+            folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let normal = names.iter().filter(|name| name.ends_with("-normal")).count();
         (normal, names.len() - normal)
     }
@@ -238,7 +239,8 @@ fn another_program_fills_the_disk_and_nothing_is_deleted() {
     assert!(kept.1 > 10);
 
     let status = line.wait_status("the disk is low", |status| {
-        let fills = |what: &str| status[what]["reason"].as_str().is_some_and(|why| why.contains("other files fill"));
+        let fills =
+            |what: &str| status[what]["reason"].as_str().is_some_and(|why| why.contains("other files fill"));
         status["store"]["state"] == "low_disk" && fills("store") && fills("evidence")
     });
     assert_eq!(status["evidence"]["state"], "paused", "{status}");
@@ -252,10 +254,18 @@ fn another_program_fills_the_disk_and_nothing_is_deleted() {
     let before = turns(&status);
     let status = line.wait_status("some steps later", |status| turns(status) > before + 8);
     assert_eq!(status["store"]["state"], "low_disk", "it is never said to be ok meanwhile: {status}");
-    assert!(rows(&line) > kept.0 && evidence() >= kept.1, "{kept:?}, then {} and {}", rows(&line), evidence());
+    assert!(
+        rows(&line) > kept.0 && evidence() >= kept.1,
+        "{kept:?}, then {} and {}",
+        rows(&line),
+        evidence()
+    );
     for what in ["evidence", "rows"] {
         let deleted = &status["deleted"][what];
-        assert_eq!((&deleted["disk_space"], &deleted["size"], &deleted["age"]), (&0.into(), &0.into(), &0.into()));
+        assert_eq!(
+            (&deleted["disk_space"], &deleted["size"], &deleted["age"]),
+            (&0.into(), &0.into(), &0.into())
+        );
     }
     let answer = get(port, "/metrics");
     assert_eq!(metric(&answer, r#"certiscope_ok{station="station1",of="store"}"#), 0.0);
@@ -270,7 +280,10 @@ fn another_program_fills_the_disk_and_nothing_is_deleted() {
     });
     agent.stop();
     let committed = line.check_nothing_is_lost();
-    report("disk filled by others", &format!("state low_disk, nothing deleted: {committed} verdicts, 0 lost"));
+    report(
+        "disk filled by others",
+        &format!("state low_disk, nothing deleted: {committed} verdicts, 0 lost"),
+    );
 }
 
 #[test]
@@ -292,7 +305,8 @@ fn what_helps_is_deleted_flagged_evidence_last_and_it_is_said() {
         .collect();
     assert_eq!(old.len(), 12);
     for (index, (id, folder)) in old.iter().enumerate() {
-        std::fs::write(line.state.join("evidence/station1").join(folder).join("more"), vec![1; 1 << 20]).unwrap();
+        std::fs::write(line.state.join("evidence/station1").join(folder).join("more"), vec![1; 1 << 20])
+            .unwrap();
         // The oldest one is of a part that was flagged.
         let verdict = if index == 0 { "anomalous" } else { "normal" };
         log.execute(
@@ -307,16 +321,23 @@ fn what_helps_is_deleted_flagged_evidence_last_and_it_is_said() {
     let status = line.wait_status("there is room again", |status| {
         status["deleted"]["evidence"]["disk_space"].as_u64() > Some(2) && status["evidence"]["state"] == "ok"
     });
-    assert!(status["deleted"]["evidence"]["disk_space"].as_u64() < Some(6), "no more than is missing: {status}");
+    assert!(
+        status["deleted"]["evidence"]["disk_space"].as_u64() < Some(6),
+        "no more than is missing: {status}"
+    );
     assert_eq!(status["deleted"]["rows"]["disk_space"], 0, "{status}");
     let is_there = |index: usize| line.state.join("evidence/station1").join(&old[index].1).exists();
-    assert!(is_there(0) && !is_there(1) && is_there(11), "the flagged one goes last, the oldest normal one first");
+    assert!(
+        is_there(0) && !is_there(1) && is_there(11),
+        "the flagged one goes last, the oldest normal one first"
+    );
     let (status, said) = {
         agent.signal("TERM");
         agent.end()
     };
     assert!(status.success(), "{said}");
-    let line = said.lines().find(|line| line.contains("retention: deleted")).unwrap_or_else(|| panic!("{said}"));
+    let line =
+        said.lines().find(|line| line.contains("retention: deleted")).unwrap_or_else(|| panic!("{said}"));
     assert!(line.contains("for less than min_free_mb on the disk: 0 rows and the evidence of"), "{line}");
     assert!(line.contains(" 0 of them flagged"), "{line}");
 }
