@@ -297,6 +297,39 @@ mod tests {
         bytes
     }
 
+    /// A TIFF of numbers, or with two samples a pixel, the second of which is alpha.
+    fn tiff_of(samples: &[u8], palette: &[[u8; 3]]) -> Vec<u8> {
+        const SHORT: u16 = 3;
+        const LONG: u16 = 4;
+        let per_pixel = samples.len() as u32 / (SIZE[0] * SIZE[1]);
+        let (colours, pixels) = (134, 134 + 3 * 256 * 2);
+        let tags: [(u16, u16, u32, u32); 10] = [
+            (256, LONG, 1, SIZE[0]),
+            (257, LONG, 1, SIZE[1]),
+            (258, SHORT, 1, 8),
+            (259, SHORT, 1, 1),
+            (262, SHORT, 1, if per_pixel == 1 { 3 } else { 1 }),
+            (273, LONG, 1, pixels),
+            (277, SHORT, 1, per_pixel),
+            (278, LONG, 1, SIZE[1]),
+            (279, LONG, 1, samples.len() as u32),
+            (320, SHORT, 3 * 256, colours),
+        ];
+        let mut bytes = b"II*\0\x08\0\0\0\x0a\0".to_vec();
+        for (tag, kind, count, value) in tags {
+            bytes.extend(tag.to_le_bytes().into_iter().chain(kind.to_le_bytes()));
+            bytes.extend(count.to_le_bytes().into_iter().chain(value.to_le_bytes()));
+        }
+        bytes.extend([0; 4]);
+        for channel in 0..3 {
+            let value =
+                |number: usize| 257 * palette.get(number).map_or(0, |colour| u16::from(colour[channel]));
+            (0..256).for_each(|number| bytes.extend(value(number).to_le_bytes()));
+        }
+        bytes.extend(samples);
+        bytes
+    }
+
     fn layer_of(hidden: u8) -> Vec<u8> {
         let painted =
             |x, y| if is_defect(x, y) { Rgba([255, 0, 0, 255]) } else { Rgba([hidden, hidden, hidden, 0]) };
@@ -326,6 +359,7 @@ mod tests {
             assert_eq!(marked(&png_of(&plain, &palette, &[], 8)), wanted, "{palette:?}");
             assert_eq!(marked(&bmp_of(&plain, &palette)), wanted, "BMP, {palette:?}");
             assert_eq!(marked(&bmp_of_bits(&plain, palette)), wanted, "BMP of bits, {palette:?}");
+            assert_eq!(marked(&tiff_of(&plain, &palette)), wanted, "TIFF, {palette:?}");
         }
         // As a mask looks, but with black as number 1.
         let turned = numbers(|defect| u8::from(!defect));
@@ -336,6 +370,16 @@ mod tests {
         assert_eq!(marked(&png_of(&turned, &[yellow, white], &[255, 0], 8)), wanted);
         assert_eq!(marked(&layer_of(0)), wanted);
         assert_eq!(marked(&layer_of(255)), wanted);
+    }
+
+    #[test]
+    fn a_tiff_with_transparency_is_no_mask() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mask.tif");
+        let samples: Vec<u8> = numbers(u8::from).into_iter().flat_map(|number| [255, 255 * number]).collect();
+        std::fs::write(&file, tiff_of(&samples, &[])).unwrap();
+        let refused = MarkedPixels::read(&[file]).unwrap_err();
+        assert!(refused.contains("save the mask as PNG"), "{refused}");
     }
 
     #[test]

@@ -122,37 +122,44 @@ fn a_folder_gives_its_pictures_and_one_that_gives_none_ends_nothing() {
     assert!(ran.code == 1 && ran.stderr.contains("nothing: no pictures"), "{ran:?}");
 }
 
+/// A program that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts `inspect --json` on a picture and on a pipe that nobody has written to yet.
-fn on_a_pipe(site: &TempDir, stdout: Stdio) -> (Child, PathBuf) {
+fn on_a_pipe(site: &TempDir) -> (Killed, PathBuf) {
     let (picture, pipe) = (site.path().join("a.png"), site.path().join("pipe.png"));
     write_part(&picture, 5);
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut inspect = Command::new(path());
     inspect.arg("inspect").arg("--bundle").arg(demo_line()).args(["--max-draws", "24", "--json"]);
-    let child = inspect.arg(&picture).arg(&pipe).stdout(stdout).stderr(Stdio::null()).spawn().unwrap();
-    (child, pipe)
+    let child =
+        inspect.arg(&picture).arg(&pipe).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    (Killed(child), pipe)
 }
 
 #[test]
 fn each_result_is_printed_as_it_comes_also_as_json() {
     let site = TempDir::new().unwrap();
-    let (mut child, pipe) = on_a_pipe(&site, Stdio::piped());
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut child, pipe) = on_a_pipe(&site);
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     let (line_to, line_from) = mpsc::channel();
     let reader = std::thread::spawn(move || lines.for_each(|line| line_to.send(line.unwrap()).unwrap()));
     // The second picture is not there yet, and the first result is.
     let mut text = String::new();
     while !text.contains("\"verdict\"") {
         let line = line_from.recv_timeout(Duration::from_secs(60));
-        let Ok(line) = line else {
-            child.kill().unwrap();
-            panic!("no result of the first picture, only {text:?}");
-        };
-        text += &line;
+        text += &line.unwrap_or_else(|_| panic!("no result of the first picture, only {text:?}"));
     }
     std::fs::copy(site.path().join("a.png"), site.path().join("copy.png")).unwrap();
     std::fs::write(&pipe, std::fs::read(site.path().join("copy.png")).unwrap()).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(child.0.wait().unwrap().success());
     reader.join().unwrap();
     text.extend(line_from);
     let found: Value = serde_json::from_str(&text).unwrap();
@@ -162,12 +169,12 @@ fn each_result_is_printed_as_it_comes_also_as_json() {
 #[test]
 fn it_ends_when_nobody_reads_the_results_any_more() {
     let site = TempDir::new().unwrap();
-    let (mut child, _) = on_a_pipe(&site, Stdio::piped());
-    drop(child.stdout.take());
+    let (mut child, _) = on_a_pipe(&site);
+    drop(child.0.stdout.take());
     // It would wait for ever for somebody who writes the second picture.
     let mut ended = None;
     wait_until("inspect ended", || {
-        ended = child.try_wait().unwrap();
+        ended = child.0.try_wait().unwrap();
         ended.is_some()
     });
     assert!(ended.unwrap().success(), "{ended:?}");
