@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -145,3 +146,10 @@ def test_texts_in_a_png_are_not_read_however_large():
     text = b"Comment\0\0" + zlib.compress(bytes(5_000_000))
     chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
     np.testing.assert_array_equal(samples_of(whole[:33] + chunk + whole[33:]), photograph())
+
+
+def test_without_simplejpeg_a_jpeg_is_refused_with_the_cure(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    (tmp_path / "part.jpg").write_bytes(encoded(photograph(), "JPEG"))
+    with pytest.raises(Refused, match="simplejpeg: not installed.*requirements.txt"):
+        read_picture(tmp_path / "part.jpg")
