@@ -1,7 +1,7 @@
 """Train a diffusion model on pictures of a normal product and write a certiscope bundle.
 
-Reading order: `schedule` (noise levels) -> `picture_files` (which files of a folder) -> `jpeg`, `decode` (file to
-samples) -> `preprocess` (samples to model input) -> `picture_set` (do the pictures belong together?) -> `grouping`
+Reading order: `schedule` (noise levels) -> `output` -> `picture_files` (which files of a folder) -> `jpeg`, `decode`
+(file to samples) -> `preprocess` (samples to model input) -> `picture_set` (do the pictures belong together?) -> `grouping`
 (which pictures may be held back) -> `unet` -> `training_data`, `training`, `train` -> `score` (the one definition of
 the score) -> `measure`, `figures`, `search`, `ablation` (how well a run detects) -> `foreign` (models trained
 elsewhere) -> `onnx_graph` -> `bundle` -> `commands` -> `__main__`.

@@ -20,7 +20,8 @@ import torch
 
 from . import Refused, measure, schedule, train_options
 from .figures import Estimate, auroc_with_interval, certified_auc_with_interval, has_bounds, paper_radius
-from .picture_files import is_picture, picture_files, say_once
+from .output import say_once
+from .picture_files import is_picture, picture_files
 from .picture_set import PictureSet
 from .score import Detector
 from .search import with_synthetic_defects

@@ -7,7 +7,7 @@ import torch
 
 from .. import schedule
 from ..figures import has_bounds
-from ..picture_files import say_once
+from ..output import say_once
 from ..picture_set import PictureSet
 from ..score import Detector
 from ..search import search
