@@ -232,7 +232,12 @@ def bytes_in_png(width, height, bits, colours, interlaced):
 
 
 def bmp(data):
-    return eight_bits(opened(data, "BMP"))
+    file = opened(data, "BMP")
+    if file.mode == "L" and data[28] == 4 and file.tile[0].codec_name == "raw":
+        # The palette is 0, 1 ... 15. Pillow then forgets that two pixels share a byte.
+        file.tile = [with_mode(tile, lambda mode: "L;4") for tile in file.tile]
+        return eight_bits(file) // 17
+    return eight_bits(file)
 
 
 def tiff(data):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from certiscope_models import Refused
-from certiscope_models.picture_files import SUFFIXES, Walk, left_out_in_words, picture_files, printable
+from certiscope_models.output import printable
+from certiscope_models.picture_files import SUFFIXES, Walk, left_out_in_words, picture_files
 
 REPOSITORY = Path(__file__).parents[2]
 
