@@ -21,7 +21,7 @@ use super::topics::Topics;
 /// How long a kept message may take to come after the subscription.
 const KEPT_LIMIT: Duration = Duration::from_millis(300);
 
-/// About the size of the largest message of a station without troubles, `status`.
+/// A `status` without troubles has about 2 KB, and one with many reasons hardly more than this.
 const STATUS_BYTES: usize = 4096;
 
 /// What is asked of the broker.
@@ -85,7 +85,7 @@ pub async fn probe(asked: Probe<'_>) -> Result<Probed, BrokerError> {
     };
     if limits.packet_bytes < STATUS_BYTES {
         probed.wrong.push(format!(
-            "allows messages of at most {} bytes; a verdict has about 800, and `status` up to about {STATUS_BYTES}: raise its limit (mosquitto: max_packet_size)",
+            "allows messages of at most {} bytes; a verdict has about 800, and `status` may have {STATUS_BYTES}: raise its limit (mosquitto: max_packet_size)",
             limits.packet_bytes
         ));
     }
@@ -144,16 +144,13 @@ struct Will {
 
 impl Will {
     fn letter(&self) -> Letter {
-        // JSON may end with blanks. They make it as long as the agent's will, which not every broker takes.
-        let offline =
-            || format!("{:STATUS_WILL$}", json!({"v": 1, "state": "offline"}).to_string()).into_bytes();
-        let payload = self.kept.clone().unwrap_or_else(offline);
+        let offline = || json!({"v": 1, "state": "offline"}).to_string().into_bytes();
+        let mut payload = self.kept.clone().unwrap_or_else(offline);
+        // JSON may end with blanks. They make it as long as a `status` may be, which not every broker takes.
+        payload.resize(payload.len().max(STATUS_BYTES), b' ');
         Letter { topic: self.topic.clone(), payload, class: Class::Retained }
     }
 }
-
-/// About the size of the agent's will.
-const STATUS_WILL: usize = 2500;
 
 /// Why the broker lets this station in without its Last Will only.
 async fn why_no_will(settings: &BrokerSettings, will: &Will, fault: BrokerFault, limit: Duration) -> String {
