@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -263,6 +264,35 @@ fn a_demo_that_nobody_reads_inspects_all_the_same() {
     let log = rusqlite::Connection::open(folder.path().join("certiscope-demo/certiscope.db")).unwrap();
     let rows: u32 = log.query_row("SELECT count(*) FROM inspection", [], |row| row.get(0)).unwrap();
     assert!(rows > 1, "{rows} inspections");
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_stops_nothing() {
+    let line = Line::new();
+    let socket = line.path().join("notify");
+    let _manager = UnixDatagram::bind(&socket).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    filler.connect(&socket).unwrap();
+    // The system bounds what waits for one reader, and what one sender has waiting; the program is another sender.
+    let mut more = vec![filler];
+    loop {
+        if more.last().expect("one at the least").send(b"WATCHDOG=1").is_ok() {
+            continue;
+        }
+        let next = UnixDatagram::unbound().unwrap();
+        next.set_nonblocking(true).unwrap();
+        next.connect(&socket).unwrap();
+        if next.send(b"WATCHDOG=1").is_err() {
+            break;
+        }
+        more.push(next);
+    }
+    let mut command = Command::new(program::path());
+    let agent = line.start_as(command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "1000000"));
+    line.wait_status("its state goes on", |status| status["verdicts"]["normal"].as_u64() > Some(2));
+    agent.stop();
+    line.check_nothing_is_lost();
 }
 
 /// Panics with the program's panic hook. The test below runs this as a separate process.
