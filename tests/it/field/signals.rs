@@ -1,13 +1,17 @@
 //! A stop commits nothing false: signalled twice, cut short, before the first frame; and signals that were ignored stay ignored.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+use certiscope::testing::stop::end_at_once;
 
 use crate::support::faulty::Part;
 use crate::support::line::{Agent, Line};
 use crate::support::metrics::{get, metric};
 use crate::support::program;
+use crate::support::station::{Station, broker_at};
 use crate::support::wait_until;
 
 /// A second Ctrl-C that comes sooner is the first one, sent twice.
@@ -151,4 +155,35 @@ fn time_in_which_the_process_stands_still_is_no_fault_of_the_model() {
     });
     agent.stop();
     assert_eq!(model_faults(&line), 0);
+}
+
+/// Commits, decides to end at once, and commits again. The test below runs this as a separate process.
+#[test]
+#[ignore = "ends its process"]
+fn child_that_ends_at_once() {
+    let folder = std::env::var_os("CERTISCOPE_TEST_STATE").expect("given by the parent");
+    let mut station = Station::start(Path::new(&folder), broker_at(1, None));
+    station.inspect(1);
+    end_at_once();
+    let (committed, commits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        station.inspect(1);
+        let _ = committed.send(()); // the process has ended, if all is right
+    });
+    let code = if commits.recv_timeout(Duration::from_secs(2)).is_ok() { 1 } else { 0 };
+    std::process::exit(code);
+}
+
+#[test]
+fn nothing_is_committed_once_the_end_is_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "field::signals::child_that_ends_at_once"])
+        .env("CERTISCOPE_TEST_STATE", folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(0), "it commits: {ended:?}");
+    let log = rusqlite::Connection::open(folder.path().join("log.sqlite")).unwrap();
+    let rows: u32 = log.query_row("SELECT count(*) FROM inspection", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1);
 }
