@@ -126,6 +126,8 @@ mod agent;
 
 mod cli;
 
+mod fuzz;
+
 #[doc(hidden)]
 pub mod testing;
 

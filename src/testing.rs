@@ -69,6 +69,9 @@ pub mod evaluation {
 pub mod evidence {
     pub use crate::evidence::{Keep, keep};
 }
+pub mod fuzz {
+    pub use crate::fuzz::{Target, run, seeds};
+}
 pub mod inspection {
     pub use crate::inspection::{Evidence, Inspection, Latency, Parameters};
 }
@@ -94,7 +97,9 @@ pub mod pulse {
     pub use crate::pulse::Pulse;
 }
 pub mod retention {
-    pub use crate::retention::{Bounds, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why};
+    pub use crate::retention::{
+        Bounds, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why,
+    };
 }
 pub mod score {
     pub use crate::score::{CertifiedScore, ScoreParameters, TrainingMaps, certified, empirical};

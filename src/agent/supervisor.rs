@@ -29,8 +29,8 @@ use crate::publish::{Connection, DeliveryTimes};
 use crate::pulse::Pulse;
 use crate::retention::{Bounds, RetentionLimits, RetentionReport};
 use crate::status::{
-    BundleState, ClockStatus, Condition, DropCounts, EvidenceState, MachineStatus,
-    ModelStatus, QueueLengths, Stage, StageStatus, Status, StoreState,
+    BundleState, ClockStatus, Condition, DropCounts, EvidenceState, MachineStatus, ModelStatus, QueueLengths,
+    Stage, StageStatus, Status, StoreState,
 };
 use crate::stop::Stop;
 use crate::store::{Backlog, StoreHandle};
@@ -424,7 +424,10 @@ mod tests {
         let paused = evidence_condition(evidence(), &disk, &bounds);
         assert_eq!(paused.state, EvidenceState::Paused);
         let reason = paused.reason.unwrap();
-        assert!(reason.starts_with("disk low: 9 MB are free, evidence.min_free_mb = 10: make room"), "{reason}");
+        assert!(
+            reason.starts_with("disk low: 9 MB are free, evidence.min_free_mb = 10: make room"),
+            "{reason}"
+        );
         assert_eq!(with_room(store(), &disk, &bounds).state, StoreState::LowDisk);
         let full = || Condition::bad(StoreState::Refuses(Cause::Full), "full");
         assert_eq!(with_room(full(), &disk, &bounds), full(), "what is worse is said");

@@ -15,7 +15,7 @@ mod frames;
 mod generate;
 mod inspect;
 mod inspection_log;
-mod inspections;
+pub(crate) mod inspections;
 mod journal;
 mod model_args;
 mod output;

@@ -122,7 +122,9 @@ fn with_margin(limit: u64) -> u64 {
 
 /// The limits that `free` is below.
 fn missed(limits: &RetentionLimits, free: u64) -> impl Iterator<Item = u64> {
-    [limits.evidence.min_free_bytes, limits.rows.min_free_bytes].into_iter().filter(move |limit| free < *limit)
+    [limits.evidence.min_free_bytes, limits.rows.min_free_bytes]
+        .into_iter()
+        .filter(move |limit| free < *limit)
 }
 
 /// The least that must become free so that one limit more is kept to; `None` if all are.
@@ -200,10 +202,8 @@ impl Day {
         let written =
             (stored.evidence_bytes + (deleted - self.deleted_before)).saturating_sub(self.evidence_at_first);
         let allowed = self.evidence_at_first / PART_A_DAY + written;
-        (self.evidence > allowed).then(|| Room::Held {
-            until: self.begun + DAY,
-            why: Held::DayIsOver { bytes: self.evidence },
-        })
+        (self.evidence > allowed)
+            .then(|| Room::Held { until: self.begun + DAY, why: Held::DayIsOver { bytes: self.evidence } })
     }
 
     /// How much of the log may still be deleted today.
@@ -281,10 +281,17 @@ mod tests {
         // The case of the field: 146 MB free, a log of 80 kB and no evidence.
         for (evidence, rows) in [(0, 80_000), (53 * MB, 0), (0, 539 * MB), (20 * MB, 300 * MB)] {
             let room = decided(146 * MB, evidence, rows, None);
-            assert!(matches!(room, Room::Held { why: Held::OutOfReach { .. }, .. }), "{evidence} {rows}: {room:?}");
+            assert!(
+                matches!(room, Room::Held { why: Held::OutOfReach { .. }, .. }),
+                "{evidence} {rows}: {room:?}"
+            );
         }
         let Room::Work(work) = decided(146 * MB, 54 * MB, 0, None) else { panic!() };
-        assert_eq!((work.goal, work.left), (202 * MB, 56 * MB), "the larger limit cannot be reached, the smaller can");
+        assert_eq!(
+            (work.goal, work.left),
+            (202 * MB, 56 * MB),
+            "the larger limit cannot be reached, the smaller can"
+        );
         let Room::Work(work) = decided(146 * MB, 854 * MB, 0, None) else { panic!() };
         assert_eq!((work.goal, work.rows_left), (1010 * MB, 0), "the larger limit can be reached");
         let Room::Work(work) = decided(146 * MB, 0, 540 * MB, None) else { panic!() };

@@ -198,9 +198,7 @@ impl Store {
     /// prevent it for now.
     pub fn give_back_room(&self) -> Result<(), StoreError> {
         self.vacuum(VACUUM_ALONE_PAGES)?;
-        self.read(|connection| {
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        })
+        self.read(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
     }
 
     fn vacuum(&self, pages: u32) -> Result<(), StoreError> {
@@ -222,7 +220,9 @@ impl Store {
                     "SELECT (SELECT max(id) - min(id) + 1 FROM inspection),
                             (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?1))",
                 )?
-                .query_row([MOST_COUNTED], |row| Ok((row.get::<_, Option<i64>>(0)?.unwrap_or(0), row.get(1)?)))?;
+                .query_row([MOST_COUNTED], |row| {
+                    Ok((row.get::<_, Option<i64>>(0)?.unwrap_or(0), row.get(1)?))
+                })?;
             let average = rows_bytes / rows.max(1) as u64;
             Ok(waiting as u64 * average >= bytes)
         })

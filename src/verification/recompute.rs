@@ -9,11 +9,11 @@ use crate::bundle::{Bundle, BundleError};
 use crate::capture::decode::{DecodeLimits, decode};
 use crate::computation::PRECISION;
 use crate::detector::Detector;
-use crate::evidence::Files;
+use crate::evidence::{Files, INPUT};
 use crate::inspection::{Inspection, Parameters};
 use crate::preprocess::{Input, InputShape, Prepared, Preprocessor};
 use crate::score::CertifiedScore;
-use crate::tensors::Tensors;
+use crate::tensors::{TensorError, Tensors};
 use crate::verdict::{Reason, Verdict};
 
 /// The bundle that the inspection names, with its model open.
@@ -84,6 +84,14 @@ pub(crate) fn verify(
     VerificationReport { steps, ending }
 }
 
+/// For the fuzz target `evidence`: what is found of a kept frame and a kept input with this content.
+pub(crate) fn findings_in(inspection: &Inspection, frame: &[u8], input: &[u8]) -> [Finding; 2] {
+    let parameters = &*inspection.parameters;
+    let picture = prepared_from(frame, parameters);
+    let kept = input_of(Tensors::parse(Path::new(INPUT), input), parameters);
+    [same_fault(inspection, &picture), same_input(inspection, &picture, Some(&kept))]
+}
+
 /// Why there is no input from a kept frame.
 enum NoInput {
     /// The frame is not there.
@@ -93,10 +101,14 @@ enum NoInput {
 }
 
 fn prepared(path: &Path, parameters: &Parameters) -> Result<Prepared, NoInput> {
+    let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
+    prepared_from(&bytes, parameters)
+}
+
+fn prepared_from(bytes: &[u8], parameters: &Parameters) -> Result<Prepared, NoInput> {
     // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
-    let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
-    let picture = decode(NAME, &bytes, DecodeLimits::default())
+    let picture = decode(NAME, bytes, DecodeLimits::default())
         .map_err(|bad| NoInput::Bad(bad.to_string().replacen(&format!("frame: {NAME}: "), "", 1)))?;
     let [channels, height, width] = parameters.input;
     Preprocessor::new(InputShape { channels, height, width }, parameters.region)
@@ -118,7 +130,11 @@ fn same_fault(inspection: &Inspection, picture: &Result<Prepared, NoInput>) -> F
 }
 
 fn kept_input(path: &Path, parameters: &Parameters) -> Result<Input, String> {
-    let values = Tensors::read(path)
+    input_of(Tensors::read(path), parameters)
+}
+
+fn input_of(tensors: Result<Tensors, TensorError>, parameters: &Parameters) -> Result<Input, String> {
+    let values = tensors
         .and_then(|tensors| tensors.get("input", &parameters.input))
         .map_err(|error| error.to_string())?;
     let values = values.into_dimensionality().expect("three dimensions were asked for");

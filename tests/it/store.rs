@@ -217,7 +217,11 @@ fn an_output_never_touches_the_rows_of_another_one() {
     let binary: Vec<(RowId, Vec<u8>)> =
         rows.iter().zip(1..).map(|(row, seq)| (*row, vec![0xff, 0, seq])).collect();
     assert_eq!(waiting(&store, BINARY), binary, "what one output has sent, the other still has to send");
-    assert_eq!(store.delete_rows(RowId::START, 9, None).unwrap().rows, 0, "a row that waits for one output stays");
+    assert_eq!(
+        store.delete_rows(RowId::START, 9, None).unwrap().rows,
+        0,
+        "a row that waits for one output stays"
+    );
 
     store.refused(JSON, rows[0], jiff::Timestamp::UNIX_EPOCH, "acknowledged before").unwrap();
     store.refused(BINARY, rows[2], jiff::Timestamp::UNIX_EPOCH, "quota exceeded").unwrap();

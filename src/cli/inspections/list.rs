@@ -53,7 +53,7 @@ fn as_json(mut out: impl Write, records: &[Record]) -> io::Result<()> {
 }
 
 /// Columns as wide as their content.
-fn as_table(mut out: impl Write, records: &[Record]) -> io::Result<()> {
+pub(super) fn as_table(mut out: impl Write, records: &[Record]) -> io::Result<()> {
     let head = ["captured", "id", "station", "part", "verdict", "radius", "score", "evidence", "broker"];
     let lines: Vec<[String; 9]> =
         std::iter::once(head.map(str::to_owned)).chain(records.iter().map(columns)).collect();
