@@ -69,6 +69,9 @@ pub mod evaluation {
 pub mod evidence {
     pub use crate::evidence::{Keep, keep};
 }
+pub mod fuzz {
+    pub use crate::fuzz::{Target, run, seeds};
+}
 pub mod inspection {
     pub use crate::inspection::{Evidence, Inspection, Latency, Parameters};
 }

@@ -15,7 +15,7 @@ use super::record_stage::short_boot;
 use super::wall_clock::WallClock;
 use crate::machine;
 use crate::pulse::Pulse;
-use crate::retention::{Deleted, Moment, Retention, RetentionReport, Tally, Why};
+use crate::retention::{Deleted, DeletedAmount, Moment, Retention, RetentionReport, Why};
 use crate::stop::Stop;
 use crate::store::{self, Origin, StoreErrorKind};
 
@@ -64,6 +64,10 @@ impl RetentionThread {
                 Err(error) => self.pulse.failed(error),
             }
         }
+        let disk_bytes = machine::disk_bytes(&self.state_folder);
+        for problem in disk_bytes.iter().flat_map(|disk| self.retention.limits.never_kept_on(*disk)) {
+            tracing::error!("disk: {problem}");
+        }
         let mut journal = Journal::default();
         let mut pause = Duration::ZERO;
         while !self.stop.wait(pause) {
@@ -76,7 +80,7 @@ impl RetentionThread {
                 at: Instant::now(),
                 days_count: look.ages_count,
                 free_bytes,
-                disk_bytes: machine::disk_bytes(&self.state_folder),
+                disk_bytes,
             };
             pause = match self.retention.step(&moment) {
                 Ok(step) if step.did_something() => PAUSE / 20,
@@ -122,7 +126,7 @@ impl Journal {
             [(Why::Size, "for more than max_mb"), (Why::DiskSpace, "for less than min_free_mb on the disk")]
         {
             let tally = new.of(why);
-            if tally != Tally::default() {
+            if tally != DeletedAmount::default() {
                 tracing::warn!("retention: deleted {words}: {tally}");
                 wrote = true;
             }

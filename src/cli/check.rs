@@ -20,6 +20,7 @@ use crate::config::{Config, SourceKind, StationConfig};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
+use crate::machine;
 use crate::picture_range::{NotInspected, prepare};
 use crate::publish::{Probe, Probed, Timing, probe};
 use crate::state_folder::StateFolder;
@@ -74,6 +75,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         let bundle = check_model(&mut checks, &config);
         check_source(&mut checks, &config.station, bundle.as_ref());
         check_store(&mut checks, &config.state_folder);
+        check_room(&mut checks, &config);
         check_broker(&mut checks, &config, args.take_over)?;
     }
     Ok(match checks {
@@ -228,6 +230,29 @@ fn check_store(checks: &mut Checks, folder: &Path) {
         Err(error) => Err(error),
     };
     checks.note("store", opened);
+}
+
+/// Whether the disk of the state folder has the room that the limits want, and whether it ever can.
+fn check_room(checks: &mut Checks, config: &Config) {
+    let (folder, limits) = (&config.state_folder, &config.limits);
+    let (Some(disk), Some(free)) = (machine::disk_bytes(folder), machine::disk_free_bytes(folder)) else {
+        return; // a folder that is not there is named by the check of the store
+    };
+    let never = limits.never_kept_on(disk);
+    for problem in &never {
+        checks.wrong = true;
+        print_line!("wrong      disk: {problem}");
+    }
+    if !never.is_empty() {
+        return;
+    }
+    match limits.missed_with(free) {
+        Some(missed) => {
+            checks.unreachable = true;
+            print_line!("not there  disk: {missed}");
+        }
+        None => print_line!("right      disk: {} MB are free", free / 1_000_000),
+    }
 }
 
 fn check_broker(checks: &mut Checks, config: &Config, take_over: bool) -> Result<(), Failure> {

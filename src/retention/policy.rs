@@ -20,6 +20,43 @@ pub struct RetentionLimits {
     pub rows: Bounds,
 }
 
+impl RetentionLimits {
+    /// What is said of a disk of this size before the work begins: limits that it can never keep to.
+    pub fn never_kept_on(&self, disk_bytes: u64) -> Vec<String> {
+        let mb = |bytes: u64| bytes / 1_000_000;
+        [
+            ("evidence", &self.evidence, "no evidence will ever be kept"),
+            ("store", &self.rows, "the state of the store will always be low_disk"),
+        ]
+        .into_iter()
+        .filter(|(_, bounds, _)| disk_bytes < bounds.min_free_bytes)
+        .map(|(section, bounds, effect)| {
+            format!(
+                "{section}.min_free_mb = {}: the whole disk of the state folder has {} MB, so {effect}; set less than that, or use a \
+                 larger disk",
+                mb(bounds.min_free_bytes),
+                mb(disk_bytes)
+            )
+        })
+        .collect()
+    }
+
+    /// What is said of a disk with this much room, while it has less than the limits want.
+    pub fn missed_with(&self, free_bytes: u64) -> Option<String> {
+        let mb = |bytes: u64| bytes / 1_000_000;
+        [("evidence", &self.evidence, "no evidence is kept"), ("store", &self.rows, "the store is low_disk")]
+            .into_iter()
+            .find(|(_, bounds, _)| free_bytes < bounds.min_free_bytes)
+            .map(|(section, bounds, effect)| {
+                format!(
+                    "{} MB are free on the disk of the state folder, {section}.min_free_mb = {}: {effect} until there is room",
+                    mb(free_bytes),
+                    mb(bounds.min_free_bytes)
+                )
+            })
+    }
+}
+
 /// The time and the disk at a step of retention.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::deleted::{Deleted, Tally, Why};
+use super::deleted::{Deleted, DeletedAmount, Why};
 use super::plan::{Survey, next_folders};
 use super::policy::{Moment, RetentionLimits};
 use super::room::{self, Day, Held, Next, Room};
@@ -127,7 +127,7 @@ impl Retention {
         let before = self.deleted;
         let more = self.delete_a_little(moment);
         self.make_report(moment);
-        let Tally { evidence, rows, .. } = self.deleted.since(&before).sum();
+        let DeletedAmount { evidence, rows, .. } = self.deleted.since(&before).sum();
         Ok(RetentionStep { evidence, rows, more: more? })
     }
 
@@ -408,7 +408,7 @@ impl Retention {
         if evidence.is_empty() {
             return Ok(false);
         }
-        let mut tally = Tally::default();
+        let mut tally = DeletedAmount::default();
         let mut failed = None;
         let mut rows = Vec::new();
         for kept in &evidence {
@@ -428,7 +428,7 @@ impl Retention {
     }
 
     fn count_rows(&mut self, rows: usize, why: Why) {
-        self.deleted.count(why, Tally { rows: rows as u64, ..Tally::default() });
+        self.deleted.count(why, DeletedAmount { rows: rows as u64, ..DeletedAmount::default() });
     }
 
     fn delete(&self, station: &str, folder: &str) -> Result<(), RetentionError> {

@@ -54,7 +54,7 @@ fn as_json(mut out: impl Write, records: &[Record]) -> io::Result<()> {
 }
 
 /// Columns as wide as their content.
-fn as_table(mut out: impl Write, records: &[Record]) -> io::Result<()> {
+pub(super) fn as_table(mut out: impl Write, records: &[Record]) -> io::Result<()> {
     let captured = format!("captured ({})", local_zone().name());
     let head = [&*captured, "id", "station", "part", "verdict", "radius", "score", "evidence", "broker"];
     let lines: Vec<[String; 9]> =

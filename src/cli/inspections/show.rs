@@ -36,10 +36,7 @@ pub(in crate::cli) struct ShowArgs {
 pub(super) fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
     let state = args.store.open()?;
     let record = args.one.find(&state.log)?;
-    let mut words = vec![heading(&record), decision(&record.inspection)];
-    words.extend(record.inspection.certificate.as_ref().map(|it| draws(it, &record.inspection)));
-    words.push(computed_by(&record));
-    words.push(delivery(&record.delivery));
+    let mut words = words(&record);
     let mut uncopied = Vec::new();
     words.push(pictures(&record, &state, args.pictures.as_deref(), &mut uncopied));
     let code = written(writeln!(io::stdout().lock(), "{}", words.join("\n\n")))?;
@@ -47,6 +44,15 @@ pub(super) fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
         [] => Ok(code),
         faults => Err(Failure::stopped(anyhow!("{}", faults.join("; ")))),
     }
+}
+
+/// All that is known without looking at the pictures.
+pub(super) fn words(record: &Record) -> Vec<String> {
+    let mut words = vec![heading(record), decision(&record.inspection)];
+    words.extend(record.inspection.certificate.as_ref().map(|it| draws(it, &record.inspection)));
+    words.push(computed_by(record));
+    words.push(delivery(&record.delivery));
+    words
 }
 
 fn heading(record: &Record) -> String {

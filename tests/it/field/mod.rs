@@ -5,6 +5,7 @@ mod brokers;
 mod conformance;
 mod decoding;
 mod folders;
+mod fuzzed;
 mod inspect;
 mod low_disk;
 mod masks;

@@ -47,6 +47,7 @@ const LAYERS: &[(&[&str], &str)] = &[
     (&["config"], "the settings of every module, read from one file"),
     (&["agent"], "the threads of a station; knows every module but the command line"),
     (&["cli"], "the commands"),
+    (&["fuzz"], "what the fuzz targets do; knows every module"),
     (&["testing"], "what the integration tests use of the crate"),
 ];
 
