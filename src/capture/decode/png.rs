@@ -25,7 +25,10 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
     options.set_ignore_iccp_chunk(true);
     let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_transformations(Transformations::IDENTITY);
-    let header = decoder.read_header_info().map_err(fault)?;
+    let header = decoder.read_header_info().map_err(|error| match fault(error) {
+        Fault::Damaged(why) => Fault::Undecodable(why),
+        other => other,
+    })?;
     limits.check(header.width, header.height)?;
     let mut reader = decoder.read_info().map_err(fault)?;
 

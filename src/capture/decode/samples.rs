@@ -137,8 +137,8 @@ impl Canvas {
                     (row[at / 8] >> (8 - bits - at % 8)) & top
                 };
                 match &self.meaning {
-                    Meaning::Colour { .. } if bits == 8 && step == per_pixel => {
-                        out[first..first + pixels * step].copy_from_slice(&row[..pixels * step]);
+                    Meaning::Colour { .. } if bits == 8 && place.step == 1 && per_pixel == all => {
+                        out[first..first + pixels * all].copy_from_slice(&row[..pixels * all]);
                     }
                     Meaning::Colour { .. } => {
                         for pixel in 0..pixels {
