@@ -8,6 +8,8 @@ Guarantees: tests/golden/pictures.json, which the Rust tests read too, holds bot
 refused: what libjpeg warns of, scans that are missing (`jpeg`), a checksum that is wrong in a PNG, short strips in a
 TIFF. The size in the header is checked before memory of that size is taken.
 Leaves out: TIFF of several pages, of 32 bits or floating point, and compressions other than LZW, Deflate and PackBits.
+Refused here although the station reads them: JPEGs of unusual colour sampling, and TIFFs of 16 bits with alpha beside
+grey or with one plane for each colour.
 Costs: a JPEG takes one pass for its scans and one for its samples; a PNG is inflated twice, a 16-bit RGB file decoded
 twice.
 """
