@@ -217,8 +217,7 @@ def survey_of_png(data):
                 raise Damaged(f"it is damaged: {error}") from None
         elif name == b"IEND":
             break
-    if not inflate.eof or inflated < wanted:
-        raise Damaged(f"it is damaged: it holds {inflated} bytes of pixels, and {wanted} are needed")
+    require_inflated(inflate, inflated, wanted)
     return header[2], header[3], exif, b"".join(kept)
 
 
@@ -376,8 +375,15 @@ def require_deflated(strip, wanted):
             strip = inflate.unconsumed_tail
     except zlib.error as error:
         raise Damaged(f"it is damaged: {error}") from None
-    if not inflate.eof or inflated < wanted:
-        raise Damaged(f"it is damaged: a strip holds {inflated} bytes, and {wanted} are needed")
+    require_inflated(inflate, inflated, wanted)
+
+
+def require_inflated(inflate, inflated, wanted):
+    """Refuse compressed pixels that ended before their last byte, or before the checksum behind it."""
+    if inflated < wanted:
+        raise Damaged(f"it is damaged: compressed pixels give {inflated} bytes, and {wanted} are needed")
+    if not inflate.eof:
+        raise Damaged("it is damaged: compressed pixels do not end with their checksum")
 
 
 def orientation(exif):
