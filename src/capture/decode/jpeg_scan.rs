@@ -56,12 +56,8 @@ impl Codes {
 
 impl Code {
     fn new(counts: &[u8], symbols: &[u8]) -> Option<Self> {
-        let mut code = Self {
-            short: [(0, 0); 1 << LOOK],
-            beyond: [0; 17],
-            offset: [0; 17],
-            symbols: symbols.to_vec(),
-        };
+        let mut code =
+            Self { short: [(0, 0); 1 << LOOK], beyond: [0; 17], offset: [0; 17], symbols: symbols.to_vec() };
         let (mut next, mut used) = (0_u32, 0_usize);
         for length in 1..=16_u32 {
             let count = u32::from(counts[length as usize - 1]);

@@ -26,7 +26,7 @@ pub(super) struct Structure<'a> {
 }
 
 /// The frame header and what the scans have brought so far.
-struct Frame {
+struct FrameHeader {
     width: u32,
     height: u32,
     is_progressive: bool,
@@ -46,7 +46,7 @@ struct Component {
 
 pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
     let mut at = 2;
-    let mut frame: Option<Frame> = None;
+    let mut frame: Option<FrameHeader> = None;
     let mut exif = None;
     let mut scans = 0;
     let mut codes = Codes::standard();
@@ -57,10 +57,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
         if marker == 0xD9 {
             let frame = frame.ok_or_else(|| Fault::damaged("no frame header before its end marker"))?;
             frame.check_complete()?;
-            let Frame { width, height, .. } = frame;
+            let FrameHeader { width, height, .. } = frame;
             return Ok(Structure { width, height, exif, whole: &bytes[..marker_at + 2] });
         }
-        let length = bytes.get(marker_at + 2..).and_then(|rest| rest.first_chunk()).ok_or(Fault::Truncated)?;
+        let length =
+            bytes.get(marker_at + 2..).and_then(|rest| rest.first_chunk()).ok_or(Fault::Truncated)?;
         let end = marker_at + 2 + usize::from(u16::from_be_bytes(*length));
         let body = bytes.get(..end).ok_or(Fault::Truncated)?.get(marker_at + 4..).unwrap_or_default();
         match marker {
@@ -76,7 +77,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
                 if frame.is_some() {
                     return Err(Fault::damaged("two frame headers in one picture"));
                 }
-                frame = Some(Frame::read(marker, body)?);
+                frame = Some(FrameHeader::read(marker, body)?);
             }
             0xDE => return Err(hierarchical()),
             0xDA => {
@@ -109,7 +110,7 @@ fn hierarchical() -> Fault {
     Fault::undecodable("is a hierarchical JPEG, which is not read")
 }
 
-impl Frame {
+impl FrameHeader {
     fn read(marker: u8, body: &[u8]) -> Result<Self, Fault> {
         let short = || Fault::damaged("its frame header is too short");
         let (&[precision, h0, h1, w0, w1, count], rest) = body.split_first_chunk().ok_or_else(short)?;
@@ -124,7 +125,9 @@ impl Frame {
         }
         let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
         if height == 0 {
-            return Err(Fault::undecodable("its height is 0, to be told after the pixels (DNL), which is not read"));
+            return Err(Fault::undecodable(
+                "its height is 0, to be told after the pixels (DNL), which is not read",
+            ));
         }
         let listed = rest.as_chunks::<3>().0.get(..usize::from(count)).ok_or_else(short)?;
         let component = |[id, sampling, _]: &[u8; 3]| Component {
@@ -134,7 +137,10 @@ impl Frame {
             lacks: [NOT_BEGUN; COEFFICIENTS],
         };
         let components: Vec<_> = listed.iter().map(component).collect();
-        if components.iter().any(|component| !(1..=4).contains(&component.across) || !(1..=4).contains(&component.down)) {
+        if components
+            .iter()
+            .any(|component| !(1..=4).contains(&component.across) || !(1..=4).contains(&component.down))
+        {
             return Err(Fault::damaged("its sampling factors are not 1 to 4"));
         }
         Ok(Self {
@@ -152,11 +158,8 @@ impl Frame {
         let (&count, rest) = body.split_first().ok_or_else(short)?;
         let (listed, parameters) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(short)?;
         let &[first, last, bits, ..] = parameters else { return Err(short()) };
-        let range = if self.is_progressive {
-            usize::from(first)..usize::from(last) + 1
-        } else {
-            0..COEFFICIENTS
-        };
+        let range =
+            if self.is_progressive { usize::from(first)..usize::from(last) + 1 } else { 0..COEFFICIENTS };
         let mut held = Vec::new();
         for [id, codes] in listed.as_chunks().0 {
             let at = self.components.iter().position(|component| component.id == *id);

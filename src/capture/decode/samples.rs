@@ -29,9 +29,14 @@ impl Palette {
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// Grey or RGB, then as many samples that are dropped.
-    Colour { channels: Channels, dropped: usize },
+    Colour {
+        channels: Channels,
+        dropped: usize,
+    },
     /// Grey, white is zero.
-    Inverted { dropped: usize },
+    Inverted {
+        dropped: usize,
+    },
     Indices(Palette),
 }
 
@@ -39,7 +44,7 @@ pub(super) enum Meaning {
 pub(super) struct Canvas {
     width: usize,
     height: usize,
-    form: Form,
+    form: SampleForm,
     meaning: Meaning,
     channels: Channels,
     samples: Samples,
@@ -47,7 +52,7 @@ pub(super) struct Canvas {
 
 /// How the samples of a row are written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
+pub(super) struct SampleForm {
     /// 1, 2, 4, 8 or 16.
     pub(super) bits: usize,
     /// Of 16 bits.
@@ -68,7 +73,7 @@ pub(super) struct Place {
 }
 
 impl Canvas {
-    pub(super) fn new(width: u32, height: u32, form: Form, meaning: Meaning) -> Self {
+    pub(super) fn new(width: u32, height: u32, form: SampleForm, meaning: Meaning) -> Self {
         let channels = match &meaning {
             Meaning::Colour { channels, .. } => *channels,
             Meaning::Inverted { .. } => Channels::Grey,
@@ -96,7 +101,9 @@ impl Canvas {
         let all = channels_of(self.channels);
         let (per_pixel, channels) = match (place.plane, &self.meaning) {
             (None, Meaning::Indices(_)) => (1, 0..all),
-            (None, Meaning::Colour { dropped, .. } | Meaning::Inverted { dropped }) => (all + dropped, 0..all),
+            (None, Meaning::Colour { dropped, .. } | Meaning::Inverted { dropped }) => {
+                (all + dropped, 0..all)
+            }
             (Some(plane), _) if plane < all => (1, plane..plane + 1),
             (Some(_), _) => return Ok(()),
         };
@@ -132,7 +139,8 @@ impl Canvas {
                     Meaning::Colour { .. } => {
                         for pixel in 0..pixels {
                             for channel in 0..taken {
-                                out[first + pixel * step + channel] = sample(pixel * per_pixel + channel) * scale;
+                                out[first + pixel * step + channel] =
+                                    sample(pixel * per_pixel + channel) * scale;
                             }
                         }
                     }

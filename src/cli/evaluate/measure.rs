@@ -209,7 +209,9 @@ impl Measuring<'_> {
                 return Err("missing mask: no file of its stem or stem_mask".into());
             }
         };
-        let mask = read_frame(path, 0, DecodeLimits::default()).picture.map_err(|error| format!("unreadable mask: {error}"))?;
+        let mask = read_frame(path, 0, DecodeLimits::default())
+            .picture
+            .map_err(|error| format!("unreadable mask: {error}"))?;
         if [mask.width, mask.height] != size {
             let [w, h] = size;
             return Err(format!(

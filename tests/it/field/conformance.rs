@@ -18,7 +18,8 @@ fn made(format: &str, folder: &Path) -> bool {
         Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
     };
     // The Python of the system has Debian's Pillow; another one may come first in PATH.
-    let pillow = ["python3", "/usr/bin/python3"].into_iter().find(|python| can(python, &["-c", "import PIL"]));
+    let pillow =
+        ["python3", "/usr/bin/python3"].into_iter().find(|python| can(python, &["-c", "import PIL"]));
     let python = if format == "jpeg" {
         let programs = ["cjpeg", "djpeg", "jpegtran"];
         if !programs.iter().all(|program| can("sh", &["-c", &format!("command -v {program}")])) {
@@ -33,7 +34,8 @@ fn made(format: &str, folder: &Path) -> bool {
         };
         python
     };
-    let output = Command::new(python).args(["-W", "ignore"]).arg(script).arg(format).arg(folder).output().unwrap();
+    let output =
+        Command::new(python).args(["-W", "ignore"]).arg(script).arg(format).arg(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     true
 }
@@ -53,7 +55,8 @@ fn compared(format: &str, at_least: usize, levels: u8) {
         }
         count += 1;
         let wanted = read(&path.with_extension("raw"));
-        let is_right = shown(&std::fs::read(&path).unwrap(), extension).map(|found| found.is_near(&wanted, levels));
+        let is_right =
+            shown(&std::fs::read(&path).unwrap(), extension).map(|found| found.is_near(&wanted, levels));
         if is_right != Ok(true) {
             wrong.push(format!("{}: {is_right:?}", path.file_name().unwrap().display()));
         }
@@ -64,7 +67,8 @@ fn compared(format: &str, at_least: usize, levels: u8) {
 
 impl Shown {
     fn is_near(&self, other: &Self, levels: u8) -> bool {
-        let form = |shown: &Self| (shown.width, shown.height, shown.channels, shown.bits, shown.samples.len());
+        let form =
+            |shown: &Self| (shown.width, shown.height, shown.channels, shown.bits, shown.samples.len());
         form(self) == form(other)
             && self.samples.iter().zip(&other.samples).all(|(one, two)| one.abs_diff(*two) <= levels)
     }
@@ -73,8 +77,11 @@ impl Shown {
 fn read(path: &Path) -> Shown {
     let bytes = std::fs::read(path).unwrap();
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
-    let numbers = std::str::from_utf8(&bytes[..end]).unwrap().split(' ').map(|number| number.parse().unwrap());
-    let [width, height, channels, bits] = numbers.collect::<Vec<u32>>()[..] else { panic!("{}", path.display()) };
+    let numbers =
+        std::str::from_utf8(&bytes[..end]).unwrap().split(' ').map(|number| number.parse().unwrap());
+    let [width, height, channels, bits] = numbers.collect::<Vec<u32>>()[..] else {
+        panic!("{}", path.display())
+    };
     Shown { width, height, channels, bits, samples: bytes[end + 1..].to_vec() }
 }
 

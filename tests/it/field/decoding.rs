@@ -129,9 +129,11 @@ fn a_picture_that_lost_data_abstains_as_a_bad_frame() {
     };
     let mut changed = data.to_vec();
     let middle = changed.len() / 2;
-    changed[middle..middle + 40].iter_mut().filter(|byte| !matches!(byte, 0 | 0xAA | 0xFF)).for_each(|byte| {
-        *byte ^= 0x55;
-    });
+    changed[middle..middle + 40].iter_mut().filter(|byte| !matches!(byte, 0 | 0xAA | 0xFF)).for_each(
+        |byte| {
+            *byte ^= 0x55;
+        },
+    );
     let lost = [&data[..middle], &data[middle + 20..]].concat();
     let cases = [
         ("a quarter.jpg", cut(25)),
@@ -154,7 +156,11 @@ fn a_picture_that_lost_data_abstains_as_a_bad_frame() {
     assert_ne!(verdicts[0]["reason"], "bad_frame", "{:#}", verdicts[0]);
     for (index, (name, _)) in cases.iter().enumerate() {
         let verdict = &verdicts[index + 1];
-        assert_eq!((&verdict["verdict"], &verdict["reason"]), (&"abstain".into(), &"bad_frame".into()), "{name}");
+        assert_eq!(
+            (&verdict["verdict"], &verdict["reason"]),
+            (&"abstain".into(), &"bad_frame".into()),
+            "{name}"
+        );
         assert!(verdict["fault"].as_str().unwrap().contains("damaged"), "{name}: {verdict:#}");
     }
 }
