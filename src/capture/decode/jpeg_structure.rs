@@ -26,7 +26,7 @@ pub(super) struct Structure<'a> {
 }
 
 /// The frame header and what the scans have brought so far.
-struct Frame {
+struct FrameHeader {
     width: u32,
     height: u32,
     is_progressive: bool,
@@ -46,7 +46,7 @@ struct Component {
 
 pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
     let mut at = 2;
-    let mut frame: Option<Frame> = None;
+    let mut frame: Option<FrameHeader> = None;
     let mut exif = None;
     let mut scans = 0;
     let mut codes = Codes::standard();
@@ -57,7 +57,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
         if marker == 0xD9 {
             let frame = frame.ok_or_else(|| Fault::damaged("no frame header before its end marker"))?;
             frame.check_complete()?;
-            let Frame { width, height, .. } = frame;
+            let FrameHeader { width, height, .. } = frame;
             return Ok(Structure { width, height, exif, whole: &bytes[..marker_at + 2] });
         }
         let length =
@@ -77,7 +77,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
                 if frame.is_some() {
                     return Err(Fault::damaged("two frame headers in one picture"));
                 }
-                frame = Some(Frame::read(marker, body)?);
+                frame = Some(FrameHeader::read(marker, body)?);
             }
             0xDE => return Err(hierarchical()),
             0xDA => {
@@ -110,7 +110,7 @@ fn hierarchical() -> Fault {
     Fault::undecodable("is a hierarchical JPEG, which is not read")
 }
 
-impl Frame {
+impl FrameHeader {
     fn read(marker: u8, body: &[u8]) -> Result<Self, Fault> {
         let short = || Fault::damaged("its frame header is too short");
         let (&[precision, h0, h1, w0, w1, count], rest) = body.split_first_chunk().ok_or_else(short)?;

@@ -88,6 +88,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("nokhwa", &["capture/camera"]),
     ("v4l", &["capture/camera"]),
+    ("turbojpeg", &["capture/decode", "capture/camera"]), // a test of Motion JPEG makes its frames with it
+    ("weezl", &["capture/decode"]),
 ];
 
 /// Where serde may be derived: types of files and messages that other programs read or write. All other types may
