@@ -56,10 +56,10 @@ fn heading(record: &Record) -> String {
         inspection.part_id.as_deref().map_or("without a name".to_owned(), printable),
         local(inspection.captured_at),
         inspection.captured_at,
-        record.station
+        printable(&record.station)
     );
     if let Some(recipe) = &inspection.parameters.recipe {
-        words += &format!("\nrecipe    {recipe}");
+        words += &format!("\nrecipe    {}", printable(recipe));
     }
     words
 }
@@ -142,12 +142,12 @@ fn computed_by(record: &Record) -> String {
     format!(
         "Computed in {:.0} ms by {} on {} ({}, {} threads), certiscope {}.\nBundle at that time: {}",
         record.inspection.latency.infer_ms,
-        parameters.model,
-        parameters.computation.provider,
-        parameters.computation.precision,
+        printable(&parameters.model),
+        printable(&parameters.computation.provider),
+        printable(&parameters.computation.precision),
         parameters.computation.threads,
-        record.version,
-        record.bundle_folder.display()
+        printable(&record.version),
+        printable(&record.bundle_folder.to_string_lossy())
     )
 }
 
@@ -159,7 +159,8 @@ fn delivery(delivery: &DeliveryState) -> String {
         }
         DeliveryState::Refused { at, why } => format!(
             "The broker refused it ({}): {why}. It stays in the outbox and is tried again.",
-            at.map_or("at an unknown time".to_owned(), local)
+            at.map_or("at an unknown time".to_owned(), local),
+            why = printable(why)
         ),
     }
 }
