@@ -98,7 +98,7 @@ pub mod pulse {
 }
 pub mod retention {
     pub use crate::retention::{
-        Bounds, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why,
+        Bounds, DiskRoom, DiskRooms, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why,
     };
 }
 pub mod score {

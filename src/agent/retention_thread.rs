@@ -4,7 +4,7 @@
 //! Guarantees: nothing is deleted by age right after the clock has jumped. A verdict waits at most for one small step of
 //! retention. What is deleted for another reason than its age is logged, at most one line a minute for each reason.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -15,7 +15,9 @@ use super::record_stage::short_boot;
 use super::wall_clock::WallClock;
 use crate::machine;
 use crate::pulse::Pulse;
-use crate::retention::{Deleted, DeletedAmount, Moment, Retention, RetentionReport, Why};
+use crate::retention::{
+    Deleted, DeletedAmount, DiskRoom, DiskRooms, Moment, Retention, RetentionReport, Why,
+};
 use crate::stop::Stop;
 use crate::store::{self, Origin, StoreErrorKind};
 
@@ -29,6 +31,8 @@ pub(super) struct RetentionThread {
     pub retention: Retention,
     pub database: PathBuf,
     pub state_folder: PathBuf,
+    /// The evidence folder, if it is on another disk than the state folder.
+    pub evidence_disk: Option<PathBuf>,
     /// This start of every station.
     pub origins: Vec<Origin>,
     pub disk: DiskProbe,
@@ -64,8 +68,7 @@ impl RetentionThread {
                 Err(error) => self.pulse.failed(error),
             }
         }
-        let disk_bytes = machine::disk_bytes(&self.state_folder);
-        for problem in disk_bytes.iter().flat_map(|disk| self.retention.limits.never_kept_on(*disk)) {
+        for problem in self.retention.limits.never_kept_on(&self.look_at_disks()) {
             tracing::error!("disk: {problem}");
         }
         let mut journal = Journal::default();
@@ -74,14 +77,8 @@ impl RetentionThread {
             self.pulse.at_work();
             let look = self.clock.look();
             // Measured again before each step: with an old number, more would be deleted than is needed.
-            let free_bytes = (self.disk)(&self.state_folder);
-            let moment = Moment {
-                now: look.now,
-                at: Instant::now(),
-                days_count: look.ages_count,
-                free_bytes,
-                disk_bytes,
-            };
+            let disks = self.look_at_disks();
+            let moment = Moment { now: look.now, at: Instant::now(), days_count: look.ages_count, disks };
             pause = match self.retention.step(&moment) {
                 Ok(step) if step.did_something() => PAUSE / 20,
                 Ok(_) => PAUSE,
@@ -99,6 +96,16 @@ impl RetentionThread {
             self.pulse.idle();
         }
         journal.write_all(&self.retention.report().deleted);
+    }
+}
+
+impl RetentionThread {
+    fn look_at_disks(&self) -> DiskRooms {
+        let look = |folder: &Path| DiskRoom {
+            free_bytes: (self.disk)(folder),
+            disk_bytes: machine::disk_bytes(folder),
+        };
+        DiskRooms { state: look(&self.state_folder), evidence: self.evidence_disk.as_deref().map(look) }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::inspector::Inspector;
 use crate::machine;
 use crate::picture_range::{NotInspected, prepare};
 use crate::publish::{Probe, Probed, Timing, probe};
+use crate::retention::{DiskRoom, DiskRooms};
 use crate::state_folder::StateFolder;
 use crate::store::{Store, StoreErrorKind};
 
@@ -234,24 +235,28 @@ fn check_store(checks: &mut Checks, folder: &Path) {
 
 /// Whether the disk of the state folder has the room that the limits want, and whether it ever can.
 fn check_room(checks: &mut Checks, config: &Config) {
-    let (folder, limits) = (&config.state_folder, &config.limits);
-    let (Some(disk), Some(free)) = (machine::disk_bytes(folder), machine::disk_free_bytes(folder)) else {
-        return; // a folder that is not there is named by the check of the store
+    let look = |folder: &Path| DiskRoom {
+        free_bytes: machine::disk_free_bytes(folder),
+        disk_bytes: machine::disk_bytes(folder),
     };
-    let never = limits.never_kept_on(disk);
+    let state = &config.state_folder;
+    let evidence = StateFolder::new(state).evidence();
+    // A folder that is not there yet will be on the disk of the state folder.
+    let own_disk = !machine::same_disk(state, &evidence);
+    let disks = DiskRooms { state: look(state), evidence: own_disk.then(|| look(&evidence)) };
+    let never = config.limits.never_kept_on(&disks);
     for problem in &never {
         checks.wrong = true;
         print_line!("wrong      disk: {problem}");
     }
-    if !never.is_empty() {
-        return;
-    }
-    match limits.missed_with(free) {
-        Some(missed) => {
+    match (config.limits.missed_on(&disks), disks.state.free_bytes) {
+        _ if !never.is_empty() => {}
+        (Some(missed), _) => {
             checks.unreachable = true;
             print_line!("not there  disk: {missed}");
         }
-        None => print_line!("right      disk: {} MB are free", free / 1_000_000),
+        (None, Some(free)) => print_line!("right      disk: {} MB are free", free / 1_000_000),
+        (None, None) => {} // the check of the store names a folder that is not there
     }
 }
 

@@ -11,5 +11,5 @@ mod step;
 
 pub use deleted::Why;
 pub(crate) use deleted::{Deleted, DeletedAmount};
-pub use policy::{Bounds, Moment, RetentionLimits};
+pub use policy::{Bounds, DiskRoom, DiskRooms, Moment, RetentionLimits};
 pub use step::{Retention, RetentionReport, RetentionStep};

@@ -54,7 +54,8 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
 pub(super) fn numbers(bytes: &[u8], limits: DecodeLimits) -> Result<Option<(Picture, Vec<[u8; 3]>)>, Fault> {
     let tags = Ifd::first(bytes).ok_or(Fault::Truncated)?;
     let (width, height) = (size(&tags, WIDTH, "width")?, size(&tags, HEIGHT, "height")?);
-    let layout = Layout::of(&tags, width, height, limits)?;
+    limits.check(width, height)?;
+    let layout = TiffLayout::of(&tags, width, height, limits)?;
     let Meaning::Indices(palette) = layout.meaning(&tags)? else { return Ok(None) };
     let grey = Meaning::Colour { channels: Channels::Grey, dropped: 0 };
     let mut canvas = Canvas::new(width, height, layout.form, grey);

@@ -80,7 +80,7 @@ fn columns(record: &Record) -> [String; 9] {
     [
         local_zone().show(inspection.captured_at),
         format!("{}-{}", &record.boot_id.to_string()[..8], record.seq),
-        record.station.clone(),
+        printable(&record.station),
         or_dash(inspection.part_id.as_deref().map(printable)),
         verdict,
         or_dash(certificate.filter(|it| it.side.is_some()).map(|it| rounded_down(it.radius))),

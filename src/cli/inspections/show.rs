@@ -64,10 +64,10 @@ fn heading(record: &Record) -> String {
         local_zone().show(inspection.captured_at),
         local_zone().name(),
         inspection.captured_at,
-        record.station
+        printable(&record.station)
     );
     if let Some(recipe) = &inspection.parameters.recipe {
-        words += &format!("\nrecipe    {recipe}");
+        words += &format!("\nrecipe    {}", printable(recipe));
     }
     words
 }
@@ -150,12 +150,12 @@ fn computed_by(record: &Record) -> String {
     format!(
         "Computed in {:.0} ms by {} on {} ({}, {} threads), certiscope {}.\nBundle at that time: {}",
         record.inspection.latency.infer_ms,
-        parameters.model,
-        parameters.computation.provider,
-        parameters.computation.precision,
+        printable(&parameters.model),
+        printable(&parameters.computation.provider),
+        printable(&parameters.computation.precision),
         parameters.computation.threads,
-        record.version,
-        record.bundle_folder.display()
+        printable(&record.version),
+        printable(&record.bundle_folder.to_string_lossy())
     )
 }
 
@@ -171,7 +171,8 @@ fn delivery(delivery: &DeliveryState) -> String {
                 "{} {}",
                 local_zone().show(at),
                 local_zone().name()
-            ))
+            )),
+            why = printable(why)
         ),
     }
 }
