@@ -86,7 +86,7 @@ pub mod preprocess {
 }
 pub mod publish {
     pub use crate::publish::{
-        BrokerFault, BrokerSettings, Connection, Credentials, DeliveryTimes, Probe, Probed, Protocol,
+        BrokerFault, BrokerSettings, Connection, Credentials, DeliveryTimes, ProbeRequest, Probed, Protocol,
         PublishContext, Pump, Timing, Topics, probe,
     };
     pub mod json_output {

@@ -22,7 +22,7 @@ use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
 use crate::machine;
 use crate::picture_range::{NotInspected, prepare};
-use crate::publish::{Probe, Probed, Timing, probe};
+use crate::publish::{ProbeRequest, Probed, Timing, probe};
 use crate::retention::{DiskRoom, DiskRooms};
 use crate::state_folder::StateFolder;
 use crate::store::{Store, StoreErrorKind};
@@ -265,7 +265,7 @@ fn check_broker(checks: &mut Checks, config: &Config, take_over: bool) -> Result
     let broker = &station.broker;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::stopped)?;
-    let asked = Probe {
+    let asked = ProbeRequest {
         broker,
         topics: &station.topics,
         triggered: matches!(station.source.trigger, Trigger::Triggered { .. }),

@@ -55,6 +55,6 @@ pub(crate) use commands::Commands;
 pub use connection::Connection;
 pub use context::{PublishContext, Timing};
 pub use delivery::DeliveryTimes;
-pub use probe::{Probe, Probed, probe};
+pub use probe::{ProbeRequest, Probed, probe};
 pub use pump::Pump;
 pub use topics::Topics;

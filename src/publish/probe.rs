@@ -25,7 +25,7 @@ const KEPT_LIMIT: Duration = Duration::from_millis(300);
 const STATUS_BYTES: usize = 4096;
 
 /// What is asked of the broker.
-pub struct Probe<'a> {
+pub struct ProbeRequest<'a> {
     pub broker: &'a BrokerSettings,
     pub topics: &'a Topics,
     /// Whether the line sends triggers.
@@ -59,8 +59,8 @@ struct Visit {
 }
 
 /// Asks the broker. An error: it is not there, or does not let this station in at all.
-pub async fn probe(asked: Probe<'_>) -> Result<Probed, BrokerError> {
-    let Probe { broker, topics, .. } = asked;
+pub async fn probe(asked: ProbeRequest<'_>) -> Result<Probed, BrokerError> {
+    let ProbeRequest { broker, topics, .. } = asked;
     let own = &broker.client_id;
     let client_id = if asked.take_over { own.clone() } else { format!("{own}-check") };
     let settings = BrokerSettings { client_id: client_id.clone(), ..broker.clone() };
@@ -265,8 +265,8 @@ fn kept(message: IncomingMessage) -> Option<Vec<u8>> {
 }
 
 /// For each topic that the agent publishes to, a message that does no harm, in the order of what it could do.
-fn harmless(asked: &Probe<'_>, kept: Option<Vec<u8>>, status_is_known: bool) -> Vec<Harmless> {
-    let Probe { topics, triggered, broker, .. } = asked;
+fn harmless(asked: &ProbeRequest<'_>, kept: Option<Vec<u8>>, status_is_known: bool) -> Vec<Harmless> {
+    let ProbeRequest { topics, triggered, broker, .. } = asked;
     let (boot_id, now) = (Uuid::new_v4().to_string(), format!("{:.6}", Timestamp::now()));
     let status = kept.unwrap_or_else(|| json!({"v": 1, "state": "offline"}).to_string().into_bytes());
     let plain = |topic, message: serde_json::Value, needs_proof| Harmless {

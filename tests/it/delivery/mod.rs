@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use certiscope::testing::publish::{BrokerFault, BrokerSettings, Connection, Probe, Timing, Topics, probe};
+use certiscope::testing::publish::{
+    BrokerFault, BrokerSettings, Connection, ProbeRequest, Timing, Topics, probe,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -113,7 +115,7 @@ fn probe_distinguishes_a_refusal_from_a_broker_that_is_not_there() {
     let mut broker = Broker::with_password();
     let topics = Topics::new("certiscope", "site", "line", "st1").unwrap();
     let ask = |broker: &BrokerSettings| {
-        let asked = Probe { broker, topics: &topics, triggered: true, take_over: false, limit };
+        let asked = ProbeRequest { broker, topics: &topics, triggered: true, take_over: false, limit };
         runtime.block_on(probe(asked))
     };
     let asked = |credentials| ask(&broker_at(broker.port, credentials));

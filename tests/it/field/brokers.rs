@@ -1,8 +1,9 @@
 //! Brokers and their addresses: what they refuse and lack, who else is there, and what people paste into a configuration.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::broker::{Broker, PASSWORD, USER};
 use crate::support::faulty::{Part, faulty};
 use crate::support::line::{Agent, Line};
+use crate::support::packets;
 use crate::support::program::{Ran, certiscope, run};
 use crate::support::station_config::StationConfig;
 use crate::support::subscriber::{Heard, Subscriber};
@@ -322,6 +324,52 @@ fn check_disturbs_no_agent_that_runs() {
     }
 }
 
+/// A broker that delivers a message of QoS 2 as soon as it comes, which MQTT allows. It serves one subscriber, the publisher itself.
+/// Returns its port, and the topics that were published to.
+fn hasty_broker() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, heard) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
+    let log = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            while let Ok(Some(packet)) = packets::read(&mut client) {
+                let body =
+                    &packet[1 + packet[1..].iter().take_while(|byte| **byte & 0x80 != 0).count() + 1..];
+                let answer: Vec<u8> = match packet[0] >> 4 {
+                    1 => vec![0x20, 3, 0, 0, 0],
+                    8 => vec![0x90, 4, body[0], body[1], 0, 1],
+                    12 => vec![0xd0, 0],
+                    3 => {
+                        let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                        let (topic, rest) = body[2..].split_at(length);
+                        log.lock().unwrap().push(String::from_utf8(topic.to_vec()).unwrap());
+                        // To the subscriber with QoS 0, without the packet id; then PUBREC to the publisher.
+                        let delivered = [&body[..2], topic, &rest[2..]].concat();
+                        let mut length = vec![delivered.len() as u8];
+                        if delivered.len() > 127 {
+                            length = vec![delivered.len() as u8 | 0x80, (delivered.len() >> 7) as u8];
+                        }
+                        [&[0x30][..], &length, &delivered, &[0x50, 2], &rest[..2]].concat()
+                    }
+                    _ => break,
+                };
+                if client.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (port, heard)
+}
+
+#[test]
+fn check_publishes_no_verdict_to_a_broker_that_delivers_at_once() {
+    let (port, heard) = hasty_broker();
+    Site::new(port, "")
+        .says(0, &["lets this station in", "unknown", "delivers a message before its sender confirms it"]);
+    assert_eq!(*heard.lock().unwrap(), [format!("{ROOT}/heartbeat")]);
+}
+
 /// Answers each connection with these bytes, and says no more.
 fn answering(bytes: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -335,6 +383,14 @@ fn answering(bytes: &'static [u8]) -> u16 {
         }
     });
     port
+}
+
+/// A broker with a second listener, on the port that is returned, with these lines.
+fn second_listener(lines: &str) -> (Broker, u16) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let broker = Broker::with(&format!("listener {port} 127.0.0.1\n{lines}"));
+    wait_until("the second listener is there", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    (broker, port)
 }
 
 #[test]
@@ -351,8 +407,7 @@ fn what_is_no_mqtt_broker_is_named() {
             site.says(78, &["wrong", words, "broker.port"]);
         }
         // mosquitto's own websockets.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let _broker = Broker::with(&format!("listener {port} 127.0.0.1\nprotocol websockets"));
+        let (_broker, port) = second_listener("protocol websockets");
         let site = Site::new(port, &format!("protocol = \"{protocol}\""));
         site.says(78, &["a web server or a websocket listener answers"]);
     }
@@ -371,11 +426,9 @@ fn a_tls_listener_of_a_real_broker_is_named() {
     if !made.is_ok_and(|made| made.status.success()) {
         return skip("openssl", "no certificate can be made for a TLS listener");
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (key, certificate) = (key.display(), certificate.display());
-    let _broker = Broker::with(&format!(
-        "listener {port} 127.0.0.1\ncafile {certificate}\ncertfile {certificate}\nkeyfile {key}"
-    ));
+    let lines = format!("cafile {certificate}\ncertfile {certificate}\nkeyfile {key}");
+    let (_broker, port) = second_listener(&lines);
     for protocol in PROTOCOLS {
         Site::new(port, &format!("protocol = \"{protocol}\"")).says(78, &["wrong", "TLS"]);
     }
