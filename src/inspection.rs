@@ -204,7 +204,8 @@ impl Inspection {
     pub fn radius_grey(&self) -> Option<f64> {
         let certificate = self.certificate.as_ref()?;
         certificate.side?;
-        let values: usize = self.parameters.input.iter().product();
-        Some(certificate.radius / (values as f64).sqrt() * 255.0)
+        // As f64: the axes of a damaged log may be of any size.
+        let values: f64 = self.parameters.input.iter().map(|axis| *axis as f64).product();
+        Some(certificate.radius / values.sqrt() * 255.0)
     }
 }

@@ -129,6 +129,8 @@ mod agent;
 
 mod cli;
 
+mod fuzz;
+
 #[doc(hidden)]
 pub mod testing;
 

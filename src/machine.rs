@@ -44,6 +44,16 @@ pub(crate) fn disk_bytes(path: &Path) -> Option<u64> {
     Some(disk.f_blocks.saturating_mul(disk.f_frsize))
 }
 
+/// Whether two folders are on one disk. True where the system does not know.
+pub(crate) fn same_disk(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    match (device(one), device(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    }
+}
+
 /// Whether the kernel's clock follows a reference (NTP, PTP). `None` if the system does not know.
 pub fn clock_synchronised() -> Option<bool> {
     // The file of systemd-timesyncd is for services that may not ask the kernel (ProtectClock).
@@ -73,6 +83,9 @@ mod tests {
         assert!(resident_bytes().unwrap() > 1 << 20);
         assert!(disk_free_bytes(Path::new("/")).is_some());
         assert_eq!(disk_free_bytes(Path::new("/nowhere/at/all")), None);
+        assert!(
+            same_disk(Path::new("/"), Path::new("/etc")) && !same_disk(Path::new("/"), Path::new("/proc"))
+        );
         assert!(disk_bytes(Path::new("/")) > disk_free_bytes(Path::new("/")));
     }
 }

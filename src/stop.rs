@@ -14,7 +14,7 @@ use crate::sync::{lock, wait_while};
 static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(false);
 
 /// Decides that the process ends at once. The caller ends it next.
-pub(crate) fn end_at_once() {
+pub fn end_at_once() {
     ENDS_AT_ONCE.store(true, Ordering::SeqCst);
 }
 

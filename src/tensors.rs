@@ -33,10 +33,15 @@ pub(crate) struct Tensors {
 
 impl Tensors {
     pub(crate) fn read(path: &Path) -> Result<Self, TensorError> {
-        let refused = |what: String| TensorError::Format { path: path.to_path_buf(), what };
         let bytes = std::fs::read(path)
             .map_err(|e| TensorError::Read { path: path.to_path_buf(), why: e.to_string() })?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| refused(e.to_string()))?;
+        Self::parse(path, &bytes)
+    }
+
+    /// The tensors of a file with this content; `path` is what errors call it.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TensorError> {
+        let refused = |what: String| TensorError::Format { path: path.to_path_buf(), what };
+        let file = SafeTensors::deserialize(bytes).map_err(|e| refused(e.to_string()))?;
         let mut by_name = BTreeMap::new();
         for (name, view) in file.tensors() {
             if view.dtype() != Dtype::F32 {

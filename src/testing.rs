@@ -69,6 +69,9 @@ pub mod evaluation {
 pub mod evidence {
     pub use crate::evidence::{Keep, keep};
 }
+pub mod fuzz {
+    pub use crate::fuzz::{Target, run, seeds};
+}
 pub mod inspection {
     pub use crate::inspection::{Evidence, Inspection, Latency, Parameters};
 }
@@ -95,7 +98,7 @@ pub mod pulse {
 }
 pub mod retention {
     pub use crate::retention::{
-        Bounds, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why,
+        Bounds, DiskRoom, DiskRooms, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why,
     };
 }
 pub mod score {
@@ -112,6 +115,9 @@ pub mod status {
     pub mod testing {
         pub use crate::status::testing::idle_station;
     }
+}
+pub mod stop {
+    pub use crate::stop::end_at_once;
 }
 pub mod store {
     pub use crate::store::{

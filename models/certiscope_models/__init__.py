@@ -1,10 +1,10 @@
 """Train a diffusion model on pictures of a normal product and write a certiscope bundle.
 
-Reading order: `schedule` (noise levels) -> `picture_files` (which files of a folder) -> `jpeg`, `decode` (file to
-samples) -> `preprocess` (samples to model input) -> `picture_set` (do the pictures belong together?) -> `grouping`
-(which pictures may be held back) -> `unet` -> `training_data`, `training`, `train` -> `score` (the one definition of
-the score) -> `measure`, `figures`, `search`, `ablation` (how well a run detects) -> `foreign` (models trained
-elsewhere) -> `onnx_graph` -> `bundle` -> `commands` -> `__main__`.
+Reading order: `schedule` (noise levels) -> `output` -> `picture_files` (which files of a folder) -> `jpeg`, `decode`
+(file to samples) -> `preprocess` (samples to model input) -> `picture_set` (do the pictures belong together?) ->
+`grouping` (which pictures may be held back) -> `unet` -> `training_data`, `training`, `train` -> `score` (the one
+definition of the score) -> `measure`, `figures`, `search`, `ablation` (how well a run detects) -> `foreign` (models
+trained elsewhere) -> `onnx_graph` -> `bundle` -> `commands` -> `__main__`.
 
 Guarantees: everything random comes from seeded generators, so a resumed training run equals an uninterrupted one.
 An exported graph equals its PyTorch model within 1e-4, or no bundle is written.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import Refused
 from .commands import ablate, export, search, split, train
-from .picture_files import printable
+from .output import Unbreakable, drop_stdout, printable
 
 COMMANDS = {"split": split, "train": train, "search": search, "export": export, "ablate": ablate}
 INSTALLED = "certiscope-models"
@@ -21,36 +21,6 @@ def parser():
     for name, command in COMMANDS.items():
         command.add_arguments(commands.add_parser(name, help=command.HELP))
     return top
-
-
-class Unbreakable:
-    """A stream whose reader may go away: what cannot be written is dropped, because nobody needs it for the work."""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def __getattr__(self, name):
-        return getattr(self.stream, name)
-
-    def write(self, text):
-        try:
-            return self.stream.write(text)
-        except (OSError, ValueError):
-            return len(text)
-
-    def flush(self):
-        try:
-            self.stream.flush()
-        except (OSError, ValueError):
-            pass
-
-
-def drop_stdout():
-    """Send the rest to nowhere: Python would complain once more, as it ends, of what it could not write."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (AttributeError, OSError, ValueError):  # no stdout, or one that is no file
-        pass
 
 
 def main():

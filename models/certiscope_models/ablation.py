@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 
 from . import Refused, measure, schedule, train_options
-from .figures import Estimate, auroc_with_interval, certified_auc_with_interval, paper_radius
-from .picture_files import is_picture, picture_files, say_once
+from .figures import Estimate, auroc_with_interval, certified_auc_with_interval, has_bounds, paper_radius
+from .output import say_once
+from .picture_files import is_picture, picture_files
 from .picture_set import PictureSet
 from .score import Detector
 from .search import with_synthetic_defects
@@ -244,7 +245,8 @@ def words_of(estimate):
 
 
 def line(row, found):
-    """The Markdown line of one row."""
+    """The Markdown line of one row. A certified AUC that so few draws cannot give is no 0: it is named."""
+    bounded = has_bounds(row.draws, found["radius"] / row.sigma, row.alpha)
     behind = ", ".join(f"{estimate.value:.3f}" for estimate in found["held back"].values())
     kinds = ", ".join(f"{kind} {words_of(estimate)}" for kind, estimate in found["kinds"].items())
     without = "" if row.training_maps else ", without training maps"
@@ -253,7 +255,7 @@ def line(row, found):
         f"{row.head_weight:g}, {row.filter_px}, {row.top_pixels}",
         f"{row.draws}, {row.alpha:g}",
         words_of(found["test"]["AUROC"]),
-        f"{words_of(found['test']['certified AUC'])} at r = {found['radius']:.4f}",
+        f"{words_of(found['test']['certified AUC']) if bounded else 'too few draws'} at r = {found['radius']:.4f}",
         behind,
         kinds,
     ]

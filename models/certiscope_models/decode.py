@@ -8,6 +8,8 @@ Guarantees: tests/golden/pictures.json, which the Rust tests read too, holds bot
 refused: what libjpeg warns of, scans that are missing (`jpeg`), a checksum that is wrong in a PNG, short strips in a
 TIFF. The size in the header is checked before memory of that size is taken.
 Leaves out: TIFF of several pages, of 32 bits or floating point, and compressions other than LZW, Deflate and PackBits.
+Refused here although the station reads them: JPEGs of unusual colour sampling, and TIFFs of 16 bits with alpha beside
+grey or with one plane for each colour.
 Costs: a JPEG takes one pass for its scans and one for its samples; a PNG is inflated twice, a 16-bit RGB file decoded
 twice.
 """
@@ -215,8 +217,7 @@ def survey_of_png(data):
                 raise Damaged(f"it is damaged: {error}") from None
         elif name == b"IEND":
             break
-    if not inflate.eof or inflated < wanted:
-        raise Damaged(f"it is damaged: it holds {inflated} bytes of pixels, and {wanted} are needed")
+    require_inflated(inflate, inflated, wanted)
     return header[2], header[3], exif, b"".join(kept)
 
 
@@ -232,7 +233,12 @@ def bytes_in_png(width, height, bits, colours, interlaced):
 
 
 def bmp(data):
-    return eight_bits(opened(data, "BMP"))
+    file = opened(data, "BMP")
+    if file.mode == "L" and data[28] == 4 and file.tile[0].codec_name == "raw":
+        # The palette is 0, 1 ... 15. Pillow then forgets that two pixels share a byte.
+        file.tile = [with_mode(tile, lambda mode: "L;4") for tile in file.tile]
+        return eight_bits(file) // 17
+    return eight_bits(file)
 
 
 def tiff(data):
@@ -369,8 +375,15 @@ def require_deflated(strip, wanted):
             strip = inflate.unconsumed_tail
     except zlib.error as error:
         raise Damaged(f"it is damaged: {error}") from None
-    if not inflate.eof or inflated < wanted:
-        raise Damaged(f"it is damaged: a strip holds {inflated} bytes, and {wanted} are needed")
+    require_inflated(inflate, inflated, wanted)
+
+
+def require_inflated(inflate, inflated, wanted):
+    """Refuse compressed pixels that ended before their last byte, or before the checksum behind it."""
+    if inflated < wanted:
+        raise Damaged(f"it is damaged: compressed pixels give {inflated} bytes, and {wanted} are needed")
+    if not inflate.eof:
+        raise Damaged("it is damaged: compressed pixels do not end with their checksum")
 
 
 def orientation(exif):

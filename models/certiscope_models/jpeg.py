@@ -12,6 +12,8 @@ import struct
 import numpy as np
 from PIL import Image
 
+from . import Refused
+
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 EXIF = b"Exif\0\0"
 
@@ -73,7 +75,10 @@ def survey(data):
 
 def samples(data, channels):
     """The samples [H, W] or [H, W, 3] uint8; four inks become RGB as Pillow does it."""
-    import simplejpeg  # here, so that who only lists or groups PNG files does not need it
+    try:
+        import simplejpeg  # here, because listing files and reading other formats work without it
+    except ImportError:
+        raise Refused("simplejpeg: not installed: JPEG pictures cannot be read; install requirements.txt") from None
 
     colours = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(channels)
     if colours is None:

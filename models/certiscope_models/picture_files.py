@@ -7,18 +7,16 @@ A link that leads nowhere counts as a picture if its name is that of one: readin
 """
 
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 
 from . import Refused
+from .output import printable, say_once
 
 # in any case of letters; as in src/capture/picture_files.rs
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff"}
 NEEDED = "PNG, JPEG, BMP or TIFF"
 KINDS_NAMED = 8
-
-_said = set()
 
 
 class Walk:
@@ -101,19 +99,3 @@ def left_out_in_words(left_out):
     words = [f"{number} {kind}" for kind, number in kinds[:KINDS_NAMED]]
     words += [f"{others} others"] if others else []
     return f"{count} {'file' if count == 1 else 'files'} left out: {', '.join(words)}"
-
-
-def printable(text):
-    """The text on one line, whatever a file name holds: line breaks, escapes and bytes that are no UTF-8."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def say_once(text):
-    """A line on stderr, once in a process. Nobody needs it for the work, so a stderr that is closed or full is none."""
-    if text in _said:
-        return
-    _said.add(text)
-    try:
-        print(printable(text), file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass

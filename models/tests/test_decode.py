@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -125,3 +127,29 @@ def test_a_picture_smaller_than_the_station_takes_is_refused(size):
 def test_a_file_that_is_missing_is_refused_by_name(tmp_path):
     with pytest.raises(Refused, match="gone.png .missing.*No such file"):
         read_picture(tmp_path / "gone.png")
+
+
+def test_a_bmp_of_four_bits_whose_palette_is_its_index_gives_the_index(tmp_path):
+    """The station reads it so; Pillow alone fails."""
+    indices = np.random.default_rng(1).integers(0, 16, (8, 16), dtype=np.uint8)
+    rows = b"".join((row[::2] << 4 | row[1::2]).tobytes() for row in indices[::-1])
+    palette = b"".join(bytes([n, n, n, 0]) for n in range(16))
+    start = 14 + 40 + len(palette)
+    info = struct.pack("<IiiHHIIiiII", 40, 16, 8, 1, 4, 0, len(rows), 2835, 2835, 16, 0)
+    content = b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + info + palette + rows
+    np.testing.assert_array_equal(samples_of(content), indices)
+
+
+def test_texts_in_a_png_are_not_read_however_large():
+    """Pillow would refuse the picture for a text of more than a megabyte; the station does not look at it."""
+    whole = encoded(photograph(), "PNG")
+    text = b"Comment\0\0" + zlib.compress(bytes(5_000_000))
+    chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    np.testing.assert_array_equal(samples_of(whole[:33] + chunk + whole[33:]), photograph())
+
+
+def test_without_simplejpeg_a_jpeg_is_refused_with_the_cure(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    (tmp_path / "part.jpg").write_bytes(encoded(photograph(), "JPEG"))
+    with pytest.raises(Refused, match="simplejpeg: not installed.*requirements.txt"):
+        read_picture(tmp_path / "part.jpg")

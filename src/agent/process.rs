@@ -205,12 +205,21 @@ impl Process {
         let fault = FirstFault::default();
         let network = Network::start()?;
         let (clock, retention) = (WallClock::new(), Pulse::default());
+        let evidence = StateFolder::new(&config.state_folder).evidence();
+        let evidence_disk = (!machine::same_disk(&config.state_folder, &evidence)).then_some(evidence);
         let (report, deletion) = watch::channel(RetentionReport::default());
         let asked = (Arc::clone(&disk), config.state_folder.clone());
         let view = ProcessView {
             store: store.clone(),
             retention: retention.clone(),
             disk: Probe::start("disk", None, WAIT, move || asked.0(&asked.1))?.answered(),
+            evidence_disk: match &evidence_disk {
+                Some(folder) => {
+                    let asked = (Arc::clone(&disk), folder.clone());
+                    Some(Probe::start("evidence disk", None, WAIT, move || asked.0(&asked.1))?.answered())
+                }
+                None => None,
+            },
             clock: clock.clone(),
             deletion,
         };
@@ -257,6 +266,7 @@ impl Process {
             ),
             database: StateFolder::new(&config.state_folder).database(),
             state_folder: config.state_folder.clone(),
+            evidence_disk,
             origins,
             disk,
             clock,

@@ -4,7 +4,7 @@
 //! Guarantees: nothing is deleted by age right after the clock has jumped. A verdict waits at most for one small step of
 //! retention. What is deleted for another reason than its age is logged, at most one line a minute for each reason.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -15,7 +15,9 @@ use super::record_stage::short_boot;
 use super::wall_clock::WallClock;
 use crate::machine;
 use crate::pulse::Pulse;
-use crate::retention::{Deleted, Moment, Retention, RetentionReport, Tally, Why};
+use crate::retention::{
+    Deleted, DeletedAmount, DiskRoom, DiskRooms, Moment, Retention, RetentionReport, Why,
+};
 use crate::stop::Stop;
 use crate::store::{self, Origin, StoreErrorKind};
 
@@ -29,6 +31,8 @@ pub(super) struct RetentionThread {
     pub retention: Retention,
     pub database: PathBuf,
     pub state_folder: PathBuf,
+    /// The evidence folder, if it is on another disk than the state folder.
+    pub evidence_disk: Option<PathBuf>,
     /// This start of every station.
     pub origins: Vec<Origin>,
     pub disk: DiskProbe,
@@ -41,8 +45,12 @@ pub(super) struct RetentionThread {
 
 impl RetentionThread {
     pub(super) fn run(mut self) {
-        let pulse = self.pulse.clone();
-        match store::check(&self.database, move || pulse.at_work()) {
+        let (pulse, stop) = (self.pulse.clone(), self.stop.clone());
+        let go_on = move || {
+            pulse.at_work();
+            !stop.requested()
+        };
+        match store::check(&self.database, go_on.clone()) {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 return self.fault.report(AgentError::while_running(error.into()));
             }
@@ -50,7 +58,7 @@ impl RetentionThread {
             Ok(()) => {}
         }
         for origin in &self.origins {
-            match self.retention.sweep(&origin.station, &short_boot(origin), || self.pulse.at_work()) {
+            match self.retention.sweep(&origin.station, &short_boot(origin), &go_on) {
                 Ok(0) => {}
                 Ok(swept) => {
                     tracing::info!(
@@ -60,20 +68,17 @@ impl RetentionThread {
                 Err(error) => self.pulse.failed(error),
             }
         }
+        for problem in self.retention.limits.never_kept_on(&self.look_at_disks()) {
+            tracing::error!("disk: {problem}");
+        }
         let mut journal = Journal::default();
         let mut pause = Duration::ZERO;
         while !self.stop.wait(pause) {
             self.pulse.at_work();
             let look = self.clock.look();
             // Measured again before each step: with an old number, more would be deleted than is needed.
-            let free_bytes = (self.disk)(&self.state_folder);
-            let moment = Moment {
-                now: look.now,
-                at: Instant::now(),
-                days_count: look.ages_count,
-                free_bytes,
-                disk_bytes: machine::disk_bytes(&self.state_folder),
-            };
+            let disks = self.look_at_disks();
+            let moment = Moment { now: look.now, at: Instant::now(), days_count: look.ages_count, disks };
             pause = match self.retention.step(&moment) {
                 Ok(step) if step.did_something() => PAUSE / 20,
                 Ok(_) => PAUSE,
@@ -91,6 +96,16 @@ impl RetentionThread {
             self.pulse.idle();
         }
         journal.write_all(&self.retention.report().deleted);
+    }
+}
+
+impl RetentionThread {
+    fn look_at_disks(&self) -> DiskRooms {
+        let look = |folder: &Path| DiskRoom {
+            free_bytes: (self.disk)(folder),
+            disk_bytes: machine::disk_bytes(folder),
+        };
+        DiskRooms { state: look(&self.state_folder), evidence: self.evidence_disk.as_deref().map(look) }
     }
 }
 
@@ -118,7 +133,7 @@ impl Journal {
             [(Why::Size, "for more than max_mb"), (Why::DiskSpace, "for less than min_free_mb on the disk")]
         {
             let tally = new.of(why);
-            if tally != Tally::default() {
+            if tally != DeletedAmount::default() {
                 tracing::warn!("retention: deleted {words}: {tally}");
                 wrote = true;
             }

@@ -266,7 +266,7 @@ impl Station {
             keep: config.keep,
             encode: Arc::new(json_output::encode),
             min_free_bytes: config.limits.evidence.min_free_bytes,
-            disk_free_bytes: process.disk.reader(),
+            disk_free_bytes: process.evidence_disk.as_ref().unwrap_or(&process.disk).reader(),
             report: record_report,
             pulse: pulses.record.clone(),
             recorded: surroundings.recorded.clone(),

@@ -51,6 +51,8 @@ pub(super) struct ProcessView {
     pub retention: Pulse,
     /// Free space on the disk of the state folder.
     pub disk: Probe<Option<u64>>,
+    /// The same of the disk of the evidence, if that is another one.
+    pub evidence_disk: Option<Probe<Option<u64>>>,
     pub clock: WallClock,
     /// What retention reports.
     pub deletion: watch::Receiver<RetentionReport>,
@@ -66,6 +68,8 @@ pub(super) struct ProcessReading {
     /// The disk call that has been running the longest, with its duration; `None` if none is running.
     hanging: Option<(&'static str, Duration)>,
     deletion: RetentionReport,
+    /// Free space on the disk of the evidence.
+    evidence_free_bytes: Option<u64>,
 }
 
 impl ProcessView {
@@ -73,6 +77,10 @@ impl ProcessView {
         let hanging = [
             ("log: a write has not returned", self.store.pulse().working_for()),
             ("disk: reading its free space has not returned", self.disk.open_for()),
+            (
+                "disk of the evidence: reading its free space has not returned",
+                self.evidence_disk.as_ref().and_then(Probe::open_for),
+            ),
         ];
         ProcessReading {
             machine: MachineStatus {
@@ -85,6 +93,7 @@ impl ProcessView {
             store_queue: self.store.queued() as u64,
             hanging: longest(hanging),
             deletion: self.deletion.borrow().clone(),
+            evidence_free_bytes: self.evidence_disk.as_ref().unwrap_or(&self.disk).newest(),
         }
     }
 }
@@ -192,7 +201,7 @@ fn with_room(
 ) -> Condition<StoreState> {
     if !reported.is_ok() {
         reported
-    } else if let Some(low) = process.low("store", bounds) {
+    } else if let Some(low) = process.low("store", process.machine.disk_free_bytes, bounds) {
         Condition::bad(StoreState::LowDisk, low)
     } else if let Some(over) = &process.deletion.rows_over {
         Condition::bad(StoreState::OverLimit, over)
@@ -208,7 +217,7 @@ fn evidence_condition(
     process: &ProcessReading,
     bounds: &Bounds,
 ) -> Condition<EvidenceState> {
-    if let Some(low) = process.low("evidence", bounds) {
+    if let Some(low) = process.low("evidence", process.evidence_free_bytes, bounds) {
         let reason = format!("{low}; no evidence is kept until there is room");
         Condition::bad(EvidenceState::Paused, reason)
     } else if let (true, Some(over)) = (reported.is_ok(), &process.deletion.evidence_over) {
@@ -220,10 +229,10 @@ fn evidence_condition(
 
 impl ProcessReading {
     /// While the disk has less room than `min_free_mb` of this section: that, and what retention does about it.
-    fn low(&self, section: &str, bounds: &Bounds) -> Option<String> {
+    fn low(&self, section: &str, free: Option<u64>, bounds: &Bounds) -> Option<String> {
         let mb = |bytes: u64| bytes / 1_000_000;
         let limit = mb(bounds.min_free_bytes);
-        self.machine.disk_free_bytes.filter(|free| *free < bounds.min_free_bytes)?;
+        free.filter(|free| *free < bounds.min_free_bytes)?;
         Some(match &self.deletion.low {
             // Its number stays for some seconds, so that `status` is not sent for each megabyte.
             Some((free, why)) => {
@@ -413,6 +422,7 @@ mod tests {
             store_queue: 0,
             hanging: None,
             deletion: RetentionReport { low, ..RetentionReport::default() },
+            evidence_free_bytes: free,
         }
     }
 

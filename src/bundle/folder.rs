@@ -64,12 +64,7 @@ impl Bundle {
             Some(calibration) => {
                 let maps_file = folder.join(&calibration.maps);
                 check_hash(&maps_file, &calibration.maps_sha256)?;
-                let tensors = Tensors::read(&maps_file)?;
-                Some(Calibrated {
-                    maps: read_maps(&tensors, CERTIFIED, [height, width])?,
-                    empirical_maps: read_maps(&tensors, EMPIRICAL, [height, width])?,
-                    threshold: calibration.threshold,
-                })
+                Some(calibrated(calibration, &Tensors::read(&maps_file)?, [height, width])?)
             }
         };
         let level = noise_level(&manifest)?;
@@ -202,7 +197,20 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> BundleError {
     |error| BundleError::Write { path: path.to_path_buf(), why: error.to_string() }
 }
 
-fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {
+/// The calibrated part, from its section and its maps.
+pub(super) fn calibrated(
+    calibration: &CalibrationSection,
+    maps: &Tensors,
+    shape: [usize; 2],
+) -> Result<Calibrated, BundleError> {
+    Ok(Calibrated {
+        maps: read_maps(maps, CERTIFIED, shape)?,
+        empirical_maps: read_maps(maps, EMPIRICAL, shape)?,
+        threshold: calibration.threshold,
+    })
+}
+
+pub(super) fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError> {
     let refused = |error| BundleError::Schedule { name: manifest.name.clone(), error };
     let schedule = &manifest.schedule;
     Schedule::linear(schedule.steps, schedule.beta_first, schedule.beta_last)

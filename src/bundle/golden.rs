@@ -35,13 +35,16 @@ pub struct GoldenScores {
 }
 
 impl GoldenVectors {
-    pub(super) fn read(path: &Path, [c, h, w]: [usize; 3]) -> Result<Self, BundleError> {
-        let tensors = Tensors::read(path)?;
+    pub(super) fn read(path: &Path, shape: [usize; 3]) -> Result<Self, BundleError> {
+        Self::of(&Tensors::read(path)?, shape)
+    }
+
+    pub(super) fn of(tensors: &Tensors, [c, h, w]: [usize; 3]) -> Result<Self, BundleError> {
         let (m, d) = match tensors.shape("noise") {
             Some([m, d, ..]) if m * d > 0 => (*m, *d),
             _ => {
                 return Err(BundleError::Content {
-                    path: path.to_path_buf(),
+                    path: tensors.path().to_path_buf(),
                     what: "tensor `noise` is missing or empty".to_owned(),
                     allowed: "at least one draw is needed; export again",
                 });

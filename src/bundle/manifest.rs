@@ -268,18 +268,26 @@ impl fmt::Display for CameraFormat {
 
 impl Manifest {
     pub fn read(path: &Path) -> Result<Self, BundleError> {
-        let refused = |problem: String| BundleError::Manifest { path: path.to_path_buf(), problem };
         let text = std::fs::read_to_string(path)
             .map_err(|e| BundleError::File { path: path.to_path_buf(), why: e.to_string() })?;
-        let manifest: Self = toml::from_str(&text).map_err(|e| refused(e.to_string()))?;
+        Self::parse(path, &text)
+    }
+
+    /// The manifest of a file with this text; `path` is what errors call it.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, BundleError> {
+        let refused = |problem: String| BundleError::Manifest { path: path.to_path_buf(), problem };
+        let manifest: Self = toml::from_str(text).map_err(|e| refused(e.to_string()))?;
         let problems = manifest.problems();
         if problems.is_empty() { Ok(manifest) } else { Err(refused(problems.join("\n"))) }
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), BundleError> {
-        let text = toml::to_string(self).expect("a manifest is plain tables and values");
-        std::fs::write(path, text)
+        std::fs::write(path, self.text())
             .map_err(|e| BundleError::Write { path: path.to_path_buf(), why: e.to_string() })
+    }
+
+    pub(super) fn text(&self) -> String {
+        toml::to_string(self).expect("a manifest is plain tables and values")
     }
 
     /// \[C, H, W\].

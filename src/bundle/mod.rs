@@ -10,7 +10,8 @@
 
 mod error;
 mod folder;
-pub(crate) mod golden;
+pub(crate) mod fuzz;
+mod golden;
 pub(crate) mod manifest;
 pub(crate) mod self_test;
 

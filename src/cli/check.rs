@@ -20,8 +20,10 @@ use crate::config::{Config, SourceKind, StationConfig};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
+use crate::machine;
 use crate::picture_range::{NotInspected, prepare};
 use crate::publish::{Probe, Probed, Timing, probe};
+use crate::retention::{DiskRoom, DiskRooms};
 use crate::state_folder::StateFolder;
 use crate::store::{Store, StoreErrorKind};
 
@@ -74,6 +76,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         let bundle = check_model(&mut checks, &config);
         check_source(&mut checks, &config.station, bundle.as_ref());
         check_store(&mut checks, &config.state_folder);
+        check_room(&mut checks, &config);
         check_broker(&mut checks, &config, args.take_over)?;
     }
     Ok(match checks {
@@ -228,6 +231,33 @@ fn check_store(checks: &mut Checks, folder: &Path) {
         Err(error) => Err(error),
     };
     checks.note("store", opened);
+}
+
+/// Whether the disk of the state folder has the room that the limits want, and whether it ever can.
+fn check_room(checks: &mut Checks, config: &Config) {
+    let look = |folder: &Path| DiskRoom {
+        free_bytes: machine::disk_free_bytes(folder),
+        disk_bytes: machine::disk_bytes(folder),
+    };
+    let state = &config.state_folder;
+    let evidence = StateFolder::new(state).evidence();
+    // A folder that is not there yet will be on the disk of the state folder.
+    let own_disk = !machine::same_disk(state, &evidence);
+    let disks = DiskRooms { state: look(state), evidence: own_disk.then(|| look(&evidence)) };
+    let never = config.limits.never_kept_on(&disks);
+    for problem in &never {
+        checks.wrong = true;
+        print_line!("wrong      disk: {problem}");
+    }
+    match (config.limits.missed_on(&disks), disks.state.free_bytes) {
+        _ if !never.is_empty() => {}
+        (Some(missed), _) => {
+            checks.unreachable = true;
+            print_line!("not there  disk: {missed}");
+        }
+        (None, Some(free)) => print_line!("right      disk: {} MB are free", free / 1_000_000),
+        (None, None) => {} // the check of the store names a folder that is not there
+    }
 }
 
 fn check_broker(checks: &mut Checks, config: &Config, take_over: bool) -> Result<(), Failure> {

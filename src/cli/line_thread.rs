@@ -19,10 +19,10 @@ const NO_LIMIT: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The thread that writes, as seen by those who have lines to write.
 #[derive(Debug, Clone)]
-pub(super) struct LineThread(Arc<Shared>);
+pub(super) struct LineThread(Arc<Lines>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Lines {
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -46,7 +46,7 @@ impl LineThread {
         failed: impl Fn(io::Error) + Send + 'static,
         loss: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Lines::default());
         let queue = Arc::clone(&shared);
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             loop {
@@ -99,7 +99,7 @@ impl Waiting {
     }
 }
 
-impl Shared {
+impl Lines {
     /// Waits for a line. With it comes how many were lost since the last one was taken.
     fn next(&self) -> (Vec<u8>, Option<u64>) {
         let mut waiting = lock(&self.waiting);

@@ -16,7 +16,7 @@ mod full_scale;
 mod generate;
 mod inspect;
 mod inspection_log;
-mod inspections;
+pub(crate) mod inspections;
 mod journal;
 mod line_thread;
 mod local_time;

@@ -34,6 +34,7 @@ mod commands;
 mod connection;
 mod context;
 mod delivery;
+pub(crate) mod fuzz;
 mod heartbeat;
 pub(crate) mod json_output;
 mod lane;

@@ -28,7 +28,7 @@ impl Why {
 
 /// How much was deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct DeletedAmount {
     /// Folders of evidence.
     pub evidence: u64,
     /// Those of them whose verdict was not `normal`.
@@ -37,7 +37,7 @@ pub struct Tally {
     pub rows: u64,
 }
 
-impl Tally {
+impl DeletedAmount {
     pub(super) fn minus(self, other: Self) -> Self {
         Self {
             evidence: self.evidence - other.evidence,
@@ -55,7 +55,7 @@ impl Tally {
     }
 }
 
-impl std::fmt::Display for Tally {
+impl std::fmt::Display for DeletedAmount {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { evidence, flagged, evidence_bytes, rows } = self;
         let mb = *evidence_bytes as f64 / 1e6;
@@ -65,14 +65,14 @@ impl std::fmt::Display for Tally {
 
 /// What was deleted since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Deleted([Tally; Why::ALL.len()]);
+pub struct Deleted([DeletedAmount; Why::ALL.len()]);
 
 impl Deleted {
-    pub(super) fn count(&mut self, why: Why, tally: Tally) {
+    pub(super) fn count(&mut self, why: Why, tally: DeletedAmount) {
         self.0[why as usize].add(tally);
     }
 
-    pub fn of(&self, why: Why) -> Tally {
+    pub fn of(&self, why: Why) -> DeletedAmount {
         self.0[why as usize]
     }
 
@@ -91,8 +91,8 @@ impl Deleted {
         Why::ALL.map(|why| (why.word(), self.of(why).rows)).into()
     }
 
-    pub fn sum(&self) -> Tally {
-        let mut sum = Tally::default();
+    pub fn sum(&self) -> DeletedAmount {
+        let mut sum = DeletedAmount::default();
         self.0.into_iter().for_each(|tally| sum.add(tally));
         sum
     }
@@ -106,9 +106,10 @@ mod tests {
     fn what_was_deleted_is_counted_by_the_reason() {
         let mut deleted = Deleted::default();
         let before = deleted;
-        deleted.count(Why::Size, Tally { evidence: 2, flagged: 1, evidence_bytes: 1_500_000, rows: 0 });
-        deleted.count(Why::DiskSpace, Tally { rows: 3, ..Tally::default() });
-        assert_eq!(deleted.of(Why::Age), Tally::default());
+        deleted
+            .count(Why::Size, DeletedAmount { evidence: 2, flagged: 1, evidence_bytes: 1_500_000, rows: 0 });
+        deleted.count(Why::DiskSpace, DeletedAmount { rows: 3, ..DeletedAmount::default() });
+        assert_eq!(deleted.of(Why::Age), DeletedAmount::default());
         let sum = deleted.since(&before).sum();
         assert_eq!(sum.to_string(), "3 rows and the evidence of 2 parts (1.5 MB), 1 of them flagged");
         assert_eq!(deleted.since(&deleted), before);

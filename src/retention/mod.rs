@@ -10,6 +10,6 @@ mod room;
 mod step;
 
 pub use deleted::Why;
-pub(crate) use deleted::{Deleted, Tally};
-pub use policy::{Bounds, Moment, RetentionLimits};
+pub(crate) use deleted::{Deleted, DeletedAmount};
+pub use policy::{Bounds, DiskRoom, DiskRooms, Moment, RetentionLimits};
 pub use step::{Retention, RetentionReport, RetentionStep};

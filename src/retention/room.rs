@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::plan::{Plan, Survey};
-use super::policy::RetentionLimits;
+use super::policy::{DiskRoom, DiskRooms, RetentionLimits};
 use crate::store::{KeptEvidence, StoredAmount};
 
 /// How long it may take until the disk has gained what was deleted.
@@ -57,6 +57,8 @@ pub(super) enum Held {
 /// What is being deleted, until the goal is reached.
 #[derive(Debug)]
 pub(super) struct Work {
+    /// The limit that is missed.
+    pub limit: Limit,
     /// So much must be free; a little more than the limit, so that the next part does not begin it anew.
     pub goal: u64,
     /// So much may still be deleted.
@@ -120,45 +122,102 @@ fn with_margin(limit: u64) -> u64 {
     limit + limit / 100
 }
 
-/// The limits that `free` is below.
-fn missed(limits: &RetentionLimits, free: u64) -> impl Iterator<Item = u64> {
-    [limits.evidence.min_free_bytes, limits.rows.min_free_bytes]
-        .into_iter()
-        .filter(move |limit| free < *limit)
+/// One of the two limits of free space, with the disk that it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    Evidence,
+    Rows,
 }
 
-/// The least that must become free so that one limit more is kept to; `None` if all are.
-pub(super) fn least_missing(limits: &RetentionLimits, free: u64) -> Option<u64> {
-    missed(limits, free).map(|limit| limit - free).min()
+/// The limits of free space, and the disks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Disks {
+    limits: RetentionLimits,
+    rows: DiskRoom,
+    evidence: DiskRoom,
+    one_disk: bool,
 }
 
-/// How much evidence to look for.
-pub(super) fn most_missing(limits: &RetentionLimits, free: u64) -> u64 {
-    missed(limits, free).map(|limit| with_margin(limit) - free).max().unwrap_or(0)
+impl Disks {
+    pub(super) fn new(limits: RetentionLimits, disks: &DiskRooms) -> Self {
+        let (rows, evidence) = (disks.state, disks.of_evidence());
+        Self { limits, rows, evidence, one_disk: disks.evidence.is_none() }
+    }
+
+    fn disk(&self, limit: Limit) -> DiskRoom {
+        if limit == Limit::Evidence { self.evidence } else { self.rows }
+    }
+
+    fn bytes(&self, limit: Limit) -> u64 {
+        if limit == Limit::Evidence {
+            self.limits.evidence.min_free_bytes
+        } else {
+            self.limits.rows.min_free_bytes
+        }
+    }
+
+    pub(super) fn free(&self, limit: Limit) -> Option<u64> {
+        self.disk(limit).free_bytes
+    }
+
+    /// The limits that are missed, and what is free on their disks.
+    fn missed(&self) -> impl Iterator<Item = (Limit, u64)> {
+        [Limit::Evidence, Limit::Rows]
+            .into_iter()
+            .filter_map(|limit| Some((limit, self.free(limit).filter(|free| *free < self.bytes(limit))?)))
+    }
+
+    /// Whether a limit is missed, and with it what is free on its disk: the lowest of those that are missed.
+    pub(super) fn lowest(&self) -> Option<u64> {
+        self.missed().map(|(_, free)| free).min()
+    }
+
+    /// How much must become free so that the log's limit is kept to; `None` if it is.
+    pub(super) fn missing_for_rows(&self) -> Option<u64> {
+        let (limit, free) = self.missed().find(|(limit, _)| *limit == Limit::Rows)?;
+        Some(self.bytes(limit) - free)
+    }
+
+    /// How much evidence to look for.
+    pub(super) fn most_missing(&self) -> u64 {
+        self.missed().map(|(limit, free)| with_margin(self.bytes(limit)) - free).max().unwrap_or(0)
+    }
 }
 
 /// Decides what is deleted, if anything. `rows_left_today` is how much of the log the day still allows.
 pub(super) fn decide(
-    limits: &RetentionLimits,
+    disks: &Disks,
     plan: Plan,
     stored: &StoredAmount,
     rows_left_today: u64,
-    (free, disk): (u64, Option<u64>),
     at: Instant,
 ) -> Room {
     let rows = if stored.rows_give_room { rows_left_today.min(stored.rows_bytes / PART_A_DAY) } else { 0 };
-    let held = |why| Room::Held { until: at + LOOK_AGAIN, why };
     let mut too_small = None;
-    for (limit, rows) in [(limits.evidence.min_free_bytes, 0), (limits.rows.min_free_bytes, rows)] {
-        if free >= limit {
-            continue;
-        }
-        if let Some(disk_bytes) = disk.filter(|disk| *disk < limit) {
-            too_small = Some(held(Held::DiskTooSmall { disk_bytes }));
-        } else if plan.found + rows >= limit - free {
-            let goal = with_margin(limit);
-            let (left, evidence) = (goal - free, plan.evidence);
-            return Room::Work(Work { goal, left, evidence, rows_left: rows, deleted: 0, batch: None });
+    let Plan { evidence, found } = plan;
+    for (limit, free) in disks.missed() {
+        // Evidence makes no room for the log where it is on another disk.
+        let (found, rows) = match limit {
+            Limit::Evidence => (found, 0),
+            Limit::Rows if disks.one_disk => (found, rows),
+            Limit::Rows => (0, rows),
+        };
+        let wanted = disks.bytes(limit);
+        if let Some(disk_bytes) = disks.disk(limit).disk_bytes.filter(|disk| *disk < wanted) {
+            let why = Held::DiskTooSmall { disk_bytes };
+            too_small = Some(Room::Held { until: at + LOOK_AGAIN, why });
+        } else if found + rows >= wanted - free {
+            let goal = with_margin(wanted);
+            let evidence = if found > 0 { evidence } else { VecDeque::new() };
+            return Room::Work(Work {
+                limit,
+                goal,
+                left: goal - free,
+                evidence,
+                rows_left: rows,
+                deleted: 0,
+                batch: None,
+            });
         }
     }
     too_small.unwrap_or_else(|| Room::out_of_reach(at, stored))
@@ -272,8 +331,25 @@ mod tests {
 
     /// What is decided with this much free, evidence and log.
     fn decided(free: u64, evidence: u64, rows: u64, disk: Option<u64>) -> Room {
+        let state = DiskRoom { free_bytes: Some(free), disk_bytes: disk };
+        decided_on(DiskRooms { state, evidence: None }, evidence, rows)
+    }
+
+    fn decided_on(disks: DiskRooms, evidence: u64, rows: u64) -> Room {
         let plan = Plan { evidence: VecDeque::new(), found: evidence };
-        decide(&limits(), plan, &stored(evidence, rows), u64::MAX, (free, disk), Instant::now())
+        decide(&Disks::new(limits(), &disks), plan, &stored(evidence, rows), u64::MAX, Instant::now())
+    }
+
+    #[test]
+    fn evidence_on_another_disk_is_deleted_for_that_disk_only() {
+        let free = |mb: u64| DiskRoom { free_bytes: Some(mb * MB), disk_bytes: None };
+        let two = |state, evidence| DiskRooms { state: free(state), evidence: Some(free(evidence)) };
+        let room = decided_on(two(146, 5000), 3000 * MB, 0);
+        assert!(matches!(room, Room::Held { why: Held::OutOfReach { .. }, .. }), "{room:?}");
+        let Room::Work(work) = decided_on(two(5000, 146), 3000 * MB, 0) else { panic!() };
+        assert_eq!((work.limit, work.goal), (Limit::Evidence, 1010 * MB));
+        let Room::Work(work) = decided_on(two(146, 5000), 3000 * MB, 600 * MB) else { panic!() };
+        assert_eq!((work.limit, work.goal), (Limit::Rows, 202 * MB));
     }
 
     #[test]

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::deleted::{Deleted, Tally, Why};
+use super::deleted::{Deleted, DeletedAmount, Why};
 use super::plan::{Survey, next_folders};
 use super::policy::{Moment, RetentionLimits};
-use super::room::{self, Day, Held, Next, Room};
+use super::room::{self, Day, Disks, Held, Next, Room};
 use crate::store::{KeptEvidence, RowId, StoreError, StoreHandle, StoredAmount};
 
 /// How much a step deleted.
@@ -127,7 +127,7 @@ impl Retention {
         let before = self.deleted;
         let more = self.delete_a_little(moment);
         self.make_report(moment);
-        let Tally { evidence, rows, .. } = self.deleted.since(&before).sum();
+        let DeletedAmount { evidence, rows, .. } = self.deleted.since(&before).sum();
         Ok(RetentionStep { evidence, rows, more: more? })
     }
 
@@ -268,18 +268,22 @@ impl Retention {
     }
 
     fn make_room(&mut self, moment: &Moment, stored: &StoredAmount) -> Result<bool, RetentionError> {
-        let low = moment.free_bytes.and_then(|free| Some((free, room::least_missing(&self.limits, free)?)));
-        let Some((free, missing)) = low else {
+        let disks = Disks::new(self.limits, &moment.disks);
+        // What was begun goes on until it has made a little more room than the limit.
+        let goes_on = matches!(&self.room, Room::Work(work) if disks.free(work.limit).is_some_and(|free| free < work.goal));
+        if disks.lowest().is_none() && !goes_on {
             if let Room::Work(_) = self.room {
                 self.no_effect = 0;
             }
             self.room = Room::Enough;
             return Ok(false);
-        };
+        }
         match &mut self.room {
             Room::Held { until, .. } if moment.at < *until => Ok(false),
             // Free pages that are given back cost nothing. But if they are too few to help, the log keeps them for its next rows.
-            Room::Enough | Room::Held { .. } if stored.free_pages_bytes >= missing => {
+            Room::Enough | Room::Held { .. }
+                if disks.missing_for_rows().is_some_and(|missing| stored.free_pages_bytes >= missing) =>
+            {
                 self.room = Room::GiveBack { last: u64::MAX };
                 Ok(true)
             }
@@ -292,7 +296,7 @@ impl Retention {
                 let deleted = self.deleted.sum().evidence_bytes;
                 let held = self.day.as_ref().and_then(|day| day.held(stored, deleted));
                 let goes_on = held.is_none();
-                let survey = || Room::Survey(Survey::new(room::most_missing(&self.limits, free)));
+                let survey = || Room::Survey(Survey::new(disks.most_missing()));
                 self.room = held.unwrap_or_else(survey);
                 Ok(goes_on)
             }
@@ -300,37 +304,39 @@ impl Retention {
                 let page = self.store.evidence_after(survey.cursor(), EVIDENCE_PAGE)?;
                 if let Some(plan) = survey.take(page) {
                     let rows_left = self.day.as_ref().map_or(0, |day| day.rows_left(stored));
-                    let disk = (free, moment.disk_bytes);
-                    self.room = room::decide(&self.limits, plan, stored, rows_left, disk, moment.at);
+                    self.room = room::decide(&disks, plan, stored, rows_left, moment.at);
                     self.room_rows = RowsPass::default();
                 }
                 Ok(!matches!(self.room, Room::Held { .. }))
             }
-            Room::Work(work) => match work.next(free, moment.at) {
-                Next::Wait => Ok(false),
-                Next::Done => {
-                    self.no_effect = 0;
-                    self.room = Room::Enough;
-                    Ok(false)
+            Room::Work(work) => {
+                match disks.free(work.limit).map_or(Next::Done, |free| work.next(free, moment.at)) {
+                    Next::Wait => Ok(false),
+                    Next::Done => {
+                        self.no_effect = 0;
+                        self.room = Room::Enough;
+                        Ok(false)
+                    }
+                    Next::NoEffect => {
+                        self.no_effect += 1;
+                        let until = moment.at + room::wait_after_no_effect(self.no_effect);
+                        self.room = Room::Held { until, why: Held::NoEffect { bytes: work.deleted } };
+                        Ok(false)
+                    }
+                    Next::Delete => self.delete_for_room(&disks, moment.at, stored),
                 }
-                Next::NoEffect => {
-                    self.no_effect += 1;
-                    let until = moment.at + room::wait_after_no_effect(self.no_effect);
-                    self.room = Room::Held { until, why: Held::NoEffect { bytes: work.deleted } };
-                    Ok(false)
-                }
-                Next::Delete => self.delete_for_room(free, moment.at, stored),
-            },
+            }
         }
     }
 
     fn delete_for_room(
         &mut self,
-        free: u64,
+        disks: &Disks,
         at: Instant,
         stored: &StoredAmount,
     ) -> Result<bool, RetentionError> {
         let Room::Work(work) = &mut self.room else { return Ok(false) };
+        let Some(free) = disks.free(work.limit) else { return Ok(false) };
         let wanted = work.left.min(work.goal - free);
         let folders = next_folders(&mut work.evidence, EVIDENCE_STEP, wanted);
         let rows_left = work.rows_left;
@@ -356,7 +362,7 @@ impl Retention {
 
     fn make_report(&mut self, moment: &Moment) {
         self.report.deleted = self.deleted;
-        let low = moment.free_bytes.zip(self.room.in_words());
+        let low = Disks::new(self.limits, &moment.disks).lowest().zip(self.room.in_words());
         let same = match (&self.report.low, &low) {
             (Some((_, before)), Some((_, now))) => before == now,
             (before, now) => before.is_none() && now.is_none(),
@@ -369,26 +375,33 @@ impl Retention {
     }
 
     /// Deletes what a crash left behind: evidence folders of the station that no row names. Keeps folders with `present` (the
-    /// running boot) in their name, since their rows may not be committed yet. Calls `progress` again and again meanwhile.
+    /// running boot) in their name, since their rows may not be committed yet. Asks `go_on` again and again meanwhile;
+    /// once that says no, the rest stays for the next start.
     pub fn sweep(
         &self,
         station: &str,
         present: &str,
-        mut progress: impl FnMut(),
+        mut go_on: impl FnMut() -> bool,
     ) -> Result<usize, RetentionError> {
         let root = self.evidence_folder.join(station);
         let failed = |why| RetentionError::Evidence { path: root.clone(), why };
         let mut folders = Vec::new();
         for entry in std::fs::read_dir(&root).map_err(failed)? {
-            progress();
+            if !go_on() {
+                return Ok(0);
+            }
             let name = entry.map_err(failed)?.file_name().into_string();
             folders.extend(name.ok().filter(|name| !name.contains(present)));
         }
         let mut swept = 0;
         for some in folders.chunks(ROWS_STEP) {
-            progress();
+            if !go_on() {
+                return Ok(swept);
+            }
             for folder in self.store.unnamed(station, some.to_vec())? {
-                progress();
+                if !go_on() {
+                    return Ok(swept);
+                }
                 self.delete(station, &folder)?;
                 swept += 1;
             }
@@ -401,7 +414,7 @@ impl Retention {
         if evidence.is_empty() {
             return Ok(false);
         }
-        let mut tally = Tally::default();
+        let mut tally = DeletedAmount::default();
         let mut failed = None;
         let mut rows = Vec::new();
         for kept in &evidence {
@@ -421,7 +434,7 @@ impl Retention {
     }
 
     fn count_rows(&mut self, rows: usize, why: Why) {
-        self.deleted.count(why, Tally { rows: rows as u64, ..Tally::default() });
+        self.deleted.count(why, DeletedAmount { rows: rows as u64, ..DeletedAmount::default() });
     }
 
     fn delete(&self, station: &str, folder: &str) -> Result<(), RetentionError> {

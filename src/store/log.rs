@@ -165,6 +165,15 @@ impl Log {
         }
     }
 
+    /// For the fuzz target `rows`: a log in memory.
+    pub(super) fn in_memory(connection: Connection) -> Self {
+        Self { connection, path: PathBuf::new() }
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// All inspections that pass `filter`.
     pub fn records(&self, filter: Filter, order: Order) -> Records<'_> {
         Records {

@@ -9,6 +9,7 @@ mod database;
 mod deletion;
 mod encoder;
 mod error;
+pub(crate) mod fuzz;
 mod identity;
 mod inspection_row;
 mod log;

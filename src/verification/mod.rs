@@ -15,5 +15,5 @@ mod report;
 mod yardstick;
 
 pub(crate) use circumstances::{Circumstance, circumstances};
-pub(crate) use recompute::{VerificationModel, needs_model, verify};
+pub(crate) use recompute::{VerificationModel, findings_in, needs_model, verify};
 pub(crate) use report::{DrawingEnd, Finding, Outcome, VerificationReport, VerificationStep};

@@ -9,12 +9,12 @@ use crate::bundle::{Bundle, BundleError};
 use crate::capture::decode::{DecodeLimits, decode};
 use crate::computation::PRECISION;
 use crate::detector::Detector;
-use crate::evidence::Files;
+use crate::evidence::{Files, INPUT};
 use crate::inspection::{Inspection, Parameters};
 use crate::picture_range::prepare;
 use crate::preprocess::{Input, InputShape, Prepared, Preprocessor};
 use crate::score::CertifiedScore;
-use crate::tensors::Tensors;
+use crate::tensors::{TensorError, Tensors};
 use crate::verdict::{Reason, Verdict};
 
 /// The bundle that the inspection names, with its model open.
@@ -89,6 +89,15 @@ pub(crate) fn verify(
     VerificationReport { steps, ending }
 }
 
+/// For the fuzz target `evidence`: what is found of a kept frame and a kept input with this content.
+pub(crate) fn findings_in(inspection: &Inspection, frame: &[u8], input: &[u8]) -> [Finding; 2] {
+    let parameters = &*inspection.parameters;
+    let bundle = Err("none is given");
+    let picture = prepared_from(frame, parameters, bundle);
+    let kept = input_of(Tensors::parse(Path::new(INPUT), input), parameters);
+    [same_fault(inspection, &picture, bundle), same_input(inspection, &picture, Some(&kept))]
+}
+
 /// Why there is no input from a kept frame.
 enum NoInput {
     /// The frame is not there.
@@ -102,10 +111,18 @@ fn prepared(
     parameters: &Parameters,
     bundle: Result<&Bundle, &str>,
 ) -> Result<Prepared, NoInput> {
+    let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
+    prepared_from(&bytes, parameters, bundle)
+}
+
+fn prepared_from(
+    bytes: &[u8],
+    parameters: &Parameters,
+    bundle: Result<&Bundle, &str>,
+) -> Result<Prepared, NoInput> {
     // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
-    let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
-    let picture = decode(NAME, &bytes, DecodeLimits::default())
+    let picture = decode(NAME, bytes, DecodeLimits::default())
         .map_err(|bad| NoInput::Bad(bad.to_string().replacen(&format!("frame: {NAME}: "), "", 1)))?;
     let prepared = match bundle {
         Ok(bundle) => {
@@ -145,7 +162,11 @@ fn same_fault(
 }
 
 fn kept_input(path: &Path, parameters: &Parameters) -> Result<Input, String> {
-    let values = Tensors::read(path)
+    input_of(Tensors::read(path), parameters)
+}
+
+fn input_of(tensors: Result<Tensors, TensorError>, parameters: &Parameters) -> Result<Input, String> {
+    let values = tensors
         .and_then(|tensors| tensors.get("input", &parameters.input))
         .map_err(|error| error.to_string())?;
     let values = values.into_dimensionality().expect("three dimensions were asked for");

@@ -12,7 +12,7 @@ use certiscope::testing::evidence::{self, Keep};
 use certiscope::testing::inspector::Inspected;
 use certiscope::testing::machine::resident_bytes;
 use certiscope::testing::publish::json_output::{JSON, encode};
-use certiscope::testing::retention::{Bounds, Moment, Retention, RetentionLimits};
+use certiscope::testing::retention::{Bounds, DiskRooms, Moment, Retention, RetentionLimits};
 use certiscope::testing::store::{Boot, Origin, RowId, Store, StoreHandle, StoreThread};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// A time at which the clock is right and the disk says nothing.
 fn moment(now: Timestamp) -> Moment {
-    Moment { now, at: Instant::now(), days_count: true, free_bytes: None, disk_bytes: None }
+    Moment { now, at: Instant::now(), days_count: true, disks: DiskRooms::default() }
 }
 
 /// The size of all files below a folder, in bytes.
@@ -216,7 +216,7 @@ fn what_a_crash_left_behind_is_deleted_and_nothing_else() {
     {
         std::fs::create_dir(folder.join(left)).unwrap();
     }
-    assert_eq!(station.retention.sweep("station1", "live", || {}).unwrap(), 2);
+    assert_eq!(station.retention.sweep("station1", "live", || true).unwrap(), 2);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), named + 1);
     station.end();
 }

@@ -13,6 +13,8 @@ mod fault;
 mod format;
 mod ifd;
 mod jpeg;
+mod jpeg_scan;
+mod jpeg_standard_codes;
 mod jpeg_structure;
 mod limits;
 mod orientation;

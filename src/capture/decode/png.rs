@@ -10,7 +10,7 @@ use png::{ColorType, DecodeOptions, Decoder, DecodingError, Transformations};
 use super::fault::Fault;
 use super::limits::DecodeLimits;
 use super::orientation::{Orientation, upright};
-use super::samples::{Canvas, Form, Meaning, Palette, Place};
+use super::samples::{Canvas, Meaning, Palette, Place, SampleForm};
 use crate::capture::frame::{Channels, Picture};
 
 /// The seven passes of an interlaced PNG: the first column and row, and the steps.
@@ -25,7 +25,10 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
     options.set_ignore_iccp_chunk(true);
     let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_transformations(Transformations::IDENTITY);
-    let header = decoder.read_header_info().map_err(fault)?;
+    let header = decoder.read_header_info().map_err(|error| match fault(error) {
+        Fault::Damaged(why) => Fault::Undecodable(why),
+        other => other,
+    })?;
     limits.check(header.width, header.height)?;
     let mut reader = decoder.read_info().map_err(fault)?;
 
@@ -48,7 +51,7 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
             Meaning::Indices(Palette::new(palette.as_chunks().0.to_vec()))
         }
     };
-    let form = Form { bits: info.bit_depth as usize, big_endian: true };
+    let form = SampleForm { bits: info.bit_depth as usize, big_endian: true };
     let mut canvas = Canvas::new(width, height, form, meaning);
     let (width, height) = (width as usize, height as usize);
     let passes = if interlaced { &PASSES[..] } else { &[[0, 0, 1, 1]] };

@@ -48,7 +48,7 @@ pub(super) enum Meaning {
 pub(super) struct Canvas {
     width: usize,
     height: usize,
-    form: Form,
+    form: SampleForm,
     meaning: Meaning,
     channels: Channels,
     samples: Samples,
@@ -56,7 +56,7 @@ pub(super) struct Canvas {
 
 /// How the samples of a row are written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
+pub(super) struct SampleForm {
     /// 1, 2, 4, 8 or 16.
     pub(super) bits: usize,
     /// Of 16 bits.
@@ -77,7 +77,7 @@ pub(super) struct Place {
 }
 
 impl Canvas {
-    pub(super) fn new(width: u32, height: u32, form: Form, meaning: Meaning) -> Self {
+    pub(super) fn new(width: u32, height: u32, form: SampleForm, meaning: Meaning) -> Self {
         let channels = match &meaning {
             Meaning::Colour { channels, .. } => *channels,
             Meaning::Inverted { .. } => Channels::Grey,
@@ -137,8 +137,8 @@ impl Canvas {
                     (row[at / 8] >> (8 - bits - at % 8)) & top
                 };
                 match &self.meaning {
-                    Meaning::Colour { .. } if bits == 8 && step == per_pixel => {
-                        out[first..first + pixels * step].copy_from_slice(&row[..pixels * step]);
+                    Meaning::Colour { .. } if bits == 8 && place.step == 1 && per_pixel == all => {
+                        out[first..first + pixels * all].copy_from_slice(&row[..pixels * all]);
                     }
                     Meaning::Colour { .. } => {
                         for pixel in 0..pixels {

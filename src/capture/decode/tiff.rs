@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::ifd::Ifd;
 use super::limits::DecodeLimits;
 use super::orientation::{Orientation, TAG as ORIENTATION, upright};
-use super::samples::{Canvas, Form, Meaning, Palette, Place};
+use super::samples::{Canvas, Meaning, Palette, Place, SampleForm};
 use super::tiff_streams::{LzwReader, PackBitsReader};
 use crate::capture::frame::{Channels, Picture, Samples};
 
@@ -44,7 +44,7 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
     }
     let (width, height) = (size(&tags, WIDTH, "width")?, size(&tags, HEIGHT, "height")?);
     limits.check(width, height)?;
-    let layout = Layout::of(&tags, width, height, limits)?;
+    let layout = TiffLayout::of(&tags, width, height, limits)?;
     let mut canvas = Canvas::new(width, height, layout.form, layout.meaning(&tags)?);
     layout.read(bytes, &mut canvas)?;
     Ok(upright(canvas.into_picture(), Orientation::from_number(tags.number(ORIENTATION))))
@@ -54,7 +54,8 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
 pub(super) fn numbers(bytes: &[u8], limits: DecodeLimits) -> Result<Option<(Picture, Vec<[u8; 3]>)>, Fault> {
     let tags = Ifd::first(bytes).ok_or(Fault::Truncated)?;
     let (width, height) = (size(&tags, WIDTH, "width")?, size(&tags, HEIGHT, "height")?);
-    let layout = Layout::of(&tags, width, height, limits)?;
+    limits.check(width, height)?;
+    let layout = TiffLayout::of(&tags, width, height, limits)?;
     let Meaning::Indices(palette) = layout.meaning(&tags)? else { return Ok(None) };
     let grey = Meaning::Colour { channels: Channels::Grey, dropped: 0 };
     let mut canvas = Canvas::new(width, height, layout.form, grey);
@@ -89,10 +90,10 @@ enum Compression {
 }
 
 /// How the samples lie in the file.
-struct Layout {
+struct TiffLayout {
     width: usize,
     height: usize,
-    form: Form,
+    form: SampleForm,
     photometric: u64,
     samples_per_pixel: usize,
     /// 1, or as many as there are samples in a pixel.
@@ -106,7 +107,7 @@ struct Layout {
     parts: Vec<(u64, u64)>,
 }
 
-impl Layout {
+impl TiffLayout {
     fn of(tags: &Ifd<'_>, width: u32, height: u32, limits: DecodeLimits) -> Result<Self, Fault> {
         let or = |tag, default| if tags.has(tag) { tags.number(tag) } else { Some(default) };
         let odd = |what: &str| Fault::damaged(format!("its {what} cannot be read"));
@@ -199,7 +200,7 @@ impl Layout {
         Ok(Self {
             width: width as usize,
             height: height as usize,
-            form: Form { bits: bits as usize, big_endian: tags.form().big_endian },
+            form: SampleForm { bits: bits as usize, big_endian: tags.form().big_endian },
             photometric: tags.number(PHOTOMETRIC).ok_or_else(|| odd("photometric interpretation"))?,
             samples_per_pixel: samples_per_pixel as usize,
             planes: planes as usize,

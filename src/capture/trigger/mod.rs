@@ -8,4 +8,4 @@ mod gate;
 mod queue;
 
 pub(crate) use gate::{Trigger, TriggerGate};
-pub(crate) use queue::{Answer, Answers, TriggerRequest, Triggers};
+pub(crate) use queue::{Ack, Answer, Answers, TriggerRequest, Triggers};

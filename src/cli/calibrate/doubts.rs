@@ -16,7 +16,7 @@ use super::picture_set::{PictureSet, SetPicture};
 use crate::picture_range::Brightness;
 
 /// A picture of less contrast than this share of sigma is under the noise.
-const UNDER_THE_NOISE: f64 = 0.25;
+const UNDER_THE_NOISE: f64 = 1.0 / 3.0;
 /// A picture of less contrast than this share of sigma is hard to see.
 const HARD_TO_SEE: f64 = 0.5;
 /// The gap between neighbours in the order of a value, as a factor, above which the pictures are of two kinds.

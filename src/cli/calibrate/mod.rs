@@ -57,7 +57,6 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let design = FixedDesign::new(draws, RuleSettings::USUAL_ALPHA, sigma).map_err(Failure::refused)?;
 
     let parts = NormalParts::of(args, &bundle)?;
-    doubts::refuse_what_noise_buries(&parts.set, sigma)?;
     if parts.maps.len() < MAP_PARTS_NEEDED || parts.threshold.len() < rule.frames_needed() {
         return Err(Failure::refused(anyhow!(
             "normal parts: {}: too few; at least {MAP_PARTS_NEEDED} and {} different parts are needed at a false alarm rate of {}; look-alikes count as one part unless --distinct-parts is given",
@@ -67,6 +66,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
         )));
     }
 
+    doubts::refuse_what_noise_buries(&parts.set, sigma)?;
     let camera = source_note::of_pictures(&args.normal).map_err(Failure::Refused)?;
     let (mut detector, _, runtime) = args.model.open(&bundle)?;
     // A fixed seed, not fresh entropy as for a station's frames: these pictures are not under attack, and a threshold

@@ -42,13 +42,13 @@ pub(in crate::cli) struct ExportTableArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum TableFormat {
+pub(super) enum TableFormat {
     Csv,
     Jsonl,
 }
 
 /// Why not everything was written.
-enum ExportError {
+pub(super) enum ExportError {
     Log(LogError),
     Output(io::Error),
 }
@@ -77,7 +77,7 @@ pub(super) fn export(args: &ExportTableArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-fn write(
+pub(super) fn write(
     out: impl Write,
     format: TableFormat,
     records: impl Iterator<Item = Result<crate::store::Record, LogError>>,

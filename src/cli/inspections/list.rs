@@ -54,7 +54,7 @@ fn as_json(mut out: impl Write, records: &[Record]) -> io::Result<()> {
 }
 
 /// Columns as wide as their content.
-fn as_table(mut out: impl Write, records: &[Record]) -> io::Result<()> {
+pub(super) fn as_table(mut out: impl Write, records: &[Record]) -> io::Result<()> {
     let captured = format!("captured ({})", local_zone().name());
     let head = [&*captured, "id", "station", "part", "verdict", "radius", "score", "evidence", "broker"];
     let lines: Vec<[String; 9]> =
@@ -80,7 +80,7 @@ fn columns(record: &Record) -> [String; 9] {
     [
         local_zone().show(inspection.captured_at),
         format!("{}-{}", &record.boot_id.to_string()[..8], record.seq),
-        record.station.clone(),
+        printable(&record.station),
         or_dash(inspection.part_id.as_deref().map(printable)),
         verdict,
         or_dash(certificate.filter(|it| it.side.is_some()).map(|it| rounded_down(it.radius))),

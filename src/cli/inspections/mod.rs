@@ -4,6 +4,7 @@
 //! Guarantees: nothing is changed; the agent may run meanwhile; memory does not grow with the log.
 
 mod export_table;
+pub(crate) mod fuzz;
 mod list;
 mod row;
 mod show;

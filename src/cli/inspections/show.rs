@@ -36,10 +36,7 @@ pub(in crate::cli) struct ShowArgs {
 pub(super) fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
     let state = args.store.open()?;
     let record = args.one.find(&state.log)?;
-    let mut words = vec![heading(&record), decision(&record.inspection)];
-    words.extend(record.inspection.certificate.as_ref().map(|it| draws(it, &record.inspection)));
-    words.push(computed_by(&record));
-    words.push(delivery(&record.delivery));
+    let mut words = words(&record);
     let mut uncopied = Vec::new();
     words.push(pictures(&record, &state, args.pictures.as_deref(), &mut uncopied));
     let code = written(writeln!(io::stdout().lock(), "{}", words.join("\n\n")))?;
@@ -47,6 +44,15 @@ pub(super) fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
         [] => Ok(code),
         faults => Err(Failure::stopped(anyhow!("{}", faults.join("; ")))),
     }
+}
+
+/// All that is known without looking at the pictures.
+pub(super) fn words(record: &Record) -> Vec<String> {
+    let mut words = vec![heading(record), decision(&record.inspection)];
+    words.extend(record.inspection.certificate.as_ref().map(|it| draws(it, &record.inspection)));
+    words.push(computed_by(record));
+    words.push(delivery(&record.delivery));
+    words
 }
 
 fn heading(record: &Record) -> String {
@@ -58,10 +64,10 @@ fn heading(record: &Record) -> String {
         local_zone().show(inspection.captured_at),
         local_zone().name(),
         inspection.captured_at,
-        record.station
+        printable(&record.station)
     );
     if let Some(recipe) = &inspection.parameters.recipe {
-        words += &format!("\nrecipe    {recipe}");
+        words += &format!("\nrecipe    {}", printable(recipe));
     }
     words
 }
@@ -144,12 +150,12 @@ fn computed_by(record: &Record) -> String {
     format!(
         "Computed in {:.0} ms by {} on {} ({}, {} threads), certiscope {}.\nBundle at that time: {}",
         record.inspection.latency.infer_ms,
-        parameters.model,
-        parameters.computation.provider,
-        parameters.computation.precision,
+        printable(&parameters.model),
+        printable(&parameters.computation.provider),
+        printable(&parameters.computation.precision),
         parameters.computation.threads,
-        record.version,
-        record.bundle_folder.display()
+        printable(&record.version),
+        printable(&record.bundle_folder.to_string_lossy())
     )
 }
 
@@ -165,7 +171,8 @@ fn delivery(delivery: &DeliveryState) -> String {
                 "{} {}",
                 local_zone().show(at),
                 local_zone().name()
-            ))
+            )),
+            why = printable(why)
         ),
     }
 }

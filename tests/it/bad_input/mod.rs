@@ -26,6 +26,14 @@ fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
+fn jpeg(image: &DynamicImage) -> Vec<u8> {
+    let grey = image.to_luma8();
+    let (width, height) = (grey.width() as usize, grey.height() as usize);
+    let format = turbojpeg::PixelFormat::GRAY;
+    let image = turbojpeg::Image { pixels: &grey.into_raw()[..], width, pitch: width, height, format };
+    turbojpeg::compress(image, 90, turbojpeg::Subsamp::Gray).unwrap().to_vec()
+}
+
 /// A PNG whose header claims this size, with a checksum that is right.
 fn png_claiming(side: u32) -> Vec<u8> {
     let mut png = encoded(&part(), ImageFormat::Png);
@@ -59,7 +67,7 @@ fn cut(mut bytes: Vec<u8>, share: f64) -> Vec<u8> {
 fn a_bad_picture_abstains_and_the_good_ones_beside_it_get_their_verdict() {
     let folder = TempDir::new().unwrap();
     let part = part();
-    let (png, jpeg) = (encoded(&part, ImageFormat::Png), encoded(&part, ImageFormat::Jpeg));
+    let (png, jpeg) = (encoded(&part, ImageFormat::Png), jpeg(&part));
     // The content of each file, and the words of its fault; `None`: a good picture.
     let pictures: [(&str, Vec<u8>, Option<&str>); 13] = [
         ("first.png", png.clone(), None),
@@ -72,7 +80,7 @@ fn a_bad_picture_abstains_and_the_good_ones_beside_it_get_their_verdict() {
         ("bomb.bmp", bmp_claiming(60_000), Some("60000x60000 pixels")),
         ("tiny.png", png_claiming(7), Some("7x7 pixels")),
         ("zero.png", png_claiming(0), Some("cannot be decoded")),
-        ("zero.bmp", bmp_claiming(0), Some("a PNG, JPEG or BMP picture is needed")),
+        ("zero.bmp", bmp_claiming(0), Some("a PNG, JPEG, BMP or TIFF picture is needed")),
         ("wrong name.png", jpeg, None),
         ("last.png", png, None),
     ];

@@ -13,7 +13,7 @@ use crate::support::program::{Ran, certiscope, run};
 
 /// Every command, with words that its help must contain.
 const EXPLAINED: [(&str, &[&str]); 13] = [
-    ("run", &["SIGTERM", "A second signal", "see config/"]),
+    ("run", &["SIGTERM", "A second Ctrl-C", "see config/"]),
     ("demo", &["no camera, no broker", "evidence", "0 runs until Ctrl-C"]),
     ("inspect", &["cannot be read gets `abstain`", "half the bundle's sigma", "or-cpu"]),
     ("collect", &["Let only good parts pass", "--append goes on", "cut to its region"]),

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use certiscope::testing::inspection::{Evidence, Parameters};
 use certiscope::testing::machine::disk_free_bytes;
 use certiscope::testing::publish::json_output::{JSON, encode};
-use certiscope::testing::retention::{Bounds, Moment, Retention, RetentionLimits, RetentionReport, Why};
+use certiscope::testing::retention::{
+    Bounds, DiskRoom, DiskRooms, Moment, Retention, RetentionLimits, RetentionReport, Why,
+};
 use certiscope::testing::store::{Boot, Origin, RowId, Store, StoreHandle, StoreThread};
 use certiscope::testing::verdict::Verdict;
 use jiff::Timestamp;
@@ -21,7 +23,8 @@ use uuid::Uuid;
 use crate::support::inspections::{inspection, parameters};
 use crate::support::line::{Line, report};
 use crate::support::metrics::{get, metric};
-use crate::support::skip;
+use crate::support::program::{certiscope, run};
+use crate::support::{skip, wait_until};
 
 const MB: u64 = 1_000_000;
 const STATION: &str = "station1";
@@ -170,8 +173,10 @@ impl Kept {
             now: Timestamp::UNIX_EPOCH,
             at: self.begun + self.ahead,
             days_count: true,
-            free_bytes: Some(self.disk.free()),
-            disk_bytes: None,
+            disks: DiskRooms {
+                state: DiskRoom { free_bytes: Some(self.disk.free()), disk_bytes: None },
+                evidence: None,
+            },
         }
     }
 
@@ -407,15 +412,15 @@ fn another_program_that_takes_what_is_freed_gets_one_step_and_no_more() {
     let (_, why) = kept.retain().low.clone().unwrap();
     assert!(why.contains("were deleted and the disk has hardly more room"), "{why}");
     assert_eq!(kept.evidence().0, 40, "one step");
-    // An hour later it is tried once more.
+    // An hour later it would be tried again, but a tenth of the evidence is gone for one day.
     kept.ahead += Duration::from_secs(3600);
+    kept.retain_while(take);
+    assert_eq!(kept.evidence().0, 40);
+    kept.ahead += Duration::from_secs(24 * 3600);
     kept.retain_while(take);
     kept.ahead += Duration::from_secs(11);
     kept.retain_while(take);
-    assert_eq!(kept.evidence().0, 20, "one more step");
-    kept.ahead += Duration::from_secs(3600);
-    kept.retain_while(take);
-    assert_eq!(kept.evidence().0, 20, "twice as long until the next");
+    assert_eq!(kept.evidence().0, 20, "one more step on the next day");
     kept.end();
 }
 
@@ -514,12 +519,68 @@ fn a_disk_smaller_than_its_limit_is_named_and_deletes_nothing() {
         kept.inspect(Verdict::Normal, 100_000);
     }
     kept.acknowledge();
-    let moment = Moment { disk_bytes: Some(30 * MB), ..kept.moment() };
+    let mut moment = kept.moment();
+    moment.disks.state.disk_bytes = Some(30 * MB);
     while kept.retention.step(&moment).unwrap().did_something() {}
     let (_, why) = kept.retention.report().low.clone().unwrap();
     assert!(why.contains("the whole disk has 30 MB") && why.contains("lower min_free_mb"), "{why}");
     assert_eq!(kept.evidence().0, 4);
     kept.end();
+}
+
+#[test]
+fn check_and_the_start_name_a_limit_that_the_disk_can_never_keep_to() {
+    let mut line = Line::new();
+    line.evidence = "keep = \"all\"\nmin_free_mb = 1000".to_owned();
+    line.store = "min_free_mb = 20".to_owned();
+    let Some(disk) = Disk::in_memory(&line.state, 40 * MB) else { return };
+    let check = |line: &Line| run(certiscope("check").arg("--config").arg(line.configure()));
+    let ran = check(&line);
+    assert_eq!(ran.code, 78, "{ran:?}");
+    let never = "evidence.min_free_mb = 1000: the whole disk has 40 MB";
+    assert!(ran.stdout.contains(&format!("wrong      disk: {never}")), "{}", ran.stdout);
+    let agent = line.start();
+    let status = line.wait_status("evidence is paused", |status| {
+        status["evidence"]["reason"].as_str().is_some_and(|why| why.contains("this can never be reached"))
+    });
+    assert_eq!((&status["evidence"]["state"], &status["store"]["state"]), (&"paused".into(), &"ok".into()));
+    assert!(agent.said().contains(never), "{}", agent.said());
+    agent.stop();
+
+    // What is only low now is not wrong.
+    line.evidence = "keep = \"all\"\nmin_free_mb = 0".to_owned();
+    assert!(check(&line).succeeded().stdout.contains("right      disk: "));
+    disk.fill_up_to(10 * MB);
+    let ran = check(&line);
+    assert_eq!(ran.code, 75, "{ran:?}");
+    assert!(
+        ran.stdout.contains("store.min_free_mb = 20: the store is low_disk until there is room"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn evidence_on_a_disk_by_itself_is_paused_by_that_disk() {
+    let mut line = Line::new();
+    line.evidence = "keep = \"all\"\nmin_free_mb = 20".to_owned();
+    line.store = "min_free_mb = 1".to_owned();
+    let evidence = line.state.join("evidence");
+    std::fs::create_dir(&evidence).unwrap();
+    let Some(disk) = Disk::in_memory(&evidence, 40 * MB) else { return };
+    let agent = line.start();
+    let kept = || evidence.join("station1").read_dir().unwrap().count();
+    wait_until("evidence is kept", || kept() > 3);
+    let filler = disk.fill_up_to(10 * MB);
+    let status = line.wait_status("evidence is paused", |status| status["evidence"]["state"] == "paused");
+    assert_eq!(status["store"]["state"], "ok", "the log is on another disk: {status}");
+    let before = kept();
+    line.wait_verdict("verdicts go on", |verdict| verdict["verdict"] == "normal");
+    assert!(kept() >= before, "nothing is deleted that does not help");
+    std::fs::remove_file(filler).unwrap();
+    line.wait_status("evidence is kept again", |status| status["evidence"]["state"] == "ok");
+    agent.stop();
+    line.check_nothing_is_lost();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -206,7 +207,7 @@ fn cases(folder: &Path) -> Vec<Case> {
         case("run", &["run", "--config", config], &["state/certiscope.db"], 0),
         case("list", &["inspections", "list", "--config", config], &[], 0),
         case("table", &["inspections", "export", "--config", config], &[], 0),
-        case("demo", &["demo", "--seconds", "2", "--state", "OUT"], &["OUT/certiscope.db"], 0),
+        case("demo", &["demo", "--seconds", "2", "--state", "OUT"], &[], 0),
     ]
 }
 
@@ -265,6 +266,35 @@ fn a_demo_that_nobody_reads_inspects_all_the_same() {
     assert!(rows > 1, "{rows} inspections");
 }
 
+#[test]
+fn a_service_manager_that_does_not_read_stops_nothing() {
+    let line = Line::new();
+    let socket = line.path().join("notify");
+    let _manager = UnixDatagram::bind(&socket).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    filler.connect(&socket).unwrap();
+    // The system bounds what waits for one reader, and what one sender has waiting; the program is another sender.
+    let mut more = vec![filler];
+    loop {
+        if more.last().expect("one at the least").send(b"WATCHDOG=1").is_ok() {
+            continue;
+        }
+        let next = UnixDatagram::unbound().unwrap();
+        next.set_nonblocking(true).unwrap();
+        next.connect(&socket).unwrap();
+        if next.send(b"WATCHDOG=1").is_err() {
+            break;
+        }
+        more.push(next);
+    }
+    let mut command = Command::new(program::path());
+    let agent = line.start_as(command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "1000000"));
+    line.wait_status("its state goes on", |status| status["verdicts"]["normal"].as_u64() > Some(2));
+    agent.stop();
+    line.check_nothing_is_lost();
+}
+
 /// Panics with the program's panic hook. The test below runs this as a separate process.
 #[test]
 #[ignore = "ends its process"]
@@ -281,4 +311,31 @@ fn a_panic_ends_the_program_though_nobody_reads_its_reason() {
     const SIGABRT: i32 = 6;
     let ended = Running::start(child.stdout(Stdio::null()).stderr(log)).end();
     assert_eq!(ended.signal(), Some(SIGABRT), "{ended}");
+}
+
+/// As the file systems of USB sticks are (FAT, exFAT): no links, and in some drivers no renaming that replaces nothing.
+#[test]
+fn a_file_system_without_links_is_enough() {
+    let folder = TempDir::new().unwrap();
+    let without_links = |arguments: &[&str]| {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=link,linkat,symlink,symlinkat,renameat2"]);
+        command.args(["-e", "inject=link,linkat,symlink,symlinkat:error=EPERM"]);
+        command.args(["-e", "inject=renameat2:error=EINVAL", program::path()]);
+        command.args(arguments).current_dir(folder.path()).output()
+    };
+    if !without_links(&["--version"]).is_ok_and(|ran| ran.status.success()) {
+        return skip("strace", "no system call can be made to fail here (apt-get install strace)");
+    }
+    let succeeds = |arguments: &[&str]| {
+        let ran = without_links(arguments).unwrap();
+        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    succeeds(&["collect", "--source", "simulator", "--count", "2", "--out", "good"]);
+    succeeds(&["collect", "--source", "simulator", "--count", "2", "--out", "good", "--append"]);
+    assert!(folder.path().join("good/good/000004.png").exists());
+    succeeds(&["demo", "--seconds", "5", "--state", "state"]);
+    succeeds(&["inspections", "export", "--store", "state", "--out", "rows.csv"]);
+    succeeds(&["inspections", "export", "--store", "state", "--out", "rows.csv"]);
+    assert!(std::fs::read_to_string(folder.path().join("rows.csv")).unwrap().starts_with("boot_id,"));
 }

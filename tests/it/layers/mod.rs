@@ -47,6 +47,7 @@ const LAYERS: &[(&[&str], &str)] = &[
     (&["config"], "the settings of every module, read from one file"),
     (&["agent"], "the threads of a station; knows every module but the command line"),
     (&["cli"], "the commands"),
+    (&["fuzz"], "what the fuzz targets do; knows every module"),
     (&["testing"], "what the integration tests use of the crate"),
 ];
 
@@ -87,6 +88,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("nokhwa", &["capture/camera"]),
     ("v4l", &["capture/camera"]),
+    ("turbojpeg", &["capture/decode", "capture/camera"]), // a test of Motion JPEG makes its frames with it
+    ("weezl", &["capture/decode"]),
 ];
 
 /// Where serde may be derived: types of files and messages that other programs read or write. All other types may
