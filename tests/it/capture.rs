@@ -11,7 +11,8 @@ use image::GrayImage;
 
 fn write_picture(path: &Path, shade: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    GrayImage::from_pixel(16, 12, [shade].into()).save(path).unwrap();
+    // The content decides the format, never the name.
+    GrayImage::from_pixel(16, 12, [shade].into()).save_with_format(path, image::ImageFormat::Png).unwrap();
 }
 
 fn once(path: &Path) -> FolderSettings {

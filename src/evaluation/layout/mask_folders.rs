@@ -18,7 +18,7 @@ pub(super) const GROUND_TRUTH: &str = "ground_truth";
 const ENDINGS: [&str; 4] = ["", "_mask", "_GT", "_gt"];
 
 /// Class and stem.
-type Place = (String, String);
+type MaskPlace = (String, String);
 
 /// The masks of a category.
 #[derive(Debug, Default)]
@@ -26,15 +26,15 @@ pub(super) struct MaskFolders {
     /// Whether there is a folder for masks at all.
     pub(super) exist: bool,
     /// Single files by class and stem.
-    files: BTreeMap<Place, Vec<PathBuf>>,
+    files: BTreeMap<MaskPlace, Vec<PathBuf>>,
     /// Folders of masks, by class and name.
-    folders: BTreeMap<Place, Vec<PathBuf>>,
+    folders: BTreeMap<MaskPlace, Vec<PathBuf>>,
     /// What each mask is called where it is named.
     names: BTreeMap<PathBuf, String>,
     /// The masks that a picture has, and which one.
     taken: BTreeMap<PathBuf, String>,
     /// Stems of pictures whose mask was looked for.
-    asked: BTreeSet<Place>,
+    asked: BTreeSet<MaskPlace>,
     left_out: Vec<LeftOut>,
 }
 

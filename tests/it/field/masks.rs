@@ -122,7 +122,8 @@ fn inverted_masks_are_named_and_have_no_part() {
     assert!(ran.stdout.contains(none), "{}", ran.stdout);
 
     // A large defect, inverted, marks less than the limit. Where most masks are inverted it is not believed either.
-    let half = GrayImage::from_fn(64, 64, |x, _| Luma([if x < 40 { 255 } else { 0 }]));
+    let (width, height) = parts.each()[0].1.dimensions();
+    let half = GrayImage::from_fn(width, height, |x, _| Luma([if 8 * x < 5 * width { 255 } else { 0 }]));
     half.save(parts.masks().join("stain/0001_mask.png")).unwrap();
     let left = left_out(&parts.evaluate().1);
     let large = left.iter().find(|left| left.0 == "test/stain/0001.png").expect("the large defect");
@@ -212,13 +213,15 @@ fn a_mask_of_a_normal_part_must_mark_nothing() {
     let parts = MaskedParts::new();
     let good = parts.masks().join("good");
     std::fs::create_dir(&good).unwrap();
-    GrayImage::new(64, 64).save(good.join("0000_mask.png")).unwrap();
-    GrayImage::from_fn(64, 64, |x, _| Luma([u8::from(x == 0)])).save(good.join("0001_mask.png")).unwrap();
+    let (width, height) = parts.each()[0].1.dimensions();
+    GrayImage::new(width, height).save(good.join("0000_mask.png")).unwrap();
+    let strip = GrayImage::from_fn(width, height, |x, _| Luma([u8::from(32 * x < width)]));
+    strip.save(good.join("0001_mask.png")).unwrap();
     let (_, category) = parts.evaluate();
     let left = left_out(&category);
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(
-        left[0].0 == "test/good/0001.png" && left[0].1.contains("marks 2 % of a normal part"),
+        left[0].0 == "test/good/0001.png" && left[0].1.contains("marks 3 % of a normal part"),
         "{left:?}"
     );
     assert_eq!(category["pixel"]["masks"], 12);
