@@ -165,7 +165,7 @@ fn what_cannot_take_part_is_named_everywhere() {
     image::GrayImage::from_pixel(32, 16, [255].into())
         .save(set.join("ground_truth/dent/0001_mask.png"))
         .unwrap();
-    image::GrayImage::new(64, 64).save(set.join("ground_truth/chip/0000_mask.png")).unwrap();
+    image::GrayImage::new(256, 256).save(set.join("ground_truth/chip/0000_mask.png")).unwrap();
     std::fs::write(set.join("ground_truth/stain/0000_mask.png"), "no picture").unwrap();
 
     let ran = site.evaluate("out").succeeded();
@@ -173,7 +173,7 @@ fn what_cannot_take_part_is_named_everywhere() {
         ("test/worn", "an empty class"),
         ("test/chip/0000.png", "empty mask"),
         ("test/crack/0000.png", "missing mask"),
-        ("test/dent/0001.png", "mask of 32x16 for a picture of 64x64"),
+        ("test/dent/0001.png", "mask of 32x16 for a picture of 256x256"),
         ("test/good/cut.png", "unreadable picture"),
         ("test/stain/0000.png", "unreadable mask"),
     ];
