@@ -20,8 +20,11 @@ const UNDER_THE_NOISE: f64 = 1.0 / 3.0;
 /// A picture of less contrast than this share of sigma is hard to see.
 const HARD_TO_SEE: f64 = 0.5;
 /// The gap between neighbours in the order of a value, as a factor, above which the pictures are of two kinds.
-const GAP: [(&str, fn(&Brightness) -> f64, f64); 3] =
-    [("mean", |it| it.mean, 1.6), ("contrast", |it| it.contrast, 2.0), ("sharpness", |it| it.sharpness, 2.0)];
+const GAPS: [Gap; 3] = [
+    Gap { what: "mean", value: |it| it.mean, factor: 1.6 },
+    Gap { what: "contrast", value: |it| it.contrast, factor: 2.0 },
+    Gap { what: "sharpness", value: |it| it.sharpness, factor: 2.0 },
+];
 /// Values below this are equally dark.
 const DARK: f64 = 0.002;
 /// How many typical deviations the threshold may lie above the typical bound.
@@ -30,6 +33,13 @@ const FAR: f64 = 50.0;
 const FOUND: f64 = 0.75;
 /// How many pictures are named.
 const NAMED: usize = 5;
+
+/// A value by which pictures are told apart, and how far neighbours in its order may be apart.
+struct Gap {
+    what: &'static str,
+    value: fn(&Brightness) -> f64,
+    factor: f64,
+}
 
 /// Refuses pictures that nobody can see under the noise of standard deviation `sigma`.
 pub(super) fn refuse_what_noise_buries(set: &PictureSet, sigma: f64) -> Result<(), Failure> {
@@ -52,7 +62,7 @@ pub(super) fn of_pictures(set: &PictureSet, sigma: f64) -> Vec<String> {
             "the pictures have a contrast of {contrast:.4} (the middle one) under noise of {sigma}: faint defects are buried; look at light, exposure and bit depth"
         ));
     }
-    doubts.extend(GAP.iter().filter_map(|(what, value, factor)| gap(&set.pictures, what, *value, *factor)));
+    doubts.extend(GAPS.iter().filter_map(|it| gap(&set.pictures, it)));
     doubts
 }
 
@@ -81,8 +91,8 @@ fn typical_contrast(set: &PictureSet) -> f64 {
     median(set.pictures.iter().map(|picture| picture.brightness.contrast))
 }
 
-/// Names the smaller side of a gap that is wider than `factor`.
-fn gap(pictures: &[SetPicture], what: &str, value: fn(&Brightness) -> f64, factor: f64) -> Option<String> {
+/// Names the smaller side of a gap that is wider than allowed.
+fn gap(pictures: &[SetPicture], &Gap { what, value, factor }: &Gap) -> Option<String> {
     let mut sorted: Vec<(f64, &str)> =
         pictures.iter().map(|it| (value(&it.brightness).max(DARK), it.name.as_str())).collect();
     sorted.sort_by(|(one, _), (other, _)| one.total_cmp(other));
