@@ -91,6 +91,7 @@ pub fn seeds(target: Target) -> Vec<Vec<u8>> {
 
 /// A picture of more pixels is refused, so that no run takes long.
 const MOST_PIXELS: u64 = 64 * 64;
+const LIMITS: DecodeLimits = DecodeLimits { pixels: MOST_PIXELS };
 /// The bit of the first byte that wants the picture written and read again.
 const ROUND_TRIP: u8 = 2;
 
@@ -101,7 +102,7 @@ fn assert_words(words: &str) {
 
 fn picture(data: &[u8]) -> bool {
     let Some((mode, bytes)) = data.split_first() else { return false };
-    match decode("fuzz", bytes, DecodeLimits { pixels: MOST_PIXELS }) {
+    match decode("fuzz", bytes, LIMITS) {
         Err(bad) => {
             assert_words(&bad.to_string());
             false
@@ -117,7 +118,7 @@ fn picture(data: &[u8]) -> bool {
             };
             assert_eq!(count as u64, pixels * channels, "{width}x{height}");
             if mode & ROUND_TRIP != 0 {
-                let again = decode("again", &encoded(&picture), DecodeLimits { pixels: MOST_PIXELS });
+                let again = decode("again", &encoded(&picture), LIMITS);
                 assert_eq!(again.as_ref(), Ok(&picture), "written and read again");
             }
             true
@@ -228,7 +229,7 @@ fn trigger(data: &[u8]) -> bool {
 fn evidence(data: &[u8]) -> bool {
     thread_local!(static INSPECTION: LazyCell<Inspection> = const { LazyCell::new(broken) });
     let [frame, input] = split(data);
-    let found = INSPECTION.with(|inspection| findings_in(inspection, frame, input));
+    let found = INSPECTION.with(|inspection| findings_in(inspection, frame, LIMITS, input));
     for finding in &found {
         if let Finding::Different(why) | Finding::Gone(why) = finding {
             assert_words(why);

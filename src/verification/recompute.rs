@@ -85,9 +85,14 @@ pub(crate) fn verify(
 }
 
 /// For the fuzz target `evidence`: what is found of a kept frame and a kept input with this content.
-pub(crate) fn findings_in(inspection: &Inspection, frame: &[u8], input: &[u8]) -> [Finding; 2] {
+pub(crate) fn findings_in(
+    inspection: &Inspection,
+    frame: &[u8],
+    limits: DecodeLimits,
+    input: &[u8],
+) -> [Finding; 2] {
     let parameters = &*inspection.parameters;
-    let picture = prepared_from(frame, parameters);
+    let picture = prepared_from(frame, limits, parameters);
     let kept = input_of(Tensors::parse(Path::new(INPUT), input), parameters);
     [same_fault(inspection, &picture), same_input(inspection, &picture, Some(&kept))]
 }
@@ -102,13 +107,13 @@ enum NoInput {
 
 fn prepared(path: &Path, parameters: &Parameters) -> Result<Prepared, NoInput> {
     let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
-    prepared_from(&bytes, parameters)
+    prepared_from(&bytes, DecodeLimits::default(), parameters)
 }
 
-fn prepared_from(bytes: &[u8], parameters: &Parameters) -> Result<Prepared, NoInput> {
+fn prepared_from(bytes: &[u8], limits: DecodeLimits, parameters: &Parameters) -> Result<Prepared, NoInput> {
     // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
-    let picture = decode(NAME, bytes, DecodeLimits::default())
+    let picture = decode(NAME, bytes, limits)
         .map_err(|bad| NoInput::Bad(bad.to_string().replacen(&format!("frame: {NAME}: "), "", 1)))?;
     let [channels, height, width] = parameters.input;
     Preprocessor::new(InputShape { channels, height, width }, parameters.region)
