@@ -244,8 +244,10 @@ fn rows(data: &[u8]) -> bool {
     thread_local!(static LOG: LazyCell<LooseLog> = const { LazyCell::new(|| {
         LooseLog::new(&inspection()).expect("a sound row can be stored")
     }) });
-    let words =
-        LOG.with(|log| log.read(data, inspections::fuzz::printed).expect("the log in memory can be changed"));
+    let words = LOG.with(|log| {
+        log.read(data, |record| inspections::fuzz::printed(record, data.len() / 3))
+            .expect("the log in memory can be changed")
+    });
     words.map(|words| assert_words(&words)).is_none()
 }
 

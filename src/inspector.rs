@@ -1,8 +1,8 @@
 //! From one frame to one inspection: preprocess, draw until certified, decide.
 //!
 //! Guarantees: every frame gives exactly one [`Inspected`]. A bad picture, a model error or scores that are not numbers give
-//! `Verdict::Abstain` with its reason, never `normal`; so does a deadline that passes before a side is certified. A heat map
-//! is made only if it is wanted for the verdict. The only IO is reading the monotonic clock, for the deadline and latencies.
+//! `Verdict::Abstain` with its reason, never `normal`; so does a deadline that passes before a side is certified. A frame that
+//! is not like the calibration pictures of the bundle is a bad picture, and no draw is made of it. A heat map is made only if it is wanted for the verdict. The only IO is reading the monotonic clock, for the deadline and latencies.
 //! Costs: those of `certify`; preprocessing is below a millisecond at 64x64.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ndarray::Array2;
 
 use crate::bundle::{Bundle, BundleError};
-use crate::capture::Frame;
+use crate::capture::{Frame, Picture};
 use crate::certify::certify;
 use crate::computation::Computation;
 use crate::detector::Detector;
@@ -19,6 +19,7 @@ use crate::diffusion::onnx::ProviderReport;
 use crate::diffusion::seed::FrameSeed;
 use crate::heat_map::HeatMapSum;
 use crate::inspection::{FrameOutcome, Inspection, InspectorSettings, Latency, Parameters};
+use crate::picture_range::{NotInspected, PictureRange, prepare};
 use crate::preprocess::{Input, Prepared, Preprocessor};
 use crate::pulse::Pulse;
 use crate::smoothing::{RuleError, SequentialRule};
@@ -40,6 +41,8 @@ pub type HeatMapWanted = Box<dyn Fn(Verdict, FrameSeed) -> bool + Send + Sync>;
 /// never changes, so threads can share it.
 pub struct Inspector {
     preprocessor: Preprocessor,
+    /// `None` for a bundle that knows no range.
+    range: Option<PictureRange>,
     rule: SequentialRule,
     parameters: Arc<Parameters>,
     report_empirical: bool,
@@ -68,7 +71,8 @@ impl Inspector {
         let parameters = Parameters::new(bundle, settings, detector.batch(), Computation::here(provider))?;
         let rule = SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)?;
         Ok(Self {
-            preprocessor: Preprocessor::new(bundle.input_shape(), settings.region),
+            preprocessor: bundle.preprocessor(settings.region),
+            range: bundle.picture_range(),
             rule,
             parameters: Arc::new(parameters),
             report_empirical: settings.report_empirical,
@@ -85,6 +89,7 @@ impl Inspector {
     ) -> Result<Self, RuleError> {
         Ok(Self {
             preprocessor,
+            range: None,
             rule: SequentialRule::new(&parameters.rule, parameters.threshold, parameters.sigma)?,
             parameters: Arc::new(parameters),
             report_empirical: false,
@@ -112,7 +117,7 @@ impl Inspector {
     ) -> Inspected {
         let taken = Instant::now();
         let prepared = match &frame.picture {
-            Ok(picture) => self.preprocessor.apply(picture).map_err(|error| error.to_string()),
+            Ok(picture) => self.prepare(picture).map_err(|error| error.to_string()),
             Err(bad) => Err(bad.to_string()),
         };
         let (outcome, input, heat_map) = match prepared {
@@ -129,6 +134,11 @@ impl Inspector {
         let latency = Latency::until_now(frame, queued, taken);
         let inspection = Inspection::of(frame, seed, outcome, latency, &self.parameters);
         Inspected { inspection, input, heat_map }
+    }
+
+    /// The model input of a picture, or why the picture is not inspected.
+    pub fn prepare(&self, picture: &Picture) -> Result<Prepared, NotInspected> {
+        prepare(picture, &self.preprocessor, self.range.as_ref())
     }
 
     fn draw(

@@ -99,12 +99,21 @@ pub enum PreprocessError {
     Samples { samples: usize, width: u32, height: u32 },
     #[error("input: {value}: not a brightness; 0 to 1 is allowed")]
     Range { value: f32 },
+    #[error(
+        "frame: a sample of {sample} is above full_scale = {full_scale}, which is white; look at the camera's bit depth, or calibrate again with --full-scale"
+    )]
+    FullScale { sample: u16, full_scale: u16 },
 }
+
+/// The value of white in 16-bit pictures, unless the bundle says otherwise.
+pub(crate) const FULL_SCALE: u16 = u16::MAX;
 
 /// The map from frames to model inputs of one station.
 pub struct Preprocessor {
     shape: InputShape,
     region: Option<Region>,
+    /// The value of white in 16-bit pictures.
+    full_scale: u16,
     /// The weights for the last size of the region. Cameras seldom change their frame size.
     last: Mutex<Option<Arc<Resize>>>,
 }
@@ -112,16 +121,32 @@ pub struct Preprocessor {
 impl Preprocessor {
     /// `region`: `None` for the whole frame.
     pub fn new(shape: InputShape, region: Option<Region>) -> Self {
-        Self { shape, region, last: Mutex::new(None) }
+        Self { shape, region, full_scale: FULL_SCALE, last: Mutex::new(None) }
+    }
+
+    /// With another value of white in 16-bit pictures, such as 4095 where a camera fills 12 bits of them.
+    #[must_use]
+    pub fn with_full_scale(self, full_scale: u16) -> Self {
+        Self { full_scale, ..self }
+    }
+
+    /// The part of the frame that is inspected; `None` for the whole frame.
+    pub fn region(&self) -> Option<Region> {
+        self.region
     }
 
     pub fn apply(&self, picture: &Picture) -> Result<Prepared, PreprocessError> {
         let region = self.region_of(picture)?;
+        if let Some(sample) = picture.largest_of_sixteen_bits().filter(|&sample| sample > self.full_scale) {
+            return Err(PreprocessError::FullScale { sample, full_scale: self.full_scale });
+        }
         let resize = self.resize(region);
         let InputShape { channels, height, width } = self.shape;
         let to_grey = channels == 1 && picture.channels == Channels::Rgb;
         let depth = if picture.channels == Channels::Rgb && !to_grey { 3 } else { 1 };
-        let resized = resize.apply(depth, |y, line| read_line(picture, region, y, to_grey, line));
+        let resized = resize.apply(depth, |y, line| {
+            read_line(picture, region, y, to_grey, f32::from(self.full_scale), line);
+        });
         let values = Array3::from_shape_fn((channels, height, width), |(channel, y, x)| {
             // A grey frame gives the same plane to every channel. Rounded weights may sum to a little more than
             // one, so white can exceed 1; clamping cannot enlarge a change.
@@ -177,8 +202,8 @@ fn colour_norm(from: Channels, to: usize) -> f64 {
     }
 }
 
-/// Writes line `y` of the region to `line`, in \[0,1\], converted to grey if `to_grey`.
-fn read_line(picture: &Picture, region: Region, y: usize, to_grey: bool, line: &mut [f32]) {
+/// Writes line `y` of the region to `line`, in \[0,1\], converted to grey if `to_grey`; `full_scale` is white in 16 bits.
+fn read_line(picture: &Picture, region: Region, y: usize, to_grey: bool, full_scale: f32, line: &mut [f32]) {
     let depth = match picture.channels {
         Channels::Grey => 1,
         Channels::Rgb => 3,
@@ -187,7 +212,7 @@ fn read_line(picture: &Picture, region: Region, y: usize, to_grey: bool, line: &
     let samples = start..start + region.width as usize * depth;
     match &picture.samples {
         Samples::Eight(values) => to_unit_range(&values[samples], 255.0, to_grey, line),
-        Samples::Sixteen(values) => to_unit_range(&values[samples], 65_535.0, to_grey, line),
+        Samples::Sixteen(values) => to_unit_range(&values[samples], full_scale, to_grey, line),
     }
 }
 

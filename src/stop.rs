@@ -1,12 +1,29 @@
-//! A request to stop, made by a signal or by a thread of the agent.
+//! A request to stop, made by a signal or by a thread of the agent; and the decision to end at once.
 //!
 //! Guarantees: a request wakes all waiting threads at once and cannot be withdrawn. Each station has a child of the process's
-//! `Stop`: stopping the process stops every station, stopping a station stops nothing else.
+//! `Stop`: stopping the process stops every station, stopping a station stops nothing else. Once the process ends at once, nothing
+//! is committed any more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
 use crate::sync::{lock, wait_while};
+
+/// Whether the process is about to end without an ordered stop. One for the process, as its end is.
+static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// Decides that the process ends at once. The caller ends it next.
+pub fn end_at_once() {
+    ENDS_AT_ONCE.store(true, Ordering::SeqCst);
+}
+
+/// Call this before a commit. It does not return once the process ends at once: what is then in hand was cut short.
+pub(crate) fn hold_if_ending_at_once() {
+    while ENDS_AT_ONCE.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
 
 /// Whether a stop is requested. Shared by the threads that may request it and those that must stop.
 #[derive(Debug, Clone, Default)]

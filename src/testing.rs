@@ -116,6 +116,9 @@ pub mod status {
         pub use crate::status::testing::idle_station;
     }
 }
+pub mod stop {
+    pub use crate::stop::end_at_once;
+}
 pub mod store {
     pub use crate::store::{
         Backlog, Boot, Committed, DeliveryState, Filter, Log, Order, Origin, OutputId, RowId, Store,

@@ -19,8 +19,10 @@ from pathlib import Path
 import torch
 
 from . import Refused, measure, schedule, train_options
-from .figures import Estimate, auroc_with_interval, certified_auc_with_interval, paper_radius
-from .preprocess import load_inputs, picture_files
+from .figures import Estimate, auroc_with_interval, certified_auc_with_interval, has_bounds, paper_radius
+from .output import say_once
+from .picture_files import is_picture, picture_files
+from .picture_set import PictureSet
 from .score import Detector
 from .search import with_synthetic_defects
 from .train import train
@@ -161,10 +163,19 @@ def trained(table, name, fit, held_back, out, steps=None, device="cpu"):
 
 
 def kinds_of(test):
-    """{kind: files} below the folder `test`, "good" for the good parts."""
+    """{kind: files} below the folder `test`, "good" for the good parts. Masks and hidden folders are no kind."""
     found = {}
-    for folder in sorted(path for path in Path(test).iterdir() if path.is_dir()) if Path(test).is_dir() else ():
-        found["good" if folder.name.lower() in GOOD else folder.name] = picture_files(folder)
+    entries = sorted(Path(test).iterdir()) if Path(test).is_dir() else []
+    for folder in entries:
+        if not folder.is_dir() or folder.name == "ground_truth" or folder.name.startswith("."):
+            continue
+        kind = "good" if folder.name.lower() in GOOD else folder.name
+        if kind in found:
+            raise Refused(f"ablation.test = {test}: {folder.name}/ holds good parts too; one folder of them is needed")
+        found[kind] = picture_files(folder)
+    beside = sum(is_picture(path) for path in entries)
+    if beside:
+        say_once(f"{test}: {beside} pictures left out, because they lie in no folder of a kind")
     if "good" not in found or len(found) < 2:
         raise Refused(f"ablation.test = {test}: holds no good/ beside a folder of defective parts; both are needed")
     return found
@@ -209,13 +220,17 @@ def run_rows(table, rows, fit, held_back, test, out, steps=None, device="cpu"):
         training = trained(table, row.run, fit, held_back, out, steps, device)
         architecture = training.architecture
 
-        def inputs(chosen, architecture=architecture):
-            loaded = load_inputs(chosen, architecture.channels, architecture.size, architecture.size)
+        read = PictureSet(training.recipe.full_scale, training.recipe.mixed_sizes, training.pictures)
+
+        def inputs(chosen, architecture=architecture, read=read):
+            loaded = read.inputs(chosen, architecture.channels, architecture.size, architecture.size)
             return torch.from_numpy(loaded).to(device)
 
-        of_fit = Pictures(None, architecture, Path(out) / row.run / "fit.npy", device).inputs
+        of_fit = Pictures(None, architecture, Path(out) / row.run / "fit.npy", device, read).inputs
         kinds = {kind: inputs(chosen) for kind, chosen in files.items()}
-        yield row, measured(row, training, of_fit, inputs(picture_files(held_back)), kinds)
+        behind = inputs(picture_files(held_back))
+        read.require_one_kind()
+        yield row, measured(row, training, of_fit, behind, kinds)
 
 
 HEADER = (
@@ -230,7 +245,8 @@ def words_of(estimate):
 
 
 def line(row, found):
-    """The Markdown line of one row."""
+    """The Markdown line of one row. A certified AUC that so few draws cannot give is no 0: it is named."""
+    bounded = has_bounds(row.draws, found["radius"] / row.sigma, row.alpha)
     behind = ", ".join(f"{estimate.value:.3f}" for estimate in found["held back"].values())
     kinds = ", ".join(f"{kind} {words_of(estimate)}" for kind, estimate in found["kinds"].items())
     without = "" if row.training_maps else ", without training maps"
@@ -239,7 +255,7 @@ def line(row, found):
         f"{row.head_weight:g}, {row.filter_px}, {row.top_pixels}",
         f"{row.draws}, {row.alpha:g}",
         words_of(found["test"]["AUROC"]),
-        f"{words_of(found['test']['certified AUC'])} at r = {found['radius']:.4f}",
+        f"{words_of(found['test']['certified AUC']) if bounded else 'too few draws'} at r = {found['radius']:.4f}",
         behind,
         kinds,
     ]

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from . import Refused, schedule
 from .onnx_graph import denoiser, round_to_fp16, session, to_onnx, verify
-from .preprocess import load_inputs, picture_files
+from .picture_files import picture_files
+from .picture_set import PictureSet
 from .score_numpy import certified, draw, empirical
 
 FORMAT = 1
@@ -131,8 +132,14 @@ def check_golden(denoise, golden, detector, allowed):
                 )
 
 
-def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1):
-    """Write the bundle into the folder `out`, which may hold an earlier one; returns what the command prints."""
+def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1, read=None):
+    """Write the bundle into the folder `out`, which may hold an earlier one; returns what the command prints.
+
+    `read` is the set that reads the held-back pictures; its full scale becomes that of the bundle.
+    """
+    read = read or PictureSet()
+    inputs = read.inputs(picture_files(held_back), *subject.shape)
+    read.require_one_kind()
     round_to_fp16(subject.model)
     graph = to_onnx(subject.model, *subject.shape)
     content = graph.SerializeToString()
@@ -141,7 +148,6 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     difference = verify(content, subject.model, *subject.shape)
 
     denoise = denoiser(session(content))
-    inputs = load_inputs(picture_files(held_back), *subject.shape)
     spread = float(np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS)), axis=1).std())
     if not spread > 0.0:
         raise Refused(
@@ -162,6 +168,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
             "height": subject.height,
             "width": subject.width,
             "range": [0.0, 1.0],
+            **({"full_scale": read.full_scale} if read.full_scale not in (None, 65535) else {}),
         },
         "schedule": {
             "kind": "linear",

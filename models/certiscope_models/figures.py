@@ -74,6 +74,12 @@ def bounds(scores, multiple, alpha=ALPHA):
     return ascending[:, n - rank], ascending[:, rank - 1]
 
 
+def has_bounds(draws, multiple, alpha=ALPHA):
+    """Whether so many draws can bound a score at a radius of `multiple` sigma. If not, a certified AUC is 0 for want of
+    draws, and says nothing of the detector."""
+    return upper_rank(draws, phi(multiple), alpha / 2) is not None
+
+
 def certified_auc(normal, anomalous, multiple, alpha=ALPHA):
     """The probability that the lower bound of an anomalous picture exceeds the upper bound of a normal one.
 

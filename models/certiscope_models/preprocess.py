@@ -1,23 +1,18 @@
 """From a picture file to the model input: decode, scale to [0,1] in float32, colour, resize. No step rounds to 8 bits.
 
-Guarantees: a PNG, JPEG or BMP file gives the input that the station computes from it (`capture::decode` and
-`preprocess` in Rust); tests/fixtures/resize.json and tests/golden/bmp.json compare the two. As there, the content of a
-file decides its format, never its name. The map from the decoded picture to the input is linear, with explicit weights
-(`resize_weights`), so its operator norm is known.
+Guarantees: a picture file gives the input that the station computes from it (`capture::decode` and `preprocess` in
+Rust); tests/fixtures/resize.json and tests/golden/bmp.json compare the two. The map from the decoded picture to the
+input is linear, with explicit weights (`resize_weights`), so its operator norm is known.
 Leaves out: cropping, and keeping the aspect ratio: a picture is squashed to the input size.
 Costs: two matrix products a picture, about 3 ms at 640x400.
 """
 
-from pathlib import Path
-
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from . import Refused
+from .decode import read_picture
+from .picture_files import picture_files  # noqa: F401  scripts import it from here
 
 BT601 = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}  # in any case of letters; as in src/capture/folder.rs
-FORMATS = ("PNG", "JPEG", "BMP")
 
 
 def resize_weights(size_in, size_out):
@@ -50,22 +45,18 @@ def resize(picture, height, width):
     return rows @ picture @ columns.T
 
 
-def decode(path):
-    """The picture at `path` as [C, H, W] float32 in [0,1], C = 1 or 3. Refuses what is empty, broken or unusual."""
-    path = Path(path)
-    try:
-        with Image.open(path, formats=FORMATS) as file:
-            file.load()
-            deep = file.mode.startswith("I;16")
-            if not deep and file.mode not in ("L", "RGB"):
-                file = file.convert("L" if file.mode in ("1", "LA") else "RGB")
-            pixels = np.asarray(file)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        size = path.stat().st_size if path.exists() else "missing"
-        raise Refused(
-            f"picture: {path} ({size} bytes): cannot be read: {error}; a PNG, JPEG or BMP picture is needed"
-        ) from None
-    picture = pixels.astype(np.float32) / np.float32(65535 if deep else 255)
+def decode(path, full_scale=None):
+    """The picture at `path` as [C, H, W] float32 in [0,1], C = 1 or 3. Refuses what cannot be read.
+
+    `full_scale` is the sample that means white in a picture of 16 bits; 65535 if not given.
+    """
+    return scaled(read_picture(path), full_scale)
+
+
+def scaled(samples, full_scale=None):
+    """Samples [H, W] or [H, W, 3] of 8 or 16 bits as [C, H, W] float32; white is 1."""
+    white = 255 if samples.dtype == np.uint8 else full_scale or 65535
+    picture = samples.astype(np.float32) / np.float32(white)
     return picture[None] if picture.ndim == 2 else np.ascontiguousarray(picture.transpose(2, 0, 1))
 
 
@@ -78,19 +69,11 @@ def to_channels(picture, channels):
     return np.repeat(picture, channels, axis=0)
 
 
+def as_input(picture, channels, height, width):
+    """A picture [C, H, W] as the model input [channels, height, width]."""
+    return resize(to_channels(picture, channels), height, width)
+
+
 def load_input(path, channels, height, width):
     """The model input [channels, height, width] float32 in [0,1] for the picture file at `path`."""
-    return resize(to_channels(decode(path), channels), height, width)
-
-
-def picture_files(folder):
-    """Every PNG, JPEG or BMP below `folder`, sorted by path; refuses a folder without any."""
-    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not files:
-        raise Refused(f"pictures: {folder}: no PNG, JPEG or BMP in it; a folder of pictures is needed")
-    return files
-
-
-def load_inputs(files, channels, height, width):
-    """All of `files` as one array [N, channels, height, width] float32."""
-    return np.stack([load_input(f, channels, height, width) for f in files])
+    return as_input(decode(path), channels, height, width)

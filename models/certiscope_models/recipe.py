@@ -18,3 +18,5 @@ class Recipe:
     defects: float = 0.6  # share of the pictures that get a synthetic defect
     line: Line = field(default_factory=Line)
     weights: Weights = field(default_factory=Weights)
+    full_scale: int | None = None  # the sample that means white in pictures of 16 bits; None: 65535
+    mixed_sizes: bool = False  # the pictures may differ in size

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from . import Refused
+from .picture_set import PictureSet
 from .sample_sheet import sample_sheet
 from .training import Training
 from .training_data import Pictures
@@ -32,6 +33,11 @@ def train(
     checkpoint = run / "checkpoint.pt"
     if resume:
         training = Training.load(checkpoint, device)
+        if recipe.full_scale not in (None, training.recipe.full_scale):
+            raise Refused(
+                f"train.full-scale = {recipe.full_scale}: the run has {training.recipe.full_scale or 65535}; leave it "
+                "out to continue, or give a new folder"
+            )
         training.recipe = replace(training.recipe, steps=recipe.steps)
     elif checkpoint.exists():
         raise Refused(f"train.out = {run}: holds a checkpoint; give --resume or a new folder")
@@ -39,9 +45,11 @@ def train(
         training = Training.begun_with(Path(begin) / "checkpoint.pt", recipe, device)
     else:
         training = Training(architecture, recipe, device)
-    pictures = Pictures(folder, training.architecture, run / "fit.npy", device)
-    training.counts = pictures.counts(folder)
-    outside = Pictures(held_back, training.architecture, run / "held-back.npy", device) if held_back else pictures
+    read = PictureSet(training.recipe.full_scale, training.recipe.mixed_sizes)
+    pictures = Pictures(folder, training.architecture, run / "fit.npy", device, read)
+    outside = Pictures(held_back, training.architecture, run / "held-back.npy", device, read) if held_back else pictures
+    read.require_one_kind()
+    training.counts, training.pictures = pictures.counts(folder), read.kind()
     (run / "samples").mkdir(parents=True, exist_ok=True)
     for kept in (pictures, outside):
         kept.keep()

@@ -41,8 +41,15 @@ def add(parser):
     option("--crop", type=float, default=0.0, help="window jitter: share of the side left out, e.g. 0.15")
     option("--exposure", type=float, default=0.0, help="gain, offset and gamma jitter, e.g. 0.1")
     option("--light", type=float, default=0.0, help="jitter of the light from side to side, e.g. 0.2")
+    add_of_pictures(option)
     for term in fields(Weights):
         option(f"--{term.name}", type=float, default=term.default, help=f"weight of the {term.name} loss")
+
+
+def add_of_pictures(option):
+    """The two options that say how a set of pictures is read; `split` and `export` have them too."""
+    option("--full-scale", type=int, help="sample that means white in pictures of 16 bits, e.g. 4095 (default 65535)")
+    option("--mixed-sizes", action="store_true", help="accept pictures of several sizes in one set")
 
 
 def settings(arguments):
@@ -52,7 +59,9 @@ def settings(arguments):
     line = Line(a.flips, a.shift, a.turn, a.zoom, a.crop, a.exposure, a.light)
     weights = Weights(a.heal, a.pixel, a.picture, a.consistency)
     defects = a.defects if a.head else 0.0
-    return architecture, Recipe(a.steps, a.batch, a.lr, a.k_max, a.seed, defects, line, weights)
+    return architecture, Recipe(
+        *(a.steps, a.batch, a.lr, a.k_max, a.seed, defects, line, weights, a.full_scale, a.mixed_sizes)
+    )
 
 
 def command(architecture, recipe):
@@ -64,8 +73,12 @@ def command(architecture, recipe):
         **{"batch": r.batch, "lr": r.lr, "seed": r.seed, "defects": r.defects},
         **{name: value for name, value in asdict(r.line).items() if name != "flips"},
         **asdict(r.weights),
+        **({"full-scale": r.full_scale} if r.full_scale is not None else {}),
     }
-    switches = {"--no-attention": not a.attention, "--no-head": not a.head, "--flips": r.line.flips}
+    switches = {
+        **{"--no-attention": not a.attention, "--no-head": not a.head},
+        **{"--mixed-sizes": r.mixed_sizes, "--flips": r.line.flips},
+    }
     options = [f"--{name} {value}" for name, value in words.items()]
     options += [name for name, on in switches.items() if on]
     return " ".join(["python -m certiscope_models train", *options])

@@ -51,6 +51,7 @@ class Training:
         self.seconds = 0.0  # spent in steps, over all resumes
         self.begun = None  # command of the run whose weights this one began with
         self.counts, self.saved_at = {}, None  # provenance: pictures and groups, date of the checkpoint
+        self.pictures = {}  # what all of its pictures have in common: `PictureSet.kind`
         self.trained_on = torch.cuda.get_device_name(self.device) if self.on_gpu else "CPU"
 
     def learning_rate(self):
@@ -124,12 +125,18 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "counts": self.counts,
+            "pictures": self.pictures,
             "begun": self.begun,
             "saved_at": datetime.now(UTC).date().isoformat(),
         }
         partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        try:
+            torch.save(state, partial)
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:  # PyTorch raises the second where the disk is full
+            partial.unlink(missing_ok=True)
+            earlier = "; the earlier one is whole, and --resume continues from it" if path.exists() else ""
+            raise Refused(f"checkpoint: {path}: cannot be written: {str(error).splitlines()[0]}{earlier}") from None
 
     @classmethod
     def load(cls, path, device="cpu"):
@@ -149,6 +156,7 @@ class Training:
             training.generator.set_state(state["generator"])
         training.done, training.seconds = state["done"], state["seconds"]
         training.counts, training.saved_at = state["counts"], state["saved_at"]
+        training.pictures = state.get("pictures", {})  # an earlier version did not keep it
         training.trained_on, training.begun = state["trained_on"], state.get("begun")
         return training
 

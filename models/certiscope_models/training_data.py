@@ -5,7 +5,8 @@ Costs: all pictures are held in memory at the size of the model input.
 """
 
 import json
-from dataclasses import replace
+import os
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,32 +14,81 @@ import torch
 
 from . import Refused
 from .augment import as_seen
-from .preprocess import load_inputs, picture_files
+from .picture_files import picture_files
+from .picture_set import Facts, PictureSet
 from .synthetic import with_defects
 
 AT_ONCE = 1024  # pictures changed together on a GPU, where many small calls would wait for their launch
 
 
-class Pictures:
-    """Model inputs [N, C, H, W] in [0,1] in memory. `cache`: the .npy file that keeps them for a later reading."""
+def source_of(folder, files, full_scale):
+    """What the inputs of a folder depend on: the files with size and time of change, and the full scale."""
+    rows = [[os.path.relpath(file, folder), *size_and_time(file)] for file in files]
+    return {"full_scale": full_scale, "files": rows}
 
-    def __init__(self, folder, architecture, cache=None, device="cpu"):
+
+def size_and_time(file):
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def record_beside(cache):
+    """What the pictures of a cache were read from; None for one that an earlier version wrote, or that broke off."""
+    try:
+        return json.loads(cache.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+class Pictures:
+    """Model inputs [N, C, H, W] in [0,1] in memory.
+
+    `into` is the set that they belong to; the caller lets it refuse pictures that are not of one kind. `cache` is the
+    .npy file that keeps them for a later reading. Beside it stands what they were read from, so that a cache of other
+    pictures, or of another full scale, is never taken for these.
+    """
+
+    def __init__(self, folder, architecture, cache=None, device="cpu", into=None):
+        into = into or PictureSet()
         self.files = picture_files(folder) if folder else None
         self.cache, self.cached = cache, cache is not None and cache.exists()
+        self.source = source_of(folder, self.files, into.full_scale) if folder else None
+        record = record_beside(cache) if self.cached else None
+        if self.files and record and len(record["files"]) != len(self.files):
+            raise Refused(
+                f"cache: {cache}: {len(record['files'])} pictures, the folder has {len(self.files)}; delete it"
+            )
+        if folder and self.cached and (record is None or any(record[key] != self.source[key] for key in self.source)):
+            self.cached = False
         if self.cached:
+            self.facts = [Facts(*row) for row in record["facts"]] if record else []
+            if record and record["full_scale"] != into.full_scale:
+                raise Refused(
+                    f"cache: {cache}: read with full scale {record['full_scale']}, the run has {into.full_scale}; "
+                    "delete it and resume the run"
+                )
+            into.facts |= dict(zip(self.files or [f"{cache} {n}" for n in range(len(self.facts))], self.facts))
             inputs = np.load(cache)
         elif not folder:
             raise Refused(f"cache: {cache}: not there; give the folder of a training run")
         else:
-            inputs = load_inputs(self.files, architecture.channels, architecture.size, architecture.size)
-        if self.files and len(inputs) != len(self.files):
-            raise Refused(f"cache: {cache}: {len(inputs)} pictures, the folder has {len(self.files)}; delete it")
+            inputs = into.inputs(self.files, architecture.channels, architecture.size, architecture.size)
+            self.facts = [into.facts.get(file) for file in self.files]
         self.inputs = torch.from_numpy(inputs).to(device)
 
     def keep(self):
         """Write the cache, so that a resumed run need not read the pictures again."""
         if self.cache is not None and not self.cached:
-            np.save(self.cache, self.inputs.cpu().numpy())
+            beside = self.cache.with_suffix(".json")
+            beside.unlink(missing_ok=True)  # first, so that it never stands beside other pictures
+            partial = self.cache.with_suffix(".partial.npy")
+            np.save(partial, self.inputs.cpu().numpy())
+            os.replace(partial, self.cache)
+            record = {**self.source, "facts": [astuple(facts) for facts in self.facts]}
+            beside.write_text(json.dumps(record) + "\n")
             self.cached = True
 
     def counts(self, folder):
@@ -46,7 +96,11 @@ class Pictures:
         split = Path(folder).parent / "split.json"
         groups = len(self.files)
         if split.exists():
-            groups = len({row["group"] for row in json.loads(split.read_text())[Path(folder).name]})
+            try:
+                rows = json.loads(split.read_text()).get(Path(folder).name)
+                groups = groups if rows is None else len({row["group"] for row in rows})
+            except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+                raise Refused(f"split: {split}: cannot be read: {error}; what `split` wrote is needed") from None
         return {"images": len(self.files), "groups": groups}
 
     def batch(self, recipe, generator):

@@ -1,6 +1,8 @@
 """Ablation tables: one row from training to figures, what is refused, and the committed tables."""
 
+import contextlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +153,33 @@ def test_the_run_that_ships_has_the_settings_of_its_bundle():
     shipped = tomllib.loads(bundle.read_text())["provenance"]["command"].split()[4:]
     table = ablation.read(next(path for path in TABLES if path.stem == "full"))
     assert ablation.settings_of(table.runs["G1"][1]) == ablation.settings_of(shipped)
+
+
+def test_a_table_that_nobody_reads_is_finished_all_the_same(folders, monkeypatch):
+    """`ablate | head -n 1`: the rows are in the files."""
+    line = "ablate --table table.toml --fit fit --held-back held-back --test test --out out --threads 1 --row base"
+    read, write = os.pipe()
+    os.close(read)
+    monkeypatch.setattr("sys.argv", ["certiscope-models", *line.split()])
+    with open(write, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        main()
+        with contextlib.suppress(OSError):
+            stdout.close()
+    assert len((folders / "out" / "rows.jsonl").read_text().splitlines()) == 1
+    assert len((folders / "out" / "table.md").read_text().splitlines()) == 3
+
+
+def test_masks_are_no_kind_and_good_parts_have_one_folder(tmp_path, capsys):
+    for name in ("good/1.png", "crack/1.png", "ground_truth/crack/1.png", ".hidden/1.png", "beside.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert ablation.kinds_of(tmp_path) == {
+        "crack": [tmp_path / "crack" / "1.png"],
+        "good": [tmp_path / "good" / "1.png"],
+    }
+    assert f"{tmp_path}: 1 picture" in capsys.readouterr().err
+    (tmp_path / "OK").mkdir()
+    (tmp_path / "OK" / "1.png").touch()
+    with pytest.raises(Refused, match="holds good parts too"):
+        ablation.kinds_of(tmp_path)

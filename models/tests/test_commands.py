@@ -1,5 +1,6 @@
 """The commands as a person types them, from pictures to a bundle."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import skip
 from PIL import Image
 
 from certiscope_models.__main__ import main, parser
@@ -55,10 +57,10 @@ def test_split_train_search_export(pictures, tmp_path, monkeypatch, capsys):
 
 
 REFUSED = [
-    ("train --data nowhere --out run --steps 1", "no PNG, JPEG or BMP"),
+    ("train --data nowhere --out run --steps 1", "no such folder"),
     ("train --data good --out run --steps 1 --size 20", "architecture.size = 20"),
     ("train --data good --out run --steps 1 --resume", "not there"),
-    ("train --data good --held-back nowhere --out run --steps 1 --size 16", "no PNG, JPEG or BMP"),
+    ("train --data good --held-back nowhere --out run --steps 1 --size 16", "no such folder"),
     ("train --data good --out run --steps 1 --begin-with nowhere", "not there"),
     ("split --data good --out split --held-back 1.5", "split.held_back = 1.5"),
     ("split --data good --out split --held-back 0.01", "one side is empty"),
@@ -138,3 +140,61 @@ def test_there_are_these_commands_and_each_has_help():
     assert set(commands) == {"split", "train", "search", "export", "ablate"}
     for name, command in commands.items():
         assert "--" in command.format_help() and name in command.format_usage()
+
+
+def as_process(line, folder, **settings):
+    """The command as a process, without output of its own to a terminal."""
+    words = f"{sys.executable} -B -m certiscope_models {line}"
+    environment = {**os.environ, "PYTHONPATH": str(MODELS)}
+    return subprocess.run(["sh", "-c", words], cwd=folder, env=environment, capture_output=True, text=True, **settings)
+
+
+MODEL = "--size 16 --base 8 --multipliers 1,2 --no-attention --threads 1 --batch 2"
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2>&1 | head -c 1"])
+def test_progress_that_nobody_can_read_does_not_end_a_training(pictures, tmp_path, stderr):
+    (tmp_path / "good" / "notes.txt").touch()
+    ended = as_process(f"train --data good --out run --steps 2 {MODEL} {stderr}", tmp_path)
+    assert ended.returncode == 0 and (tmp_path / "run" / "checkpoint.pt").exists(), ended.stderr
+
+
+def test_a_table_whose_reader_has_seen_enough_ends_quietly(pictures, tmp_path):
+    assert as_process(f"train --data good --out run --steps 1 {MODEL}", tmp_path).returncode == 0
+    search = "search --run run --held-back good --k 25,50 --draws 2 --threads 1"
+    ended = as_process(f"{search} | true", tmp_path)
+    assert "Traceback" not in ended.stderr and "Broken pipe" not in ended.stderr
+    ended = as_process(f"{search} >/dev/full", tmp_path)
+    assert ended.returncode == 1 and ended.stderr.endswith("search: No space left on device\n"), ended.stderr
+    assert as_process(f"{search} >&-", tmp_path).returncode == 0
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint_whole(pictures, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], capture_output=True, text=True)
+    if mounted.returncode:
+        skip("mount", f"a small file system cannot be mounted: {mounted.stderr}")
+    try:
+        line = f"train --data good --out small/run {MODEL}"
+        assert as_process(f"{line} --steps 1", tmp_path).returncode == 0
+        before = (small / "run" / "checkpoint.pt").read_bytes()
+        with open(small / "foreign", "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        ended = as_process(f"{line} --steps 2 --resume", tmp_path)
+        assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
+        assert "cannot be written" in ended.stderr or "No space left" in ended.stderr
+        assert (small / "run" / "checkpoint.pt").read_bytes() == before
+        (small / "foreign").unlink()
+        assert as_process(f"{line} --steps 2 --resume", tmp_path).returncode == 0
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_an_odd_name_in_a_refusal_stays_on_one_line(pictures, tmp_path):
+    (tmp_path / "good" / "a\nb\x1b[2J.png").touch()
+    ended = as_process("split --data good --out split", tmp_path)
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert "a\\nb\\x1b[2J.png (0 bytes): cannot be read: it is empty" in last

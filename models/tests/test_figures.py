@@ -11,6 +11,7 @@ from certiscope_models.figures import (
     auroc_with_interval,
     certified_auc,
     certified_auc_with_interval,
+    has_bounds,
     phi,
     upper_rank,
 )
@@ -69,3 +70,10 @@ def test_intervals_hold_their_figure_and_shrink_with_more_pictures():
             assert 0.0 <= found.low < found.value < found.high <= 1.0, name
             widths[name, count] = found.high - found.low
     assert all(widths[name, 200] < 0.6 * widths[name, 20] for name in ("auroc", "certified"))
+
+
+def test_too_few_draws_for_a_bound_are_told_from_a_certified_auc_of_nought():
+    worse = torch.zeros(3, 64), torch.zeros(3, 64)
+    assert certified_auc(*worse, 0.1) == 0.0 and has_bounds(64, 0.1)
+    apart = torch.zeros(3, 4), torch.ones(3, 4)
+    assert certified_auc(*apart, 0.1) == 0.0 and not has_bounds(4, 0.1)

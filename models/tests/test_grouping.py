@@ -1,12 +1,16 @@
 """Hold-back by group: near-identical pictures never land on two sides."""
 
 import json
+import os
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from certiscope_models import Refused
+from certiscope_models.__main__ import main
 from certiscope_models.grouping import LIMIT, fingerprint, groups_of, split
 
 
@@ -74,3 +78,124 @@ def test_one_group_alone_cannot_be_split(tmp_path):
         Image.fromarray(pixels).save(tmp_path / "good" / f"{n}.png")
     with pytest.raises(Refused, match="one side is empty"):
         split(tmp_path / "good", tmp_path / "out", 0.3, 1)
+
+
+STICKS = {"FAT": ("mkfs.vfat", "fusefat", "-o", "rw+"), "exFAT": ("mkfs.exfat", "mount.exfat-fuse")}
+
+
+@pytest.fixture(params=STICKS)
+def stick(request, tmp_path):
+    """A USB stick: a real FAT or exFAT file system, which has no links and takes a.png and A.png for one name."""
+    make, *through_fuse = STICKS[request.param]
+    image, mounted = tmp_path / "stick.img", tmp_path / "stick"
+    mounted.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(64 * 2**20)
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    device = None
+
+    def does(*words):
+        try:
+            return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError) as error:
+            failures.append(f"{words[0]}: {getattr(error, 'stderr', None) or error}".strip())
+            return None
+
+    failures = []
+    if does(make, str(image)) is not None:
+        device = does("losetup", "--find", "--show", str(image))
+    kernel = {"FAT": "vfat", "exFAT": "exfat"}[request.param]
+    done = device and (
+        does("mount", "-t", kernel, device, str(mounted)) is not None
+        or does(through_fuse[0], *through_fuse[1:], device, str(mounted)) is not None
+    )
+    if not done:
+        if device:
+            does("losetup", "--detach", device)
+        pytest.skip(f"!!! SKIPPED: {request.param} cannot be made and mounted here: {'; '.join(failures)}")
+    yield mounted
+    does("umount", str(mounted))
+    does("losetup", "--detach", device)
+
+
+def test_a_file_system_without_links_gets_copies_and_this_is_said(line, stick, capsys, monkeypatch):
+    monkeypatch.chdir(stick)
+    (stick / "good").mkdir()
+    for picture in line.iterdir():
+        (stick / "good" / picture.name).write_bytes(picture.read_bytes())
+    monkeypatch.setattr("sys.argv", ["certiscope_models", *"split --data good --out split --held-back 0.3".split()])
+    main()
+    assert "copied, because this file system has no links" in capsys.readouterr().out
+    record = json.loads((stick / "split" / "split.json").read_text())
+    assert not record["linked"]
+    for side in ("fit", "held-back"):
+        for row in record[side]:
+            placed = stick / "split" / side / row["file"]
+            assert not placed.is_symlink() and placed.read_bytes() == (line / row["file"]).read_bytes()
+    try:
+        for text in ("one\n", "two\n"):
+            with open(stick / "log", "a") as log:
+                log.write(text)
+    except OSError:
+        return  # fusefat, which stands in for a kernel without FAT, cannot append to a file
+    model = "--size 16 --base 8 --multipliers 1,2 --no-attention --threads 1 --batch 2"
+    for steps in ("--steps 1", "--steps 2 --resume"):  # the second replaces the checkpoint of the first
+        words = f"train --data split/fit --held-back split/held-back --out run {steps} {model}"
+        monkeypatch.setattr("sys.argv", ["certiscope_models", *words.split()])
+        main()
+    assert (stick / "run" / "checkpoint.pt").exists() and not (stick / "run" / "checkpoint.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["0_0.PNG", "a:b.png", "a\nb.png"])
+def test_a_name_that_the_file_system_does_not_take_refuses_the_split_and_leaves_nothing(line, stick, name):
+    (line / "sub").mkdir()
+    for picture in line.glob("*.png"):
+        picture.rename(line / "sub" / picture.name)
+    shutil.copy(line / "sub" / "0_0.png", line / "sub" / name)  # of one group, so it goes to the same side
+    with pytest.raises(Refused, match="cannot be written"):
+        split(line, stick / "out", 0.3, 1)
+    assert list(stick.iterdir()) == []
+    split(line, line.parent / "out", 0.3, 1)
+
+
+def test_odd_names_are_split_and_recorded(tmp_path):
+    rng = np.random.default_rng(5)
+    folder = tmp_path / "good"
+    folder.mkdir()
+    names = [
+        b"plain.png",
+        b"line\nbreak.png",
+        b"no-utf8-\xff\xfe.png",
+        b'quote".png',
+        b"gr\xc3\xbc\xc3\x9f.png",
+        b"-o.png",
+    ]
+    for name in names:
+        pixels = rng.integers(0, 255, (64, 64), dtype=np.uint8)
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            Image.fromarray(pixels).save(file, "PNG")
+    record = split(folder, tmp_path / "out", 0.4, 1)
+    assert json.loads((tmp_path / "out" / "split.json").read_text(encoding="ascii")) == record
+    assert {os.fsencode(row["file"]) for side in ("fit", "held-back") for row in record[side]} == set(names)
+    placed = {path.name for side in ("fit", "held-back") for path in (tmp_path / "out" / side).iterdir()}
+    assert {os.fsencode(name) for name in placed} == set(names)
+
+
+def test_a_split_within_its_own_pictures_or_over_half_of_one_is_refused(line, tmp_path):
+    with pytest.raises(Refused, match="whose pictures are split"):
+        split(line, line / "out", 0.3, 1)
+    assert not (line / "out").exists()
+    (tmp_path / "out" / "fit").mkdir(parents=True)
+    with pytest.raises(Refused, match="was not finished"):
+        split(line, tmp_path / "out", 0.3, 1)
+
+
+def test_pictures_below_a_linked_folder_are_split_too(line, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "linked").symlink_to(line)
+    record = split(tmp_path / "data", tmp_path / "out", 0.3, 1)
+    assert len(record["fit"]) + len(record["held-back"]) == 24 and record["linked"]
+    for side in ("fit", "held-back"):
+        for row in record[side]:
+            placed, source = tmp_path / "out" / side / row["file"], tmp_path / "data" / row["file"]
+            assert placed.read_bytes() == source.read_bytes()

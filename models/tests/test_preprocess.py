@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from certiscope_models import Refused
-from certiscope_models.preprocess import SUFFIXES, decode, load_input, picture_files, resize, resize_weights
+from certiscope_models.preprocess import decode, load_input, resize, resize_weights
 
 FIXTURE = Path(__file__).parent / "fixtures" / "resize.json"
 REPOSITORY = Path(__file__).parents[2]
@@ -53,10 +52,12 @@ def test_the_fixture_the_rust_tests_read():
 
 
 def test_colour_and_depth(tmp_path):
-    Image.fromarray(np.full((4, 4, 3), (255, 0, 0), np.uint8)).save(tmp_path / "red.png")
-    Image.fromarray(np.full((4, 4), 65535, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((8, 8, 3), (255, 0, 0), np.uint8)).save(tmp_path / "red.png")
+    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "deep.png")
     np.testing.assert_allclose(load_input(tmp_path / "red.png", 1, 2, 2), 0.299, atol=1e-6)
     np.testing.assert_allclose(load_input(tmp_path / "deep.png", 3, 2, 2), np.ones((3, 2, 2)))
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "twelve.png")
+    np.testing.assert_allclose(decode(tmp_path / "twelve.png", full_scale=4095), np.ones((1, 8, 8)))
 
 
 def test_pictures_that_cannot_be_read_are_refused_by_name(tmp_path):
@@ -68,11 +69,6 @@ def test_pictures_that_cannot_be_read_are_refused_by_name(tmp_path):
     for name in ("empty.png", "words.jpg", "cut.png", "missing.png"):
         with pytest.raises(Refused, match=name):
             decode(tmp_path / name)
-
-
-def test_a_folder_without_pictures_is_refused(tmp_path):
-    with pytest.raises(Refused, match="no PNG, JPEG or BMP"):
-        picture_files(tmp_path)
 
 
 BMPS = json.loads((REPOSITORY / "tests" / "golden" / "bmp.json").read_text())
@@ -92,21 +88,6 @@ def test_a_bmp_that_is_cut_off_is_refused(tmp_path):
     (tmp_path / "cut.bmp").write_bytes(content[: len(content) // 2])
     with pytest.raises(Refused, match="cut.bmp"):
         decode(tmp_path / "cut.bmp")
-
-
-def test_the_same_files_count_as_pictures_as_in_rust(tmp_path):
-    lists = [
-        {f".{name}" for name in re.findall(r'"(\w+)"', found)}
-        for source in (REPOSITORY / "src").rglob("*.rs")
-        for found in re.findall(r'\[(\s*"\w+"(?:,\s*"\w+")*,?\s*)\]', source.read_text())
-        if '"png"' in found and '"bmp"' in found
-    ]
-    assert lists and all(names == SUFFIXES for names in lists)
-    for name in ("a.PNG", "b/c.Jpg", "d.jpeg", "e.bmp", "f.BMP", "g.gif", "h.txt", "bmp"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in picture_files(tmp_path)]
-    assert found == ["a.PNG", "b/c.Jpg", "d.jpeg", "e.bmp", "f.BMP"]
 
 
 def test_the_content_decides_and_other_formats_are_refused(tmp_path):

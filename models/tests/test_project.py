@@ -1,6 +1,8 @@
 """What `pip install ./models` installs: every module, the command, and the versions of requirements.txt."""
 
+import ast
 import re
+import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -37,7 +39,9 @@ def test_everything_imported_is_a_dependency():
     names = {{"pillow": "PIL"}.get(name, name) for name in names}
     imported = set()
     for path in (MODELS / "certiscope_models").rglob("*.py"):
-        imported |= set(re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
-    import sys
-
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.partition(".")[0])
     assert imported - set(sys.stdlib_module_names) == names

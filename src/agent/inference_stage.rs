@@ -2,7 +2,8 @@
 //! the record stage.
 //!
 //! Guarantees: every frame that was handed over gets an inspection. If a model call does not return within its limit, the
-//! verdict on its frame is abstain, and the station ends, because only the end of the process frees the model's thread.
+//! verdict on its frame is abstain, and the station ends, because only the end of the process frees the model's thread. Time
+//! in which the whole process stands still, as after Ctrl-Z, counts for no limit: the model does not run then either.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,19 +69,24 @@ impl InferenceStage {
     ) -> anyhow::Result<Option<Inspected>> {
         let ended = || anyhow!("the model's thread has ended; the reason is earlier in the journal");
         let reply = self.model.inspect(&self.inspector, Arc::clone(frame), seed, queued).ok_or_else(ended)?;
-        let mut calls = None;
+        let (mut calls, mut waited) = (None, Duration::ZERO);
         loop {
             // This stage counts as alive as long as the model makes progress, even on a frame of another station.
             let now = self.model.pulse().turns();
             if calls.replace(now) != Some(now) {
                 self.pulse.at_work();
+                waited = Duration::ZERO;
             }
+            let since = Instant::now();
             match reply.wait(WAIT) {
                 Waited::Done(inspected) => return Ok(Some(*inspected)),
                 Waited::Ended => return Err(ended()),
                 Waited::NotYet => {}
             }
-            if self.model.pulse().working_for().is_some_and(|time| time > self.call_limit) {
+            // A wait that took far longer than asked for was one in which this process did not run.
+            waited += since.elapsed().min(2 * WAIT);
+            let hangs = self.model.pulse().working_for().is_some_and(|time| time > self.call_limit);
+            if hangs && waited > self.call_limit {
                 return Ok(None);
             }
         }

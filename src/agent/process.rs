@@ -99,8 +99,13 @@ pub fn run_with(
     stop: &Stop,
     observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, AgentError> {
-    let opened = OpenedAgent::new(config, source).map_err(AgentError::at_start)?;
-    opened.run(config, disk, stop, observe)
+    match OpenedAgent::new(config, source, stop).map_err(AgentError::at_start)? {
+        Some(opened) => opened.run(config, disk, stop, observe),
+        None => {
+            tracing::info!("stopped before the first frame: nothing was captured, logged or published");
+            Ok(Summary::default())
+        }
+    }
 }
 
 /// The agent with everything opened and checked, but no thread running.
@@ -110,16 +115,25 @@ struct OpenedAgent {
 }
 
 impl OpenedAgent {
+    /// `None` if a stop was requested meanwhile. Opening a model may take minutes, and a log that is brought up to date too; the
+    /// start is then not even recorded.
     fn new(
         config: &Config,
         source: impl FnOnce(&Bundle) -> Result<Box<dyn FrameSource>, CaptureError>,
-    ) -> anyhow::Result<Self> {
+        stop: &Stop,
+    ) -> anyhow::Result<Option<Self>> {
         let runtime = Runtime::load(config.onnxruntime_library.as_deref())?;
         let evidence_folder = StateFolder::new(&config.state_folder).evidence();
         let station = Station::open(&config.station, &runtime, &evidence_folder, config.keep, source)?;
+        if stop.requested() {
+            return Ok(None);
+        }
         let mut store = Store::open(&StateFolder::new(&config.state_folder).database())?;
+        if stop.requested() {
+            return Ok(None);
+        }
         station.begin(&mut store, &config.text)?;
-        Ok(Self { store, stations: vec![station] })
+        Ok(Some(Self { store, stations: vec![station] }))
     }
 
     fn run(

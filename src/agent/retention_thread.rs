@@ -45,8 +45,12 @@ pub(super) struct RetentionThread {
 
 impl RetentionThread {
     pub(super) fn run(mut self) {
-        let pulse = self.pulse.clone();
-        match store::check(&self.database, move || pulse.at_work()) {
+        let (pulse, stop) = (self.pulse.clone(), self.stop.clone());
+        let go_on = move || {
+            pulse.at_work();
+            !stop.requested()
+        };
+        match store::check(&self.database, go_on.clone()) {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 return self.fault.report(AgentError::while_running(error.into()));
             }
@@ -54,7 +58,7 @@ impl RetentionThread {
             Ok(()) => {}
         }
         for origin in &self.origins {
-            match self.retention.sweep(&origin.station, &short_boot(origin), || self.pulse.at_work()) {
+            match self.retention.sweep(&origin.station, &short_boot(origin), &go_on) {
                 Ok(0) => {}
                 Ok(swept) => {
                     tracing::info!(

@@ -1,7 +1,13 @@
 //! Notifies the service manager (sd_notify), if there is one: ready, a sentence about the state, signs of life, stopping.
 //!
-//! Guarantees: `READY=1` always comes with a sentence. Notifying never waits.
+//! Guarantees: `READY=1` always comes with a sentence. Notifying never waits: a manager that does not read gets no more
+//! notifications until it does. (`sd_notify::notify` would wait for it, so the message is sent here.)
 
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -76,9 +82,24 @@ impl ServiceManager {
 
 /// Sends a notification. Does nothing without a manager, and never waits for one.
 fn notify(what: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(what) {
-        tracing::warn!("service manager: {error}");
+    let Some(manager) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let message: String = what.iter().map(|state| format!("{state}\n")).collect();
+    match send(&manager, &message) {
+        // It has not read the ones before. The next one may be read.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) => tracing::warn!("service manager: {error}"),
+        Ok(()) => {}
     }
+}
+
+fn send(manager: &OsStr, message: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    match manager.as_bytes() {
+        [b'@', name @ ..] => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        _ => socket.connect(manager)?,
+    }
+    socket.send(message.as_bytes()).map(drop)
 }
 
 /// Joins the texts of all stations; each is preceded by the station's name if there are several.

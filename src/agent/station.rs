@@ -99,6 +99,12 @@ impl Station {
                 opened.provider.requested.word()
             );
         }
+        if bundle.picture_range().is_none() {
+            tracing::warn!(
+                bundle = bundle.label(),
+                "the bundle knows no range of its pictures: a picture of another kind is inspected too; calibrate again to get one"
+            );
+        }
         let heat_map_wanted = move |verdict, seed| keep.wants(verdict, seed);
         let settings = inspector_settings(config);
         let inspector = Inspector::new(&bundle, &detector, &opened.provider, &settings, heat_map_wanted)

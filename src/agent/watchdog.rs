@@ -62,6 +62,9 @@ impl Watchdog {
 
     /// Sends a sign of life when one is due, but not while a stage hangs.
     pub(super) fn feed(&mut self, stages: &[WatchedStage], manager: &ServiceManager) {
+        if manager.is_stopping() {
+            return; // stages end now, one after another
+        }
         for stage in stages {
             let was_hanging = self.hanging.contains(&stage.name);
             match (was_hanging, stage.hangs()) {
@@ -81,7 +84,7 @@ impl Watchdog {
             }
         }
         let due = self.period.is_some_and(|period| self.fed.is_none_or(|fed| fed.elapsed() >= period));
-        if due && self.hanging.is_empty() && !manager.is_stopping() {
+        if due && self.hanging.is_empty() {
             self.fed = Some(Instant::now());
             manager.sign_of_life();
         }

@@ -13,7 +13,8 @@ use super::golden::{GoldenScores, GoldenVectors};
 use super::manifest::{CalibrationSection, CameraFormat, Manifest};
 use crate::diffusion::schedule::{NoiseLevel, Schedule, Timestep};
 use crate::hex;
-use crate::preprocess::InputShape;
+use crate::picture_range::PictureRange;
+use crate::preprocess::{FULL_SCALE, InputShape, Preprocessor, Region};
 use crate::score::{PixelStatistics, ScoreParameters, TrainingMaps};
 use crate::tensors::{self, Tensors};
 
@@ -101,6 +102,21 @@ impl Bundle {
         self.manifest.calibration.as_ref()?.camera.as_ref()
     }
 
+    /// The range of the calibration pictures; `None` if the bundle was calibrated by an older program, or not yet.
+    pub fn picture_range(&self) -> Option<PictureRange> {
+        self.manifest.calibration.as_ref()?.pictures.as_ref().map(PictureRange::from)
+    }
+
+    /// The map from frames to inputs of this bundle. `region`: `None` for the whole frame.
+    pub fn preprocessor(&self, region: Option<Region>) -> Preprocessor {
+        Preprocessor::new(self.input_shape(), region).with_full_scale(self.full_scale())
+    }
+
+    /// The value of white in 16-bit pictures.
+    pub fn full_scale(&self) -> u16 {
+        self.manifest.input.full_scale.unwrap_or(FULL_SCALE)
+    }
+
     pub fn model_file(&self) -> PathBuf {
         self.folder.join(&self.manifest.model.file)
     }
@@ -108,6 +124,13 @@ impl Bundle {
     pub fn input_shape(&self) -> InputShape {
         let [channels, height, width] = self.manifest.input_shape();
         InputShape { channels, height, width }
+    }
+
+    /// This bundle with another value of white in 16-bit pictures; `None`: as it is.
+    #[must_use]
+    pub fn with_full_scale(mut self, full_scale: Option<u16>) -> Self {
+        self.manifest.input.full_scale = full_scale.or(self.manifest.input.full_scale);
+        self
     }
 
     /// Writes this bundle with a new calibration, as `version`, to `folder`, which must not exist.

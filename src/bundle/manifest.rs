@@ -12,10 +12,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::BundleError;
+use crate::picture_range::{Extremes, PictureRange};
 use crate::score::ScoreParameters;
 
 /// The format this program reads and writes.
 pub(crate) const FORMAT: u32 = 1;
+
+/// The least value of white in 16-bit pictures: that of 8 bits.
+pub(crate) const LEAST_FULL_SCALE: u16 = 255;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +63,9 @@ pub struct InputSection {
     pub width: usize,
     /// The range of the model input. This program knows \[0, 1\] only.
     pub range: [f32; 2],
+    /// The value of white in 16-bit pictures; without it 65535.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_scale: Option<u16>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -146,6 +153,101 @@ pub struct CalibrationSection {
     /// Format and size of the threshold's pictures, if a camera took them. A station whose camera gives others is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<CameraFormat>,
+    /// The range of all pictures of the calibration. A frame outside of it is not inspected. Bundles of older programs have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<PicturesSection>,
+}
+
+/// The lowest and the highest values of the calibration pictures, at the model input in \[0,1\] units.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PicturesSection {
+    /// Size of every picture; missing if there were several sizes and the user insisted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// 1 (grey) or 3 (RGB).
+    pub channels: u32,
+    /// 8 or 16 bits a sample.
+    pub bits: u32,
+    pub mean: [f64; 2],
+    /// Standard deviation.
+    pub contrast: [f64; 2],
+    /// Root mean square of the differences of neighbouring pixels.
+    pub sharpness: [f64; 2],
+    /// Mean minus median, in standard deviations.
+    pub asymmetry: [f64; 2],
+}
+
+impl From<PictureRange> for PicturesSection {
+    fn from(range: PictureRange) -> Self {
+        let PictureRange { size, channels, bits, mean, contrast, sharpness, asymmetry } = range;
+        let pair = |Extremes { lowest, highest }| [lowest, highest];
+        Self {
+            width: size.map(|[width, _]| width),
+            height: size.map(|[_, height]| height),
+            channels,
+            bits,
+            mean: pair(mean),
+            contrast: pair(contrast),
+            sharpness: pair(sharpness),
+            asymmetry: pair(asymmetry),
+        }
+    }
+}
+
+impl From<&PicturesSection> for PictureRange {
+    fn from(section: &PicturesSection) -> Self {
+        let extremes = |[lowest, highest]: [f64; 2]| Extremes { lowest, highest };
+        Self {
+            size: section.width.zip(section.height).map(|(width, height)| [width, height]),
+            channels: section.channels,
+            bits: section.bits,
+            mean: extremes(section.mean),
+            contrast: extremes(section.contrast),
+            sharpness: extremes(section.sharpness),
+            asymmetry: extremes(section.asymmetry),
+        }
+    }
+}
+
+impl PicturesSection {
+    /// A message for each value that no picture has.
+    fn problems(&self) -> Vec<String> {
+        let Self { width, height, channels, bits, mean, contrast, sharpness, asymmetry } = self;
+        let mut problems = Vec::new();
+        if width.is_some() != height.is_some() || [width, height].into_iter().flatten().any(|side| *side == 0)
+        {
+            problems.push(
+                "calibration.pictures: width and height above 0, or neither, are needed; calibrate again"
+                    .to_owned(),
+            );
+        }
+        if !matches!(channels, 1 | 3) {
+            problems
+                .push(format!("calibration.pictures.channels = {channels}: 1 (grey) or 3 (RGB) are allowed"));
+        }
+        if !matches!(bits, 8 | 16) {
+            problems.push(format!("calibration.pictures.bits = {bits}: 8 or 16 are allowed"));
+        }
+        let ranges = [
+            ("mean", mean, 0.0),
+            ("contrast", contrast, 0.0),
+            ("sharpness", sharpness, 0.0),
+            ("asymmetry", asymmetry, -1.0),
+        ];
+        for (name, [lowest, highest], least) in ranges {
+            // Written so that a value that is not a number is refused too.
+            if !(least <= *lowest && lowest <= highest && *highest <= 1.0) {
+                problems.push(format!(
+                    "calibration.pictures.{name} = [{lowest}, {highest}]: the lowest and the highest value, within {least} to 1, are needed; calibrate again"
+                ));
+            }
+        }
+        problems
+    }
 }
 
 /// The size and format of a camera's pictures.
@@ -215,7 +317,7 @@ impl Manifest {
                 format!("file = {file:?}: not a plain file name; a file beside bundle.toml is needed"),
             );
         }
-        let InputSection { channels, height, width, range } = self.input;
+        let InputSection { channels, height, width, range, full_scale } = self.input;
         unless(
             matches!(channels, 1 | 3),
             format!("input.channels = {channels}: 1 (grey) or 3 (RGB) are allowed"),
@@ -225,6 +327,13 @@ impl Manifest {
             format!("input: {width}x{height} pixels: 8 to 2048 a side are allowed"),
         );
         unless(range == [0.0, 1.0], format!("input.range = {range:?}: only [0.0, 1.0] is allowed"));
+        unless(
+            full_scale.is_none_or(|white| white >= LEAST_FULL_SCALE),
+            format!(
+                "input.full_scale = {}: the value of white in 16-bit pictures, {LEAST_FULL_SCALE} to 65535, is needed",
+                full_scale.unwrap_or_default()
+            ),
+        );
         let steps = self.schedule.steps;
         unless((1..=100_000).contains(&steps), format!("schedule.steps = {steps}: 1 to 100000 are allowed"));
         unless(self.detector.draws > 0, "detector.draws = 0: at least 1 is needed".to_owned());
@@ -271,6 +380,7 @@ impl Manifest {
                 [score_spread, empirical_spread].iter().all(|s| s.is_finite() && **s > 0.0),
                 "calibration: the spreads must be positive numbers; calibrate again".to_owned(),
             );
+            problems.extend(calibration.pictures.iter().flat_map(PicturesSection::problems));
         }
         problems
     }

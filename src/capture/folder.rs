@@ -2,7 +2,8 @@
 //!
 //! Guarantees: the list is made once, when the source is opened, sorted by the bytes of the relative path. Each file of
 //! the list gives exactly one frame a round, also if it has vanished or cannot be read. Folders that link to each other
-//! in a circle are visited once. `ground_truth` folders are skipped.
+//! in a circle are visited once. `ground_truth` folders are skipped, and so are hidden files and folders (a leading dot). Every
+//! other file that is not listed is counted ([`LeftOutFiles`]).
 //! Labels come from the folders: where one is called `good` or `ok`, it and the folders beside it are classes. Of several
 //! such places the innermost counts.
 //! Leaves out: files that arrive after the source was opened.
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::{DecodeLimits, decode};
+use super::file_names::{on_one_line, text_of};
 use super::frame::{BadFrame, Frame, GroundTruth, Stamp};
 use super::frame_rate::{ALLOWED_RATES, FrameRate, allowed_rates_in_words};
 use super::frame_source::{CaptureError, FrameSource, SourceEvent};
-use super::picture_files::{is_good_folder, is_picture};
+use super::picture_files::{LeftOutFiles, PICTURE_NAMES, is_good_folder, is_hidden, is_picture};
 
 /// Which folder to read, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +37,7 @@ pub struct FolderSource {
     settings: FolderSettings,
     rate: FrameRate,
     pictures: Vec<FolderListing>,
+    left_out: LeftOutFiles,
     limits: DecodeLimits,
     sent: u64,
 }
@@ -47,6 +50,34 @@ struct FolderListing {
     truth: Option<GroundTruth>,
 }
 
+/// The picture files in a folder and below it, in order, and the count of the others. At least one picture.
+pub(crate) fn picture_files(folder: &Path) -> Result<(Vec<PathBuf>, LeftOutFiles), CaptureError> {
+    let (listed, left_out) = list(folder)?;
+    Ok((listed.into_iter().map(|listed| listed.path).collect(), left_out))
+}
+
+fn list(folder: &Path) -> Result<(Vec<FolderListing>, LeftOutFiles), CaptureError> {
+    let refused = |path: &Path, why: String| CaptureError::Folder {
+        path: on_one_line(path),
+        why,
+        allowed: format!("a folder with PNG, JPEG, BMP or TIFF pictures in it or below it; {PICTURE_NAMES}"),
+    };
+    let mut walk = Walk::default();
+    walk.folder(folder, "").map_err(|(path, error)| match error.kind() {
+        io::ErrorKind::PermissionDenied if path != folder => CaptureError::Folder {
+            path: on_one_line(path),
+            why: error.to_string(),
+            allowed: "no picture is left out unseen: let this user read the folder, or move it elsewhere"
+                .into(),
+        },
+        _ => refused(&path, error.to_string()),
+    })?;
+    if walk.files.is_empty() {
+        return Err(refused(folder, format!("no pictures; {}", walk.instead())));
+    }
+    Ok(walk.into_list())
+}
+
 impl FolderSource {
     pub fn open(settings: FolderSettings) -> Result<Self, CaptureError> {
         if let Some(rate) = settings.frames_per_second.filter(|rate| !ALLOWED_RATES.contains(rate)) {
@@ -57,22 +88,9 @@ impl FolderSource {
                 allowed: format!("{}, or none to go as fast as possible", allowed_rates_in_words()),
             });
         }
-        let refused = |path: &Path, why: String| CaptureError::Folder {
-            path: path.display().to_string(),
-            why,
-            allowed: "a folder with PNG, JPEG, BMP or TIFF pictures in it or below it".into(),
-        };
-        if let Err(error) = fs::read_dir(&settings.path) {
-            return Err(refused(&settings.path, error.to_string()));
-        }
-        let mut walk = Walk::default();
-        walk.folder(&settings.path, "").map_err(|(path, error)| refused(&path, error.to_string()))?;
-        let pictures = walk.into_list();
-        if pictures.is_empty() {
-            return Err(refused(&settings.path, "no pictures".into()));
-        }
+        let (pictures, left_out) = list(&settings.path)?;
         let (rate, limits) = (FrameRate::new(settings.frames_per_second), DecodeLimits::default());
-        Ok(Self { rate, settings, pictures, limits, sent: 0 })
+        Ok(Self { rate, settings, pictures, left_out, limits, sent: 0 })
     }
 
     /// How many pictures one round has; never 0.
@@ -103,13 +121,19 @@ impl FrameSource for FolderSource {
 
     fn describe(&self) -> String {
         let rounds = if self.settings.repeat { "for ever" } else { "once" };
-        format!("folder {}, {} pictures, {rounds}", self.settings.path.display(), self.pictures.len())
+        let path = on_one_line(&self.settings.path);
+        let left_out = self.left_out().map(|left_out| format!("; {left_out}")).unwrap_or_default();
+        format!("folder {path}, {} pictures, {rounds}{left_out}", self.pictures.len())
+    }
+
+    fn left_out(&self) -> Option<String> {
+        (!self.left_out.is_empty()).then(|| self.left_out.to_string())
     }
 }
 
 /// Reads one picture file as a frame. A file that cannot be read gives a frame with the reason.
 pub(crate) fn read_frame(path: &Path, source_seq: u64, limits: DecodeLimits) -> Frame {
-    let name = path.display().to_string();
+    let name = on_one_line(path);
     let captured_at = Stamp::now();
     let (picture, encoded) = match read(path, limits.file_bytes()) {
         Ok(bytes) => (decode(&name, &bytes, limits), Some(Arc::from(bytes))),
@@ -140,24 +164,40 @@ struct Walk {
     /// Relative paths, ending in `/`, of the folders whose sub-folders are classes.
     class_parents: HashSet<String>,
     files: Vec<(String, PathBuf)>,
+    left_out: LeftOutFiles,
+    hidden: u64,
+    ground_truth: u64,
 }
 
 impl Walk {
     /// Walks the folder at `path`, called `prefix` below the root (empty, or ending in `/`).
     fn folder(&mut self, path: &Path, prefix: &str) -> Result<(), (PathBuf, io::Error)> {
-        let at = |error| (path.to_path_buf(), error);
-        if !self.seen.insert(fs::canonicalize(path).map_err(at)?) {
-            return Ok(());
-        }
-        let mut entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(at)?;
+        let listed = fs::canonicalize(path).and_then(|real| {
+            if !self.seen.insert(real) {
+                return Ok(Vec::new());
+            }
+            fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()
+        });
+        let mut entries = match listed {
+            // A folder below the root that vanished since it was listed has no pictures.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !prefix.is_empty() => return Ok(()),
+            listed => listed.map_err(|error| (path.to_path_buf(), error))?,
+        };
         // Sorted, so that of two links to one folder every machine visits the same one.
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
-            let name = entry.file_name().to_string_lossy().into_owned();
+            if is_hidden(&entry.file_name()) {
+                self.hidden += 1;
+                continue;
+            }
+            let name = text_of(entry.file_name());
             let path = entry.path();
-            match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => {
+            // A link is followed. One that leads nowhere has no type: it is listed, and its frame carries the reason.
+            let kind = entry.file_type().ok().filter(|kind| !kind.is_symlink());
+            match kind.or_else(|| Some(fs::metadata(&path).ok()?.file_type())) {
+                Some(kind) if kind.is_dir() => {
                     if name == "ground_truth" {
+                        self.ground_truth += 1;
                         continue;
                     }
                     if is_good_folder(&name) {
@@ -165,17 +205,33 @@ impl Walk {
                     }
                     self.folder(&path, &format!("{prefix}{name}/"))?;
                 }
-                // A named pipe is skipped: opening it would wait for ever.
-                Ok(metadata) if !metadata.is_file() => {}
-                // A link that leads nowhere has no metadata. It is listed, and its frame carries the reason.
+                Some(kind) if !kind.is_file() => self.left_out.add_special(),
                 _ if is_picture(&path) => self.files.push((format!("{prefix}{name}"), path)),
-                _ => {}
+                _ => self.left_out.add(&path),
             }
         }
         Ok(())
     }
 
-    fn into_list(mut self) -> Vec<FolderListing> {
+    /// What was found where no picture is.
+    fn instead(&self) -> String {
+        let mut found = Vec::new();
+        if !self.left_out.is_empty() {
+            found.push(self.left_out.to_string());
+        }
+        if self.hidden > 0 {
+            found.push(format!("{} hidden", self.hidden));
+        }
+        if self.ground_truth > 0 {
+            found.push("the masks in ground_truth".to_owned());
+        }
+        match found.as_slice() {
+            [] => "no file is in it or below it".to_owned(),
+            found => format!("found: {}", found.join(", ")),
+        }
+    }
+
+    fn into_list(mut self) -> (Vec<FolderListing>, LeftOutFiles) {
         self.files.sort();
         let truth = |name: &str| {
             let (mut start, mut class) = (0, None);
@@ -189,10 +245,12 @@ impl Walk {
             Some(GroundTruth { kind: kind.into() })
         };
         let truths: Vec<_> = self.files.iter().map(|(name, _)| truth(name)).collect();
-        self.files
+        let listed = self
+            .files
             .into_iter()
             .zip(truths)
             .map(|((name, path), truth)| FolderListing { name, path, truth })
-            .collect()
+            .collect();
+        (listed, self.left_out)
     }
 }

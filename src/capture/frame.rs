@@ -53,7 +53,17 @@ pub enum Channels {
     Rgb,
 }
 
-/// Samples as the decoder gave them; full scale is 255 or 65535.
+impl Picture {
+    /// The largest sample of a 16-bit picture; `None` for one of 8 bits, which always fills its range.
+    pub fn largest_of_sixteen_bits(&self) -> Option<u16> {
+        match &self.samples {
+            Samples::Eight(_) => None,
+            Samples::Sixteen(samples) => samples.iter().copied().max(),
+        }
+    }
+}
+
+/// Samples as the decoder gave them. White is 255, or what the bundle says for 16 bits.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Samples {
     Eight(Vec<u8>),

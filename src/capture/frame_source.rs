@@ -91,6 +91,11 @@ pub trait FrameSource: Send {
     /// One line for the journal: what is read, and from where.
     fn describe(&self) -> String;
 
+    /// The files that the source does not read, counted in words, where it is a folder that holds such files.
+    fn left_out(&self) -> Option<String> {
+        None
+    }
+
     /// The camera, once it was opened.
     fn camera(&self) -> Option<Arc<CameraInfo>> {
         None

@@ -9,6 +9,7 @@
 pub(crate) mod camera;
 pub(crate) mod decode;
 pub(crate) mod encode;
+pub(crate) mod file_names;
 pub(crate) mod folder;
 mod frame;
 mod frame_rate;

@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::exit_code::{Failure, REFUSED, UNREACHABLE};
+use super::frames::name_of;
 use crate::agent::{inspector_settings, open_source};
 use crate::bundle::Bundle;
-use crate::bundle::manifest::CameraFormat;
 use crate::capture::trigger::Trigger;
-use crate::capture::{CameraInfo, FrameSource, SourceEvent, Trouble, TroubleKind};
+use crate::capture::{CameraInfo, Frame, FrameSource, SourceEvent, Trouble, TroubleKind};
 use crate::cli::output::print_line;
-use crate::config::{Config, SourceConfig, SourceKind};
+use crate::config::{Config, SourceKind, StationConfig};
 use crate::detector::Detector;
 use crate::diffusion::onnx::Runtime;
 use crate::inspector::Inspector;
 use crate::machine;
+use crate::picture_range::{NotInspected, prepare};
 use crate::publish::{Probe, Probed, Timing, probe};
 use crate::retention::{DiskRoom, DiskRooms};
 use crate::state_folder::StateFolder;
@@ -72,8 +73,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let mut checks = Checks::default();
     let read = Config::read(&args.config).map(|config| (config, args.config.display().to_string()));
     if let Some(config) = checks.note("configuration", read) {
-        let calibrated = check_model(&mut checks, &config);
-        check_source(&mut checks, &config.station.source, calibrated.as_ref());
+        let bundle = check_model(&mut checks, &config);
+        check_source(&mut checks, &config.station, bundle.as_ref());
         check_store(&mut checks, &config.state_folder);
         check_room(&mut checks, &config);
         check_broker(&mut checks, &config, args.take_over)?;
@@ -85,26 +86,24 @@ pub(super) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Checks bundle, library, provider, golden vectors and rule, as far as the earlier ones allow. Returns the camera that
-/// the bundle was calibrated with.
-fn check_model(checks: &mut Checks, config: &Config) -> Option<CameraFormat> {
+/// Checks bundle, library, provider, golden vectors and rule, as far as the earlier ones allow. Returns the bundle.
+fn check_model(checks: &mut Checks, config: &Config) -> Option<Bundle> {
     let station = &config.station;
     let bundle = Bundle::load(&station.bundle).map(|bundle| {
-        let words = format!("{}, hashes and shapes fit", bundle.label());
+        let words = format!("{}, hashes and shapes fit{}", bundle.label(), range_in_words(&bundle));
         (bundle, words)
     });
     let bundle = checks.note("bundle", bundle);
-    let camera = bundle.as_ref().and_then(|bundle| bundle.camera().cloned());
     let runtime = Runtime::load(config.onnxruntime_library.as_deref()).map(|runtime| {
         let words = runtime.library().display().to_string();
         (runtime, words)
     });
     let runtime = checks.note("onnxruntime", runtime);
-    let (Some(bundle), Some(runtime)) = (bundle, runtime) else {
-        return camera;
+    let (Some(bundle), Some(runtime)) = (&bundle, runtime) else {
+        return bundle;
     };
     let batch = station.smoothing.batch.get();
-    let opened = Detector::open(&bundle, &runtime, &station.session, batch).map(|(detector, opened)| {
+    let opened = Detector::open(bundle, &runtime, &station.session, batch).map(|(detector, opened)| {
         let provider = &opened.provider;
         let mut words = format!(
             "{} runs, golden vectors within {:.1e} of the spread",
@@ -116,58 +115,103 @@ fn check_model(checks: &mut Checks, config: &Config) -> Option<CameraFormat> {
         }
         ((detector, opened), words)
     });
-    let Some((detector, opened)) = checks.note("model", opened) else {
-        return camera;
-    };
-    let settings = inspector_settings(station);
-    let inspector = Inspector::new(&bundle, &detector, &opened.provider, &settings, |_, _| false)
-        .map(|inspector| ((), inspector.rule().cost_in_words()));
-    checks.note("certificate", inspector);
-    camera
+    if let Some((detector, opened)) = checks.note("model", opened) {
+        let settings = inspector_settings(station);
+        let inspector = Inspector::new(bundle, &detector, &opened.provider, &settings, |_, _| false)
+            .map(|inspector| ((), inspector.rule().cost_in_words()));
+        checks.note("certificate", inspector);
+    }
+    Some(bundle.clone())
 }
 
-/// Whether the source can be read. A camera must give a good frame.
-fn check_source(checks: &mut Checks, config: &SourceConfig, calibrated: Option<&CameraFormat>) {
-    let opened = open_source(config, calibrated);
-    match (&config.kind, opened) {
-        (SourceKind::Camera(_), Ok(mut source)) => {
-            let seen = first_good_frame(source.as_mut());
-            match (seen, source.camera()) {
-                (Ok(()), Some(camera)) => {
-                    let CameraInfo { device, path, driver, format, width, height, frames_per_second, .. } =
-                        &*camera;
-                    print_line!(
-                        "right      source: camera {device} is {path} ({driver}) and gives {format} {width}x{height} at {frames_per_second:.2} frames a second"
-                    );
-                    for drifted in &camera.controls_drifted {
-                        checks.wrong = true;
-                        print_line!("wrong      source: {drifted}");
-                    }
-                }
-                (Err(Trouble { kind: TroubleKind::Refused | TroubleKind::Broken, reason }), _) => {
-                    checks.wrong = true;
-                    print_line!("wrong      source: {reason}");
-                }
-                (Err(Trouble { reason, .. }), _) => {
-                    checks.unreachable = true;
-                    print_line!("not there  {reason}; the agent would start and wait for it");
-                }
-                (Ok(()), None) => unreachable!("a frame comes from a camera that was opened"),
+/// What the bundle knows of the pictures that it was calibrated with.
+fn range_in_words(bundle: &Bundle) -> String {
+    let Some(range) = bundle.picture_range() else {
+        let unknown = "; it knows no range of its pictures: calibrate again to get one";
+        return if bundle.calibrated.is_some() { unknown.to_owned() } else { String::new() };
+    };
+    let size =
+        range.size.map_or("of several sizes".to_owned(), |[width, height]| format!("{width}x{height}"));
+    let colours = if range.channels == 1 { "grey" } else { "coloured" };
+    let white = match range.bits {
+        16 => format!(" with white at {}", bundle.full_scale()),
+        _ => String::new(),
+    };
+    format!(
+        "; for pictures {size}, {colours}, {} bits{white}, mean {:.3} to {:.3}, contrast {:.3} to {:.3}",
+        range.bits, range.mean.lowest, range.mean.highest, range.contrast.lowest, range.contrast.highest
+    )
+}
+
+/// Whether the source can be read, and whether its first frame is of the kind that the bundle was calibrated with. A camera
+/// must give a good frame.
+fn check_source(checks: &mut Checks, station: &StationConfig, bundle: Option<&Bundle>) {
+    let config = &station.source;
+    let mut source = match open_source(config, bundle.and_then(Bundle::camera)) {
+        Ok(source) => source,
+        Err(error) => {
+            checks.note("source", Err::<((), String), _>(error));
+            return;
+        }
+    };
+    let is_camera = matches!(config.kind, SourceKind::Camera(_));
+    let seen = first_frame(source.as_mut());
+    match (is_camera, &seen) {
+        (true, Ok(_)) => {
+            let camera = source.camera().expect("a frame comes from a camera that was opened");
+            let CameraInfo { device, path, driver, format, width, height, frames_per_second, .. } = &*camera;
+            print_line!(
+                "right      source: camera {device} is {path} ({driver}) and gives {format} {width}x{height} at {frames_per_second:.2} frames a second"
+            );
+            for drifted in &camera.controls_drifted {
+                checks.wrong = true;
+                print_line!("wrong      source: {drifted}");
             }
         }
-        (_, opened) => {
-            checks.note("source", opened.map(|source| ((), source.describe())));
+        (true, Err(Trouble { kind: TroubleKind::Refused | TroubleKind::Broken, reason })) => {
+            checks.wrong = true;
+            print_line!("wrong      source: {reason}");
         }
+        (true, Err(Trouble { reason, .. })) => {
+            checks.unreachable = true;
+            print_line!("not there  {reason}; the agent would start and wait for it");
+        }
+        // A folder may be empty, or fill later.
+        (false, _) => print_line!("right      source: {}", source.describe()),
+    }
+    if let (Some(bundle), Ok(frame)) = (bundle, &seen) {
+        check_first_frame(checks, station, bundle, frame, is_camera);
     }
 }
 
-/// Waits for a good frame, or for the reason why there is none.
-fn first_good_frame(source: &mut dyn FrameSource) -> Result<(), Trouble> {
+/// Says how the first frame differs from the calibration pictures of the bundle.
+fn check_first_frame(
+    checks: &mut Checks,
+    station: &StationConfig,
+    bundle: &Bundle,
+    frame: &Frame,
+    is_camera: bool,
+) {
+    // A picture that cannot be read says nothing of the others.
+    let Ok(picture) = &frame.picture else { return };
+    let range = bundle.picture_range();
+    let Err(outside) = prepare(picture, &bundle.preprocessor(station.region), range.as_ref()) else { return };
+    let of_this_picture_alone = matches!(&outside, NotInspected::Range(it) if it.is_of_this_picture_alone());
+    if is_camera && of_this_picture_alone {
+        print_line!("look at    source: {outside}; right if no part is in view now");
+    } else {
+        checks.wrong = true;
+        print_line!("wrong      source: {}: {outside}", name_of(frame));
+    }
+}
+
+/// Waits for a frame, or for the reason why there is none.
+fn first_frame(source: &mut dyn FrameSource) -> Result<Frame, Trouble> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let lost = |reason: String| Trouble { kind: TroubleKind::Lost, reason };
     while Instant::now() < deadline {
         match source.next(Duration::from_millis(100)) {
-            Ok(SourceEvent::Frame(_)) => return Ok(()),
+            Ok(SourceEvent::Frame(frame)) => return Ok(*frame),
             Ok(SourceEvent::Trouble(trouble)) => return Err(trouble),
             Ok(SourceEvent::NotYet | SourceEvent::Passed(_)) => {}
             Ok(SourceEvent::End) => return Err(lost("the source has no frames".to_owned())),

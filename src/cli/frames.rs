@@ -3,10 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::anyhow;
+
 use super::{Failure, progress_bar};
+use crate::capture::file_names::on_one_line;
 use crate::capture::folder::{FolderSettings, FolderSource};
-use crate::capture::{Channels, Frame, FrameSource, GroundTruth, Picture, SourceEvent, Trouble, TroubleKind};
+use crate::capture::{Frame, FrameSource, GroundTruth, Picture, SourceEvent, Trouble, TroubleKind};
+use crate::cli::output::print_note;
 use crate::near_duplicates::{Fingerprint, THUMBNAIL_PX, groups};
+use crate::picture_range::PictureFormat;
 use crate::preprocess::{Input, InputShape, PreprocessError, Preprocessor, Region};
 
 /// The model inputs of a folder.
@@ -23,7 +28,9 @@ pub(super) struct Labelled {
     pub(super) truth: Option<GroundTruth>,
     pub(super) input: Input,
     /// Of the picture as it was decoded.
-    pub(super) channels: Channels,
+    pub(super) format: PictureFormat,
+    /// Of a picture of 16 bits.
+    pub(super) largest_sample: Option<u16>,
     pub(super) fingerprint: Fingerprint,
     /// Pictures of one group show the same part (near-duplicates).
     pub(super) group: usize,
@@ -31,10 +38,12 @@ pub(super) struct Labelled {
 
 /// Reads all pictures below `folder` in its order. With `distinct` each picture is a separate part; otherwise
 /// near-duplicates share a group.
-pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<Pictures, Failure> {
-    let reader = PictureReader::new(shape);
+pub(super) fn read(folder: &Path, reader: &PictureReader, distinct: bool) -> Result<Pictures, Failure> {
     let settings = FolderSettings { path: folder.to_path_buf(), frames_per_second: None, repeat: false };
     let mut source = FolderSource::open(settings).map_err(Failure::refused)?;
+    if let Some(left_out) = source.left_out() {
+        print_note!("{}: {left_out}", on_one_line(folder));
+    }
     let bar = progress_bar(source.len() as u64, "reading");
     let mut troubles = TroubleReporter::default();
     let (mut pictures, mut unusable) = (Vec::<Labelled>::new(), Vec::new());
@@ -50,16 +59,25 @@ pub(super) fn read(folder: &Path, shape: InputShape, distinct: bool) -> Result<P
         };
         bar.inc(1);
         let name = name_of(&frame);
-        let prepared = frame
-            .picture
-            .map_err(anyhow::Error::from)
-            .and_then(|picture| Ok((picture.channels, reader.read(&picture)?)));
+        let prepared = match frame.picture {
+            Err(bad) => Err(bad.to_string()),
+            Ok(picture) => match reader.read(&picture) {
+                // The user said what white is, and it is not so: that is no fault of one picture.
+                Err(error @ PreprocessError::FullScale { .. }) => {
+                    return Err(Failure::refused(anyhow!("{name}: {error}")));
+                }
+                Err(error) => Err(error.to_string()),
+                Ok(read) => Ok((read, picture)),
+            },
+        };
         match prepared {
-            Ok((channels, (input, fingerprint))) => {
+            Ok(((input, fingerprint), picture)) => {
                 let (truth, group) = (frame.truth, pictures.len());
-                pictures.push(Labelled { name, truth, input, channels, fingerprint, group });
+                let format = PictureFormat::of(&picture, None);
+                let largest_sample = picture.largest_of_sixteen_bits();
+                pictures.push(Labelled { name, truth, input, format, largest_sample, fingerprint, group });
             }
-            Err(error) => unusable.push(error.to_string()),
+            Err(words) => unusable.push(words),
         }
     }
     bar.finish();
@@ -94,8 +112,12 @@ pub(super) struct PictureReader {
 }
 
 impl PictureReader {
-    pub(super) fn new(shape: InputShape) -> Self {
-        Self { inputs: Preprocessor::new(shape, None), fingerprints: Fingerprints::new(None) }
+    /// `full_scale` is the value of white in 16-bit pictures.
+    pub(super) fn new(shape: InputShape, full_scale: u16) -> Self {
+        Self {
+            inputs: Preprocessor::new(shape, None).with_full_scale(full_scale),
+            fingerprints: Fingerprints::new(None, full_scale),
+        }
     }
 
     pub(super) fn read(&self, picture: &Picture) -> Result<(Input, Fingerprint), PreprocessError> {
@@ -107,10 +129,11 @@ impl PictureReader {
 pub(super) struct Fingerprints(Preprocessor);
 
 impl Fingerprints {
-    /// `region` is the part of the frame that is inspected; `None` for the whole frame.
-    pub(super) fn new(region: Option<Region>) -> Self {
+    /// `region` is the part of the frame that is inspected; `None` for the whole frame. `full_scale` is the value of white in
+    /// 16-bit pictures.
+    pub(super) fn new(region: Option<Region>, full_scale: u16) -> Self {
         let thumbnail = InputShape { channels: 1, height: THUMBNAIL_PX, width: THUMBNAIL_PX };
-        Self(Preprocessor::new(thumbnail, region))
+        Self(Preprocessor::new(thumbnail, region).with_full_scale(full_scale))
     }
 
     pub(super) fn of(&self, picture: &Picture) -> Result<Fingerprint, PreprocessError> {
@@ -121,7 +144,7 @@ impl Fingerprints {
     }
 }
 
-/// The name of a frame: its part, or its number in the source.
+/// The name of a frame, on one line: its part, or its number in the source.
 pub(super) fn name_of(frame: &Frame) -> String {
-    frame.part_id.clone().unwrap_or_else(|| frame.source_seq.to_string())
+    frame.part_id.as_ref().map_or_else(|| frame.source_seq.to_string(), on_one_line)
 }

@@ -1,15 +1,15 @@
 //! What the commands share that read the inspection log: the options that say where it is and which inspections are
-//! wanted, and how times and names are shown.
+//! wanted, and how names are shown.
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, civil};
+use jiff::Timestamp;
 
 use super::Failure;
+use super::local_time::local_zone;
 use crate::config::Config;
 use crate::state_folder::StateFolder;
 use crate::store::{Filter, Log, Record};
@@ -120,59 +120,31 @@ impl FilterArgs {
             boot: boot.clone(),
         }
     }
+
+    /// What is said when nothing matches. Names the times as they were understood: another time zone than the user's is the usual
+    /// reason.
+    pub(super) fn no_match(&self) -> String {
+        let zone = local_zone();
+        let moment = |word: &str, moment: Option<Timestamp>| {
+            moment.map(|moment| format!(" {word} {} ({moment})", zone.show(moment)))
+        };
+        let times: String =
+            [moment("from", self.from), moment("to", self.to)].into_iter().flatten().collect();
+        match &*times {
+            "" => "no inspection matches the filter".to_owned(),
+            times => {
+                format!("no inspection matches the filter; captured{times}, local time is {}", zone.name())
+            }
+        }
+    }
 }
 
 /// Reads a time as people write it.
 fn time(text: &str) -> Result<Timestamp, String> {
-    time_at(text, Timestamp::now(), &TimeZone::system())
-}
-
-fn time_at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
-    }
-    let moment = match (text.parse::<civil::DateTime>(), text.parse::<Span>()) {
-        (Ok(local), _) => local.to_zoned(zone.clone()),
-        (_, Ok(ago)) if ago.is_positive() => now.to_zoned(zone.clone()).checked_sub(ago),
-        _ => {
-            return Err(r#"not a time; 2026-11-21T14:03:00Z, "2026-11-21 14:03" (local), 2026-11-21, 2h or 1d are allowed"#.to_owned());
-        }
-    };
-    moment.map(|moment| moment.timestamp()).map_err(|error| error.to_string())
-}
-
-/// A time for a person: local, to the second.
-pub(super) fn local(moment: Timestamp) -> String {
-    moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    local_zone().read(text, Timestamp::now())
 }
 
 /// A name that came from outside, without characters that control the terminal.
 pub(super) fn printable(name: &str) -> String {
     name.replace(char::is_control, "\u{fffd}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_may_be_given_as_people_say_it() {
-        let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-        for (text, meant) in [
-            ("2026-11-21T14:03:00Z", "2026-11-21T14:03:00Z"),
-            ("2026-11-21T14:03:00.5+01:00", "2026-11-21T13:03:00.5Z"),
-            ("2026-11-21 14:03", "2026-11-21T12:03:00Z"),
-            ("2026-11-21T14:03:07", "2026-11-21T12:03:07Z"),
-            ("2026-11-21", "2026-11-20T22:00:00Z"),
-            ("2h", "2026-11-22T08:00:00Z"),
-            ("1d", "2026-11-21T10:00:00Z"),
-            ("1d 30m", "2026-11-21T09:30:00Z"),
-        ] {
-            assert_eq!(time_at(text, now, &zone), Ok(meant.parse().unwrap()), "{text}");
-        }
-        for text in ["", "yesterday", "14:03", "2026-13-01", "-2h", "0s", "5", "99999y"] {
-            assert!(time_at(text, now, &zone).is_err(), "{text}");
-        }
-    }
 }

@@ -1,6 +1,24 @@
 //! What the program logs to standard error, and how it ends on a panic.
+//!
+//! Guarantees: a log that cannot be written, or that nobody reads, ends nothing (see `output`).
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+
+use super::output::{flush_notes, never_wait, note_at_once, to_standard_error};
+
+/// A line of the journal on its way to standard error.
+struct JournalLine;
+
+impl Write for JournalLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        to_standard_error(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Starts to log to standard error: what `RUST_LOG` asks for, else `usual`.
 pub(in crate::cli) fn start_journal(usual: &str) {
@@ -8,9 +26,11 @@ pub(in crate::cli) fn start_journal(usual: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| JournalLine)
+        // It would print its own errors with `eprintln!`, which panics.
+        .log_internal_errors(false)
         // No colours into a file or a service's journal.
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
     end_on_panic();
@@ -20,11 +40,13 @@ pub(in crate::cli) fn start_journal(usual: &str) {
 /// on; systemd starts the service again.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
+        never_wait();
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
         tracing::error!(thread = name, "panic: {panic}");
         // Printed a second time without the journal, because the journal may be what panicked.
-        let _ = writeln!(std::io::stderr(), "certiscope: panic in thread {name}: {panic}");
+        note_at_once(format_args!("certiscope: panic in thread {name}: {panic}"));
+        flush_notes();
         std::process::abort();
     }));
 }

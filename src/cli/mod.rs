@@ -12,21 +12,28 @@ mod evaluate;
 mod exit_code;
 mod export_messages;
 mod frames;
+mod full_scale;
 mod generate;
 mod inspect;
 mod inspection_log;
 pub(crate) mod inspections;
 mod journal;
+mod line_thread;
+mod local_time;
 mod model_args;
 mod output;
 mod run;
 mod simulate;
 mod source_note;
+mod stop_signals;
 mod verify;
+mod whole_file;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::diffusion::onnx::forbid_telemetry;
 
 pub(in crate::cli) use display::{or_dash, progress_bar, rounded_down};
 pub(in crate::cli) use exit_code::Failure;
@@ -85,6 +92,16 @@ enum Command {
 }
 
 impl Command {
+    /// Whether parts are inspected on a line that does not wait for the readers of what is printed.
+    fn inspects_parts(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            #[cfg(feature = "demo")]
+            Self::Demo(_) => true,
+            _ => false,
+        }
+    }
+
     /// What is logged if RUST_LOG is not set. `rumqttd`, the demo's embedded broker, is left out, because its messages
     /// help only its developers. `bench` runs without a broker on purpose, so nothing is logged about a missing one.
     fn usual_journal(&self) -> &'static str {
@@ -95,11 +112,27 @@ impl Command {
     }
 }
 
-/// Parses the arguments, runs the command, returns the exit code.
-pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    journal::start_journal(cli.command.usual_journal());
-    let result = match cli.command {
+/// Parses the arguments, runs the command, ends the process.
+pub fn main() -> ! {
+    forbid_telemetry(); // before any thread is started
+    stop_signals::outlive_file_limits();
+    let code = match Cli::try_parse() {
+        Ok(cli) => output::exit_code(run_command(cli.command)),
+        Err(said) => output::usage(&said),
+    };
+    output::flush_notes();
+    // Not by `exit`: its cleaning up would end libraries under threads that still use them, such as a model call that hangs. Then
+    // calls fail that did not fail, or the process crashes. Everything that has to be closed is closed by now.
+    let code = (0..=u8::MAX).find(|&number| ExitCode::from(number) == code).unwrap_or(exit_code::STOPPED);
+    signal_hook::low_level::exit(code.into())
+}
+
+fn run_command(command: Command) -> Result<ExitCode, Failure> {
+    if command.inspects_parts() {
+        output::never_wait();
+    }
+    journal::start_journal(command.usual_journal());
+    match command {
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
@@ -115,6 +148,5 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Generate(args) => generate::generate(&args, &Cli::command()),
-    };
-    output::exit_code(result)
+    }
 }

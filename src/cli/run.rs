@@ -2,21 +2,23 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
+use super::stop_signals::stop_on_signals;
 use super::{Failure, or_dash, rounded_down};
 use crate::agent::{self, AgentError, Recorded, Stop, Summary};
 use crate::capture::FrameSource;
-use crate::cli::output::{print_line, print_note};
+use crate::cli::output::print_line;
 use crate::config::Config;
 use crate::status::DeliveryTime;
 
 /// Run a station: capture, inspect, log and publish until stopped.
 ///
-/// Runs until the source ends, or until SIGTERM or SIGINT (Ctrl-C) arrives. Frames that were captured by then are
-/// still inspected, logged and sent to the broker, within a time limit. A second signal ends the program at once.
+/// Runs until the source ends, or until SIGTERM, SIGHUP or SIGINT (Ctrl-C) arrives. Frames that were captured by then are
+/// still inspected, logged and sent to the broker, within a time limit. A second Ctrl-C, at least half a second after the first,
+/// ends the program at once; SIGTERM and SIGHUP may come again and change nothing. A signal that was ignored at the start, as
+/// SIGHUP is under nohup, stays ignored. No log file is kept open, so log rotation needs no signal.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Configuration of the station (see config/)
@@ -57,21 +59,6 @@ fn failure(error: AgentError) -> Failure {
         AgentError::Refused(error) => Failure::Refused(error),
         AgentError::Stopped(error) => Failure::Stopped(error),
     }
-}
-
-/// The first SIGINT or SIGTERM asks for an ordered stop, the second ends at once.
-pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
-    let stop = stop.clone();
-    // Not `stop` itself: the agent asks for a stop too, when its source ends.
-    let signalled = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if signalled.swap(true, Ordering::Relaxed) {
-            std::process::exit(super::exit_code::INTERRUPTED.into());
-        }
-        stop.request();
-        print_note!("certiscope: stopping; a second signal ends at once");
-    })
-    .map_err(Failure::stopped)
 }
 
 fn log(recorded: &Recorded<'_>) {

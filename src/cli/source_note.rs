@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use super::whole_file;
 use crate::bundle::manifest::CameraFormat;
 use crate::capture::CameraInfo;
 
@@ -51,7 +52,9 @@ pub(super) fn write(folder: &Path, camera: &CameraInfo) -> anyhow::Result<()> {
             )
         }
         Some(_) => Ok(()),
-        None => fs::write(&file, text + "\n").with_context(|| file.display().to_string()),
+        None => {
+            whole_file::write(&file, (text + "\n").as_bytes()).with_context(|| file.display().to_string())
+        }
     }
 }
 

@@ -64,11 +64,16 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<ExitCode, Failure> {
         let circumstances = verification::circumstances(&record, Some((&bundle, &opened.provider)));
         announce(&circumstances, args);
         let model = VerificationModel::new(&bundle, &mut detector).map_err(Failure::refused)?;
-        (circumstances, verification::verify(inspection, files.as_ref(), Some(model)))
+        (circumstances, verification::verify(inspection, files.as_ref(), Ok(&bundle), Some(model)))
     } else {
         let circumstances = verification::circumstances(&record, None);
         announce(&circumstances, args);
-        (circumstances, verification::verify(inspection, files.as_ref(), None))
+        // Much holds without the bundle; what needs it is reported as gone.
+        let bundle = bundle_of(&record, args).map_err(|failure| match failure {
+            Failure::Refused(error) | Failure::Stopped(error) => format!("{error:#}"),
+        });
+        let bundle = bundle.as_ref().map_err(String::as_str);
+        (circumstances, verification::verify(inspection, files.as_ref(), bundle, None))
     };
     let text = if args.json {
         format!("{:#}", as_json(&record, &circumstances, &report))

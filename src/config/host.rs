@@ -1,7 +1,7 @@
 //! `host` of `[broker]`: a name or an address and nothing else, as people paste it.
 //!
-//! Guarantees: what can never be reached under this key is refused, with the place where the rest belongs. A password that
-//! stands in a pasted address is never repeated.
+//! Guarantees: what can never be reached under this key is refused, with the place where the rest belongs. A password in a pasted
+//! address is never repeated.
 //! Leaves out: whether the name is known, and whether a broker answers there (see `publish`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,7 +13,7 @@ const LONGEST_PART: usize = 63;
 const WANTED: &str =
     "the broker's name or address alone is allowed, such as broker.line, 192.168.1.20 or fe80::1%eth0";
 
-/// Reads a host. An IPv6 address may stand in brackets. The error follows the key: it begins with the value, where that may be
+/// Reads a host. An IPv6 address may have brackets. The error follows the key: it begins with the value, where that may be
 /// repeated, and says what is wrong with it and what is allowed.
 pub(super) fn read_host(typed: &str) -> Result<String, String> {
     // First of all, so that no later message repeats a password.

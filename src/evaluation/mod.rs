@@ -3,11 +3,13 @@
 //! Guarantees: ties count half. A score that is not a number counts against the detector: as the lowest score of an
 //! anomalous part, as the highest of a normal one. Bootstrap intervals draw whole parts within each class, and the same
 //! seed gives the same interval.
-//! Leaves out: running the detector, tables. Pixel metrics are in [`au_pro`]; [`layout`] finds the pictures.
+//! Leaves out: running the detector, tables. Pixel metrics are in [`au_pro`]; [`layout`] finds the pictures,
+//! and [`mask_file`] reads masks.
 //! Costs: one sort for each figure; for a bootstrap one sort for each replicate.
 
 pub(crate) mod au_pro;
 pub(crate) mod layout;
+pub(crate) mod mask_file;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

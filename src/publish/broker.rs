@@ -34,15 +34,27 @@ pub struct Credentials {
 
 /// The broker cannot be reached, or does not do what it is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("broker: {address}: {fault}")]
+#[error("broker: {address}: {fault}{hint}")]
 pub struct BrokerError {
     pub address: String,
     pub fault: BrokerFault,
+    /// What may be the reason, in these settings.
+    hint: &'static str,
 }
 
 impl BrokerError {
     pub(super) fn new(settings: &BrokerSettings, fault: BrokerFault) -> Self {
-        Self { address: settings.address(), fault }
+        let password = settings.credentials.as_ref().map(|login| login.password.as_str());
+        let hint = match (&fault, password) {
+            (BrokerFault::Refused(_), Some(password)) if password.trim_end() != password => {
+                "; the password in password_file ends with a blank, which is sent too"
+            }
+            (BrokerFault::Refused(_), Some(password)) if password.trim_start() != password => {
+                "; the password in password_file begins with a blank, which is sent too"
+            }
+            _ => "",
+        };
+        Self { address: settings.address(), fault, hint }
     }
 }
 

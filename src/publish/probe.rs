@@ -21,7 +21,7 @@ use super::topics::Topics;
 /// How long a kept message may take to come after the subscription.
 const KEPT_LIMIT: Duration = Duration::from_millis(300);
 
-/// About the size of the largest message of a station without troubles, `status`.
+/// A `status` without troubles has about 2 KB, and one with many reasons hardly more than this.
 const STATUS_BYTES: usize = 4096;
 
 /// What is asked of the broker.
@@ -66,33 +66,38 @@ pub async fn probe(asked: Probe<'_>) -> Result<Probed, BrokerError> {
     let settings = BrokerSettings { client_id: client_id.clone(), ..broker.clone() };
     let failed = |fault| BrokerError::new(&settings, fault);
     // Without a will, first: if this fails, nothing else can work.
-    let first = visit(&settings, None, &[topics.status()], asked.limit).await.map_err(failed)?;
+    let tries = if asked.take_over { TRIES } else { 1 };
+    let visitor = Visitor { limit: asked.limit, tries };
+    let first = visitor.visit(&settings, None, &[topics.status()]).await.map_err(failed)?;
     let mut probed = Probed { client_id: client_id.clone(), ..Probed::default() };
     // Whatever the broker keeps there was heard: if it keeps nothing, no agent is online.
     let status_is_known = broker.retain && first.refused.is_empty();
     let will = Will { topic: topics.status(), kept: first.kept.clone() };
     let subscribed = if asked.triggered { vec![topics.trigger()] } else { Vec::new() };
-    let limits = match visit(&settings, Some(will.letter()), &subscribed, asked.limit).await {
+    let limits = match visitor.visit(&settings, Some(will.letter()), &subscribed).await {
         Ok(seen) => {
             probed.right.push("takes its Last Will".to_owned());
             probed.subscriptions(&subscribed, seen.refused, &settings);
             seen.limits
         }
+        // It was let in, or has not answered: that is not because of the will.
+        Err(fault @ (BrokerFault::Closed | BrokerFault::TakenOver { .. } | BrokerFault::NoAnswer(_))) => {
+            return Err(failed(fault));
+        }
         Err(fault) => {
-            probed.wrong.push(why_no_will(&settings, &will, fault, asked.limit).await);
+            probed.wrong.push(why_no_will(&settings, &will, fault, &visitor).await);
             first.limits
         }
     };
     if limits.packet_bytes < STATUS_BYTES {
         probed.wrong.push(format!(
-            "allows messages of at most {} bytes; a verdict has about 800, and `status` up to about {STATUS_BYTES}: raise its limit (mosquitto: max_packet_size)",
+            "allows messages of at most {} bytes; a verdict has about 800, and `status` may have {STATUS_BYTES}: raise its limit (mosquitto: max_packet_size)",
             limits.packet_bytes
         ));
     }
     if probed.wrong.is_empty() {
-        let rights =
-            try_rights(&settings, &client_id, harmless(&asked, first.kept, status_is_known), asked.limit)
-                .await;
+        let messages = harmless(&asked, first.kept, status_is_known);
+        let rights = try_rights(&settings, messages, asked.limit, tries).await;
         probed.rights(rights, &settings);
     }
     Ok(probed)
@@ -144,32 +149,34 @@ struct Will {
 
 impl Will {
     fn letter(&self) -> Letter {
-        // JSON may end with blanks. They make it as long as the agent's will, which not every broker takes.
-        let offline =
-            || format!("{:STATUS_WILL$}", json!({"v": 1, "state": "offline"}).to_string()).into_bytes();
-        let payload = self.kept.clone().unwrap_or_else(offline);
+        let offline = || json!({"v": 1, "state": "offline"}).to_string().into_bytes();
+        let mut payload = self.kept.clone().unwrap_or_else(offline);
+        // JSON may end with blanks. They make it as long as a `status` may be, which not every broker takes.
+        payload.resize(payload.len().max(STATUS_BYTES), b' ');
         Letter { topic: self.topic.clone(), payload, class: Class::Retained }
     }
 }
 
-/// About the size of the agent's will.
-const STATUS_WILL: usize = 2500;
-
 /// Why the broker lets this station in without its Last Will only.
-async fn why_no_will(settings: &BrokerSettings, will: &Will, fault: BrokerFault, limit: Duration) -> String {
+async fn why_no_will(
+    settings: &BrokerSettings,
+    will: &Will,
+    fault: BrokerFault,
+    visitor: &Visitor,
+) -> String {
     let bytes = will.letter().payload.len();
     if let BrokerFault::Lacks(what) = fault {
         return what;
     }
     if settings.retain {
         let settings = BrokerSettings { retain: false, ..settings.clone() };
-        if visit(&settings, Some(will.letter()), &[], limit).await.is_ok() {
+        if visitor.visit(&settings, Some(will.letter()), &[]).await.is_ok() {
             return "does not keep messages (retained): set broker.retain = false, or allow it (mosquitto: retain_available)".to_owned();
         }
     }
     let short = Letter { payload: Vec::new(), ..will.letter() };
     let unretained = BrokerSettings { retain: false, ..settings.clone() };
-    if visit(&unretained, Some(short), &[], limit).await.is_ok() {
+    if visitor.visit(&unretained, Some(short), &[]).await.is_ok() {
         return format!(
             "does not take a Last Will of {bytes} bytes: raise its limit (mosquitto: max_packet_size, message_size_limit)"
         );
@@ -177,6 +184,33 @@ async fn why_no_will(settings: &BrokerSettings, will: &Will, fault: BrokerFault,
     format!(
         "lets this station in only without its Last Will, a message of QoS 1: {fault}; QoS 1 is needed (mosquitto: max_qos)"
     )
+}
+
+/// How often a connection is tried with the agent's client id. The agent takes it back each time, after longer and longer waits.
+const TRIES: u32 = 6;
+
+/// Makes connections, each within a limit.
+struct Visitor {
+    limit: Duration,
+    tries: u32,
+}
+
+impl Visitor {
+    async fn visit(
+        &self,
+        settings: &BrokerSettings,
+        will: Option<Letter>,
+        topics: &[String],
+    ) -> Result<Visit, BrokerFault> {
+        let mut left = self.tries;
+        loop {
+            left -= 1;
+            match visit(settings, will.clone(), topics, self.limit).await {
+                Err(BrokerFault::Closed | BrokerFault::TakenOver { .. }) if left > 0 => {}
+                seen => return seen,
+            }
+        }
+    }
 }
 
 /// Connects, subscribes, and disconnects in order.

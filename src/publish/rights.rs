@@ -58,12 +58,12 @@ enum Trial {
     Refused(&'static str),
 }
 
-/// Tries the topics in this order.
+/// Tries the topics in this order, each up to `tries` times.
 pub(super) async fn try_rights(
     settings: &BrokerSettings,
-    client_id: &str,
     topics: Vec<Harmless>,
     limit: Duration,
+    tries: u32,
 ) -> Rights {
     let mut rights = Rights::default();
     let mut proof = false;
@@ -76,8 +76,16 @@ pub(super) async fn try_rights(
             return rights;
         }
         let topic = message.topic.clone();
-        let tried = timeout(limit, try_one(settings, client_id, message, limit)).await;
-        match tried.unwrap_or_else(|_| Err("the broker has not answered in time".to_owned())) {
+        let mut tried = Err(String::new());
+        for _ in 0..tries {
+            tried = timeout(limit, try_one(settings, &message, limit))
+                .await
+                .unwrap_or_else(|_| Err("the broker has not answered in time".to_owned()));
+            if tried.is_ok() {
+                break;
+            }
+        }
+        match tried {
             Ok(Trial::Refused(why)) => rights.refused.push((topic, why)),
             Ok(Trial::Allowed { heard }) => {
                 rights.allowed.push(topic);
@@ -103,19 +111,14 @@ pub(super) async fn try_rights(
 }
 
 /// Tries one topic on a connection of its own. The error says why it cannot be tried.
-async fn try_one(
-    settings: &BrokerSettings,
-    client_id: &str,
-    message: Harmless,
-    limit: Duration,
-) -> Result<Trial, String> {
+async fn try_one(settings: &BrokerSettings, message: &Harmless, limit: Duration) -> Result<Trial, String> {
     let stream = dial(&settings.host, settings.port, limit).await.map_err(|fault| fault.to_string())?;
     let mut wire = Wire { stream, read: BytesMut::new() };
     let login =
         settings.credentials.as_ref().map(|login| Login::new(login.username.clone(), login.password.clone()));
     let connect = Connect {
         keep_alive: settings.keep_alive_secs,
-        client_id: client_id.to_owned(),
+        client_id: settings.client_id.clone(),
         clean_start: true,
         properties: None,
     };
@@ -140,7 +143,7 @@ async fn try_one(
             None => return Err("the broker ended the connection after the subscription".to_owned()),
         }
     };
-    let payload = Bytes::from(message.payload);
+    let payload = Bytes::from(message.payload.clone());
     let mut publish = Publish::new(message.topic.clone(), QoS::ExactlyOnce, payload.clone(), None);
     publish.pkid = 2;
     publish.retain = message.retain;

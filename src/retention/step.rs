@@ -371,26 +371,33 @@ impl Retention {
     }
 
     /// Deletes what a crash left behind: evidence folders of the station that no row names. Keeps folders with `present` (the
-    /// running boot) in their name, since their rows may not be committed yet. Calls `progress` again and again meanwhile.
+    /// running boot) in their name, since their rows may not be committed yet. Asks `go_on` again and again meanwhile;
+    /// once that says no, the rest stays for the next start.
     pub fn sweep(
         &self,
         station: &str,
         present: &str,
-        mut progress: impl FnMut(),
+        mut go_on: impl FnMut() -> bool,
     ) -> Result<usize, RetentionError> {
         let root = self.evidence_folder.join(station);
         let failed = |why| RetentionError::Evidence { path: root.clone(), why };
         let mut folders = Vec::new();
         for entry in std::fs::read_dir(&root).map_err(failed)? {
-            progress();
+            if !go_on() {
+                return Ok(0);
+            }
             let name = entry.map_err(failed)?.file_name().into_string();
             folders.extend(name.ok().filter(|name| !name.contains(present)));
         }
         let mut swept = 0;
         for some in folders.chunks(ROWS_STEP) {
-            progress();
+            if !go_on() {
+                return Ok(swept);
+            }
             for folder in self.store.unnamed(station, some.to_vec())? {
-                progress();
+                if !go_on() {
+                    return Ok(swept);
+                }
                 self.delete(station, &folder)?;
                 swept += 1;
             }

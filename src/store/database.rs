@@ -21,6 +21,7 @@ use super::identity::{Boot, Committed, Origin, RowId};
 use super::inspection_row;
 use super::migrations;
 use crate::inspection::{Inspection, Parameters};
+use crate::stop;
 
 /// How long a commit waits for another process that has locked the file (a person with `sqlite3`, a backup).
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -200,6 +201,7 @@ impl Store {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .and_then(|transaction| {
                 let value = work(&transaction)?; // on an error the transaction is dropped: rolled back
+                stop::hold_if_ending_at_once();
                 transaction.commit()?;
                 Ok(value)
             })

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::database::{BUSY_TIMEOUT, Store};
 use super::error::StoreError;
@@ -259,25 +259,51 @@ fn kept(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeptEvidence> {
     })
 }
 
-/// How many steps of SQLite (a page or a row each) there are between two calls of `progress`: milliseconds on any disk.
+/// How many steps of SQLite (a page or a row each) there are between two calls of `go_on`: milliseconds on any disk.
 const CHECK_STEPS: i32 = 1000;
 
-/// Checks the whole database for damage, while the agent uses it. Takes as long as the disk takes to read it, and calls
-/// `progress` again and again meanwhile.
-pub(crate) fn check(path: &Path, mut progress: impl FnMut() + Send + 'static) -> Result<(), StoreError> {
+/// Checks the whole database for damage, while the agent uses it. Takes as long as the disk takes to read it, and asks
+/// `go_on` again and again meanwhile; once that says no, the rest is not checked.
+pub(crate) fn check(path: &Path, mut go_on: impl FnMut() -> bool + Send + 'static) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::new(path, &error);
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    let go_on = move || {
-        progress();
-        false
-    };
-    connection.progress_handler(CHECK_STEPS, Some(go_on)).map_err(failed)?;
-    let found: String =
-        connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(failed)?;
-    if found == "ok" {
-        return Ok(());
+    connection.progress_handler(CHECK_STEPS, Some(move || !go_on())).map_err(failed)?;
+    let found: rusqlite::Result<String> =
+        connection.pragma_query_value(None, "quick_check", |row| row.get(0));
+    match found {
+        Ok(found) if found != "ok" => {
+            Err(StoreError::Corrupt { path: path.display().to_string(), why: found })
+        }
+        Err(error) if error.sqlite_error_code() != Some(ErrorCode::OperationInterrupted) => {
+            Err(failed(error))
+        }
+        _ => Ok(()),
     }
-    Err(StoreError::Corrupt { path: path.display().to_string(), why: found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_ends_when_it_is_no_longer_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let made = Connection::open(&path).unwrap();
+        let rows = "CREATE TABLE t (x); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+                    INSERT INTO t SELECT hex(randomblob(50)) FROM n";
+        made.execute_batch(rows).unwrap();
+        let (asked, answers) = std::sync::mpsc::channel();
+        let whole = asked.clone();
+        check(&path, move || whole.send(()).is_ok()).unwrap();
+        assert!(answers.try_iter().count() > 3, "it does not ask");
+        check(&path, move || {
+            asked.send(()).unwrap();
+            false
+        })
+        .unwrap();
+        assert_eq!(answers.try_iter().count(), 1, "it goes on");
+    }
 }

@@ -11,6 +11,7 @@ use crate::computation::PRECISION;
 use crate::detector::Detector;
 use crate::evidence::{Files, INPUT};
 use crate::inspection::{Inspection, Parameters};
+use crate::picture_range::prepare;
 use crate::preprocess::{Input, InputShape, Prepared, Preprocessor};
 use crate::score::CertifiedScore;
 use crate::tensors::{TensorError, Tensors};
@@ -41,18 +42,22 @@ pub(crate) fn needs_model(inspection: &Inspection, evidence: Option<&Files>) -> 
 }
 
 /// Computes a stored inspection again, as far as its evidence allows. Needs `model` if [`needs_model`] returns true.
+///
+/// `bundle` is the one that the inspection names, or why it is not there: the value of white in 16-bit pictures and the range of
+/// the calibration pictures are in it.
 pub(crate) fn verify(
     inspection: &Inspection,
     evidence: Option<&Files>,
+    bundle: Result<&Bundle, &str>,
     model: Option<VerificationModel<'_>>,
 ) -> VerificationReport {
     let parameters = &*inspection.parameters;
     let picture = match evidence.and_then(|files| files.frame.as_deref()) {
-        Some(path) => prepared(path, parameters),
+        Some(path) => prepared(path, parameters, bundle),
         None => Err(NoInput::Gone("no frame is kept".to_owned())),
     };
     if inspection.verdict == Verdict::Abstain(Reason::BadFrame) {
-        let steps = vec![(VerificationStep::FrameToFault, same_fault(inspection, &picture))];
+        let steps = vec![(VerificationStep::FrameToFault, same_fault(inspection, &picture, bundle))];
         return VerificationReport { steps, ending: Some(DrawingEnd::BadFrame) };
     }
     let kept = evidence.and_then(|files| files.input.as_deref()).map(|path| kept_input(path, parameters));
@@ -92,9 +97,10 @@ pub(crate) fn findings_in(
     input: &[u8],
 ) -> [Finding; 2] {
     let parameters = &*inspection.parameters;
-    let picture = prepared_from(frame, limits, parameters);
+    let bundle = Err("none is given");
+    let picture = prepared_from(frame, limits, parameters, bundle);
     let kept = input_of(Tensors::parse(Path::new(INPUT), input), parameters);
-    [same_fault(inspection, &picture), same_input(inspection, &picture, Some(&kept))]
+    [same_fault(inspection, &picture, bundle), same_input(inspection, &picture, Some(&kept))]
 }
 
 /// Why there is no input from a kept frame.
@@ -105,23 +111,47 @@ enum NoInput {
     Bad(String),
 }
 
-fn prepared(path: &Path, parameters: &Parameters) -> Result<Prepared, NoInput> {
+fn prepared(
+    path: &Path,
+    parameters: &Parameters,
+    bundle: Result<&Bundle, &str>,
+) -> Result<Prepared, NoInput> {
     let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
-    prepared_from(&bytes, DecodeLimits::default(), parameters)
+    prepared_from(&bytes, DecodeLimits::default(), parameters, bundle)
 }
 
-fn prepared_from(bytes: &[u8], limits: DecodeLimits, parameters: &Parameters) -> Result<Prepared, NoInput> {
+fn prepared_from(
+    bytes: &[u8],
+    limits: DecodeLimits,
+    parameters: &Parameters,
+    bundle: Result<&Bundle, &str>,
+) -> Result<Prepared, NoInput> {
     // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
     let picture = decode(NAME, bytes, limits)
         .map_err(|bad| NoInput::Bad(bad.to_string().replacen(&format!("frame: {NAME}: "), "", 1)))?;
-    let [channels, height, width] = parameters.input;
-    Preprocessor::new(InputShape { channels, height, width }, parameters.region)
-        .apply(&picture)
-        .map_err(|error| NoInput::Bad(error.to_string()))
+    let prepared = match bundle {
+        Ok(bundle) => {
+            prepare(&picture, &bundle.preprocessor(parameters.region), bundle.picture_range().as_ref())
+        }
+        // Without it white is not known in 16 bits.
+        Err(why) if picture.largest_of_sixteen_bits().is_some() => {
+            return Err(NoInput::Gone(format!("the bundle: {why}")));
+        }
+        Err(_) => {
+            let [channels, height, width] = parameters.input;
+            let shape = InputShape { channels, height, width };
+            prepare(&picture, &Preprocessor::new(shape, parameters.region), None)
+        }
+    };
+    prepared.map_err(|error| NoInput::Bad(error.to_string()))
 }
 
-fn same_fault(inspection: &Inspection, picture: &Result<Prepared, NoInput>) -> Finding {
+fn same_fault(
+    inspection: &Inspection,
+    picture: &Result<Prepared, NoInput>,
+    bundle: Result<&Bundle, &str>,
+) -> Finding {
     let fault = inspection.fault.as_deref().unwrap_or_default();
     if inspection.certificate.is_some() || !inspection.scores.is_empty() {
         return Finding::Different("a frame that cannot be inspected has draws in the log".to_owned());
@@ -130,7 +160,10 @@ fn same_fault(inspection: &Inspection, picture: &Result<Prepared, NoInput>) -> F
         Err(NoInput::Bad(why)) if fault.ends_with(why.as_str()) => Finding::Equal,
         Err(NoInput::Bad(why)) => Finding::Different(format!("the log says `{fault}`, here `{why}`")),
         Err(NoInput::Gone(what)) => Finding::Gone(what.clone()),
-        Ok(_) => Finding::Different(format!("the log says `{fault}`, here the frame can be inspected")),
+        Ok(_) => match bundle {
+            Ok(_) => Finding::Different(format!("the log says `{fault}`, here the frame can be inspected")),
+            Err(why) => Finding::Gone(format!("the bundle, which knows the range of its pictures: {why}")),
+        },
     }
 }
 

@@ -160,6 +160,7 @@ def pngs():
     yield "png: RGB with a suggested palette", png(raw(RGB), 8, 2, palette(COLOURS[:9])), RGB
     yield "png: interlaced RGB", png(adam7(RGB, 8), 8, 2, interlace=1), RGB
     yield "png: interlaced grey, 1 bit", png(adam7(TWO, 1), 1, 0, interlace=1), TWO * 255
+    yield "png: interlaced grey with alpha", png(adam7(GREY_ALPHA, 8), 8, 4, interlace=1), GREY_ALPHA[..., 0]
     yield "png: interlaced RGBA, 16 bits", png(adam7(RGBA16, 16), 16, 6, interlace=1), RGBA16[..., :3]
     profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(3000)))
     yield "png: gamma is not read", png(raw(GREY), 8, 0, chunk(b"gAMA", struct.pack(">I", 100_000))), GREY

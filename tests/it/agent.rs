@@ -23,7 +23,7 @@ impl FolderStation {
     /// A station with pictures of simulated parts: `per_kind` good ones and as many of each kind of defect.
     fn with_pictures(per_kind: u64) -> Self {
         let station = Self { folder: tempfile::tempdir().unwrap() };
-        let settings = SimulatorSettings { width: 96, height: 96, ..SimulatorSettings::default() };
+        let settings = SimulatorSettings::default();
         simulate(&station.path("pictures"), settings, 1, per_kind, &mut |_, _| {}).unwrap();
         station
     }
@@ -80,7 +80,7 @@ impl FolderStation {
 }
 
 const FOLDER: &str = "kind = \"folder\"\npath = \"pictures/test\"";
-const BELT: &str = "kind = \"simulator\"\nframes_per_second = 50.0\nwidth_px = 96\nheight_px = 96";
+const BELT: &str = "kind = \"simulator\"\nframes_per_second = 50.0";
 
 /// Waits for the end of a program. Returns its exit code, and what it wrote to stdout and stderr.
 fn end(mut child: Child) -> (Option<i32>, String, String) {

@@ -216,7 +216,7 @@ fn what_a_crash_left_behind_is_deleted_and_nothing_else() {
     {
         std::fs::create_dir(folder.join(left)).unwrap();
     }
-    assert_eq!(station.retention.sweep("station1", "live", || {}).unwrap(), 2);
+    assert_eq!(station.retention.sweep("station1", "live", || true).unwrap(), 2);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), named + 1);
     station.end();
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from .. import Refused, ablation
+from ..output import show
 
 HELP = "train and measure the rows of a table of experiments, such as ablation/levers.toml"
 
@@ -33,12 +34,12 @@ def run(arguments):
             raise Refused(f"ablate.row = {name!r}: not in {arguments.table}; {known}")
     out = Path(arguments.out)
     folders = arguments.fit, arguments.held_back, arguments.test
-    print(ablation.HEADER)
+    show(ablation.HEADER)
     for row, found in ablation.run_rows(table, rows, *folders, out, arguments.steps, arguments.device):
-        print(ablation.line(row, found), flush=True)
         page = out / "table.md"
         page.write_text(
             (page.read_text() if page.exists() else f"{ablation.HEADER}\n") + ablation.line(row, found) + "\n"
         )
         with open(out / "rows.jsonl", "a") as log:
             log.write(ablation.as_json(found) + "\n")
+        show(ablation.line(row, found))

@@ -1,6 +1,8 @@
 """`certiscope-models split`."""
 
 from ..grouping import split
+from ..picture_set import PictureSet
+from ..train_options import add_of_pictures
 
 HELP = "hold back whole groups of near-identical pictures"
 
@@ -10,9 +12,12 @@ def add_arguments(parser):
     parser.add_argument("--out", required=True, help="new folder; gets fit/, held-back/ and split.json")
     parser.add_argument("--held-back", type=float, default=0.3, help="share of the pictures (default 0.3)")
     parser.add_argument("--seed", type=int, default=1)
+    add_of_pictures(parser.add_argument)
 
 
 def run(arguments):
-    record = split(arguments.data, arguments.out, arguments.held_back, arguments.seed)
+    a = arguments
+    record = split(a.data, a.out, a.held_back, a.seed, PictureSet(a.full_scale, a.mixed_sizes))
     groups = len({row["group"] for side in ("fit", "held-back") for row in record[side]})
-    print(f"{len(record['fit'])} fit, {len(record['held-back'])} held back, {groups} groups")
+    copied = "" if record["linked"] else "; copied, because this file system has no links"
+    print(f"{len(record['fit'])} fit, {len(record['held-back'])} held back, {groups} groups{copied}")

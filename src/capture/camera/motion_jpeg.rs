@@ -31,7 +31,8 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let pixels: Vec<u8> = (0..32).flat_map(|y| (0..48).flat_map(move |x| [x * 5, y * 7, 90])).collect();
-        let image = Image { pixels: &pixels[..], width: 48, pitch: 3 * 48, height: 32, format: PixelFormat::RGB };
+        let image =
+            Image { pixels: &pixels[..], width: 48, pitch: 3 * 48, height: 32, format: PixelFormat::RGB };
         turbojpeg::compress(image, 90, Subsamp::Sub2x1).unwrap().to_vec()
     }
 

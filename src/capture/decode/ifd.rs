@@ -9,7 +9,7 @@ const MAX_VALUES: u64 = 1 << 21;
 #[derive(Debug)]
 pub(super) struct Ifd<'a> {
     bytes: &'a [u8],
-    form: Form,
+    form: NumberForm,
     entries: Vec<Entry>,
     /// Where the next directory is; 0: this is the last.
     pub(super) next: u64,
@@ -17,7 +17,7 @@ pub(super) struct Ifd<'a> {
 
 /// How the numbers of a file are written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
+pub(super) struct NumberForm {
     pub(super) big_endian: bool,
     /// 64-bit offsets.
     big: bool,
@@ -42,7 +42,7 @@ impl<'a> Ifd<'a> {
             b"MM\0+" => (true, true),
             _ => return None,
         };
-        let form = Form { big_endian, big };
+        let form = NumberForm { big_endian, big };
         let offset = if big {
             // The size of an offset, and a filler.
             (form.number(bytes, 4, 4)? == if big_endian { 8 << 16 } else { 8 }).then_some(())?;
@@ -53,7 +53,7 @@ impl<'a> Ifd<'a> {
         Self::at(bytes, form, offset)
     }
 
-    fn at(bytes: &'a [u8], form: Form, offset: u64) -> Option<Self> {
+    fn at(bytes: &'a [u8], form: NumberForm, offset: u64) -> Option<Self> {
         let offset = usize::try_from(offset).ok()?;
         let (count_bytes, entry_bytes, wide) = if form.big { (8, 20, 8) } else { (2, 12, 4) };
         let count = usize::try_from(form.number(bytes, offset, count_bytes)?).ok()?;
@@ -75,7 +75,7 @@ impl<'a> Ifd<'a> {
         Some(Self { bytes, form, entries, next })
     }
 
-    pub(super) fn form(&self) -> Form {
+    pub(super) fn form(&self) -> NumberForm {
         self.form
     }
 
@@ -116,14 +116,10 @@ impl<'a> Ifd<'a> {
     }
 }
 
-impl Form {
+impl NumberForm {
     fn number(self, bytes: &[u8], at: usize, size: usize) -> Option<u64> {
         let digits = bytes.get(at..at.checked_add(size)?)?;
         let add = |sum: u64, digit: &u8| sum << 8 | u64::from(*digit);
-        Some(if self.big_endian {
-            digits.iter().fold(0, add)
-        } else {
-            digits.iter().rev().fold(0, add)
-        })
+        Some(if self.big_endian { digits.iter().fold(0, add) } else { digits.iter().rev().fold(0, add) })
     }
 }

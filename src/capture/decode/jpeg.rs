@@ -31,8 +31,12 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
     if format == PixelFormat::CMYK {
         to_rgb(&mut values);
     }
-    let picture =
-        Picture { width: structure.width, height: structure.height, channels, samples: Samples::Eight(values) };
+    let picture = Picture {
+        width: structure.width,
+        height: structure.height,
+        channels,
+        samples: Samples::Eight(values),
+    };
     let orientation = structure.exif.map_or(Orientation::AS_STORED, Orientation::of_exif);
     Ok(upright(picture, orientation))
 }
@@ -60,7 +64,10 @@ fn fault(error: turbojpeg::Error) -> Fault {
         other => other.to_string(),
     };
     // libjpeg's words for its warnings; what else it says is of files that it does not read at all.
-    if ["Corrupt JPEG data", "Premature end", "Inconsistent progression"].iter().any(|words| why.starts_with(words)) {
+    if ["Corrupt JPEG data", "Premature end", "Inconsistent progression"]
+        .iter()
+        .any(|words| why.starts_with(words))
+    {
         Fault::Damaged(why)
     } else {
         Fault::Undecodable(why)

@@ -18,7 +18,7 @@ pub(crate) struct DecodeLimits {
 }
 
 impl Default for DecodeLimits {
-    /// Room for 8K (33 megapixels). Far larger cameras exist; whoever has one says so.
+    /// Room for 8K (33 megapixels). Far larger cameras exist; a station that has one sets this.
     fn default() -> Self {
         Self { pixels: 40_000_000 }
     }

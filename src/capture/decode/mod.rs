@@ -13,6 +13,8 @@ mod fault;
 mod format;
 mod ifd;
 mod jpeg;
+mod jpeg_scan;
+mod jpeg_standard_codes;
 mod jpeg_structure;
 mod limits;
 mod orientation;
@@ -47,6 +49,17 @@ pub(crate) fn decode(name: &str, bytes: &[u8], limits: DecodeLimits) -> Result<P
         Fault::Undecodable(why) => BadFrame::Undecodable { name, why },
         Fault::Size { width, height } => BadFrame::Size { name, width, height, pixels: limits.pixels },
     })
+}
+
+/// Of a TIFF that [`decode`] reads: the numbers that its pixels have in its palette, and the colours. `None`: it is no TIFF, or has no
+/// palette. Masks need the numbers.
+pub(crate) fn tiff_numbers(bytes: &[u8], limits: DecodeLimits) -> Option<(Picture, Vec<[u8; 3]>)> {
+    if Format::of(bytes) == Format::Tiff { tiff::numbers(bytes, limits).ok().flatten() } else { None }
+}
+
+/// Whether the bytes are a TIFF with transparency, which [`decode`] drops.
+pub(crate) fn is_tiff_with_alpha(bytes: &[u8]) -> bool {
+    Format::of(bytes) == Format::Tiff && tiff::has_alpha(bytes)
 }
 
 #[cfg(test)]

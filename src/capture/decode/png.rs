@@ -10,19 +10,12 @@ use png::{ColorType, DecodeOptions, Decoder, DecodingError, Transformations};
 use super::fault::Fault;
 use super::limits::DecodeLimits;
 use super::orientation::{Orientation, upright};
-use super::samples::{Canvas, Form, Meaning, Palette, Place};
+use super::samples::{Canvas, Meaning, Palette, Place, SampleForm};
 use crate::capture::frame::{Channels, Picture};
 
 /// The seven passes of an interlaced PNG: the first column and row, and the steps.
-const PASSES: [[usize; 4]; 7] = [
-    [0, 0, 8, 8],
-    [4, 0, 8, 8],
-    [0, 4, 4, 8],
-    [2, 0, 4, 4],
-    [0, 2, 2, 4],
-    [1, 0, 2, 2],
-    [0, 1, 1, 2],
-];
+const PASSES: [[usize; 4]; 7] =
+    [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 
 pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Fault> {
     let mut options = DecodeOptions::default();
@@ -32,14 +25,19 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
     options.set_ignore_iccp_chunk(true);
     let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_transformations(Transformations::IDENTITY);
-    let header = decoder.read_header_info().map_err(fault)?;
+    let header = decoder.read_header_info().map_err(|error| match fault(error) {
+        Fault::Damaged(why) => Fault::Undecodable(why),
+        other => other,
+    })?;
     limits.check(header.width, header.height)?;
     let mut reader = decoder.read_info().map_err(fault)?;
 
     let info = reader.info();
     if let Some(animation) = info.animation_control {
         let frames = animation.num_frames;
-        return Err(Fault::undecodable(format!("is an animated PNG of {frames} frames, and one picture is needed")));
+        return Err(Fault::undecodable(format!(
+            "is an animated PNG of {frames} frames, and one picture is needed"
+        )));
     }
     let (width, height, interlaced) = (info.width, info.height, info.interlaced);
     let colour = |channels, dropped| Meaning::Colour { channels, dropped };
@@ -53,7 +51,7 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
             Meaning::Indices(Palette::new(palette.as_chunks().0.to_vec()))
         }
     };
-    let form = Form { bits: info.bit_depth as usize, big_endian: true };
+    let form = SampleForm { bits: info.bit_depth as usize, big_endian: true };
     let mut canvas = Canvas::new(width, height, form, meaning);
     let (width, height) = (width as usize, height as usize);
     let passes = if interlaced { &PASSES[..] } else { &[[0, 0, 1, 1]] };

@@ -18,6 +18,10 @@ impl Palette {
         Self { colours, is_grey }
     }
 
+    pub(super) fn into_colours(self) -> Vec<[u8; 3]> {
+        self.colours
+    }
+
     fn colour(&self, index: u8) -> Result<&[u8; 3], Fault> {
         self.colours.get(usize::from(index)).ok_or_else(|| {
             Fault::Damaged(format!("a pixel has colour {index} of a palette of {}", self.colours.len()))
@@ -29,9 +33,14 @@ impl Palette {
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// Grey or RGB, then as many samples that are dropped.
-    Colour { channels: Channels, dropped: usize },
+    Colour {
+        channels: Channels,
+        dropped: usize,
+    },
     /// Grey, white is zero.
-    Inverted { dropped: usize },
+    Inverted {
+        dropped: usize,
+    },
     Indices(Palette),
 }
 
@@ -39,7 +48,7 @@ pub(super) enum Meaning {
 pub(super) struct Canvas {
     width: usize,
     height: usize,
-    form: Form,
+    form: SampleForm,
     meaning: Meaning,
     channels: Channels,
     samples: Samples,
@@ -47,7 +56,7 @@ pub(super) struct Canvas {
 
 /// How the samples of a row are written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
+pub(super) struct SampleForm {
     /// 1, 2, 4, 8 or 16.
     pub(super) bits: usize,
     /// Of 16 bits.
@@ -68,7 +77,7 @@ pub(super) struct Place {
 }
 
 impl Canvas {
-    pub(super) fn new(width: u32, height: u32, form: Form, meaning: Meaning) -> Self {
+    pub(super) fn new(width: u32, height: u32, form: SampleForm, meaning: Meaning) -> Self {
         let channels = match &meaning {
             Meaning::Colour { channels, .. } => *channels,
             Meaning::Inverted { .. } => Channels::Grey,
@@ -96,7 +105,9 @@ impl Canvas {
         let all = channels_of(self.channels);
         let (per_pixel, channels) = match (place.plane, &self.meaning) {
             (None, Meaning::Indices(_)) => (1, 0..all),
-            (None, Meaning::Colour { dropped, .. } | Meaning::Inverted { dropped }) => (all + dropped, 0..all),
+            (None, Meaning::Colour { dropped, .. } | Meaning::Inverted { dropped }) => {
+                (all + dropped, 0..all)
+            }
             (Some(plane), _) if plane < all => (1, plane..plane + 1),
             (Some(_), _) => return Ok(()),
         };
@@ -126,13 +137,14 @@ impl Canvas {
                     (row[at / 8] >> (8 - bits - at % 8)) & top
                 };
                 match &self.meaning {
-                    Meaning::Colour { .. } if bits == 8 && step == per_pixel => {
-                        out[first..first + pixels * step].copy_from_slice(&row[..pixels * step]);
+                    Meaning::Colour { .. } if bits == 8 && place.step == 1 && per_pixel == all => {
+                        out[first..first + pixels * all].copy_from_slice(&row[..pixels * all]);
                     }
                     Meaning::Colour { .. } => {
                         for pixel in 0..pixels {
                             for channel in 0..taken {
-                                out[first + pixel * step + channel] = sample(pixel * per_pixel + channel) * scale;
+                                out[first + pixel * step + channel] =
+                                    sample(pixel * per_pixel + channel) * scale;
                             }
                         }
                     }

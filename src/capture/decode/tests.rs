@@ -110,7 +110,8 @@ fn a_picture_cut_off_anywhere_is_refused() {
 fn the_name_has_no_say() {
     let limits = DecodeLimits::default();
     assert!(decode("photo.jpg", &golden("png: grey, 8 bits"), limits).is_ok());
-    let error = decode("page.bmp", b"BM is how this text begins, and it is long enough to be a header.", limits);
+    let error =
+        decode("page.bmp", b"BM is how this text begins, and it is long enough to be a header.", limits);
     assert!(matches!(error, Err(BadFrame::Undecodable { .. } | BadFrame::Truncated(_))), "{error:?}");
 }
 
@@ -139,7 +140,10 @@ fn png_claiming(width: u32, height: u32) -> Vec<u8> {
 /// The CRC-32 of PNG.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 },
+        )
     })
 }
 

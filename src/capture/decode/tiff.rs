@@ -13,9 +13,9 @@ use super::fault::Fault;
 use super::ifd::Ifd;
 use super::limits::DecodeLimits;
 use super::orientation::{Orientation, TAG as ORIENTATION, upright};
-use super::samples::{Canvas, Form, Meaning, Palette, Place};
+use super::samples::{Canvas, Meaning, Palette, Place, SampleForm};
 use super::tiff_streams::{LzwReader, PackBitsReader};
-use crate::capture::frame::{Channels, Picture};
+use crate::capture::frame::{Channels, Picture, Samples};
 
 const WIDTH: u16 = 256;
 const HEIGHT: u16 = 257;
@@ -44,10 +44,36 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
     }
     let (width, height) = (size(&tags, WIDTH, "width")?, size(&tags, HEIGHT, "height")?);
     limits.check(width, height)?;
-    let layout = Layout::of(&tags, width, height, limits)?;
+    let layout = TiffLayout::of(&tags, width, height, limits)?;
     let mut canvas = Canvas::new(width, height, layout.form, layout.meaning(&tags)?);
     layout.read(bytes, &mut canvas)?;
     Ok(upright(canvas.into_picture(), Orientation::from_number(tags.number(ORIENTATION))))
+}
+
+/// The numbers that the pixels have in the palette, as grey samples, and the colours of the palette. `None`: it has no palette.
+pub(super) fn numbers(bytes: &[u8], limits: DecodeLimits) -> Result<Option<(Picture, Vec<[u8; 3]>)>, Fault> {
+    let tags = Ifd::first(bytes).ok_or(Fault::Truncated)?;
+    let (width, height) = (size(&tags, WIDTH, "width")?, size(&tags, HEIGHT, "height")?);
+    limits.check(width, height)?;
+    let layout = TiffLayout::of(&tags, width, height, limits)?;
+    let Meaning::Indices(palette) = layout.meaning(&tags)? else { return Ok(None) };
+    let grey = Meaning::Colour { channels: Channels::Grey, dropped: 0 };
+    let mut canvas = Canvas::new(width, height, layout.form, grey);
+    layout.read(bytes, &mut canvas)?;
+    let mut picture = upright(canvas.into_picture(), Orientation::from_number(tags.number(ORIENTATION)));
+    if let Samples::Eight(values) = &mut picture.samples {
+        // Fewer bits were spread to the whole range.
+        let scale = 255 / ((1_u16 << layout.form.bits) - 1) as u8;
+        values.iter_mut().for_each(|value| *value /= scale);
+    }
+    Ok(Some((picture, palette.into_colours())))
+}
+
+/// Whether pixels have one sample more than their colour needs.
+pub(super) fn has_alpha(bytes: &[u8]) -> bool {
+    Ifd::first(bytes)
+        .and_then(|tags| tags.number(SAMPLES_PER_PIXEL))
+        .is_some_and(|samples| samples == 2 || samples == 4)
 }
 
 fn size(tags: &Ifd<'_>, tag: u16, what: &str) -> Result<u32, Fault> {
@@ -64,10 +90,10 @@ enum Compression {
 }
 
 /// How the samples lie in the file.
-struct Layout {
+struct TiffLayout {
     width: usize,
     height: usize,
-    form: Form,
+    form: SampleForm,
     photometric: u64,
     samples_per_pixel: usize,
     /// 1, or as many as there are samples in a pixel.
@@ -81,7 +107,7 @@ struct Layout {
     parts: Vec<(u64, u64)>,
 }
 
-impl Layout {
+impl TiffLayout {
     fn of(tags: &Ifd<'_>, width: u32, height: u32, limits: DecodeLimits) -> Result<Self, Fault> {
         let or = |tag, default| if tags.has(tag) { tags.number(tag) } else { Some(default) };
         let odd = |what: &str| Fault::damaged(format!("its {what} cannot be read"));
@@ -101,12 +127,16 @@ impl Layout {
             match format {
                 1 | 4 => {}
                 2 => return Err(Fault::undecodable("is a TIFF of signed numbers, which is not read")),
-                3 => return Err(Fault::undecodable("is a TIFF of floating point numbers, which is not read")),
+                3 => {
+                    return Err(Fault::undecodable("is a TIFF of floating point numbers, which is not read"));
+                }
                 _ => return Err(Fault::undecodable("is a TIFF of complex numbers, which is not read")),
             }
         }
         if !matches!(bits, 1 | 2 | 4 | 8 | 16) {
-            return Err(Fault::undecodable(format!("is a TIFF of {bits} bits a sample; 1, 2, 4, 8 and 16 are read")));
+            return Err(Fault::undecodable(format!(
+                "is a TIFF of {bits} bits a sample; 1, 2, 4, 8 and 16 are read"
+            )));
         }
         let compression = match or(COMPRESSION, 1).ok_or_else(|| odd("compression"))? {
             1 => Compression::None,
@@ -129,7 +159,9 @@ impl Layout {
         let is_predicted = match or(PREDICTOR, 1).ok_or_else(|| odd("predictor"))? {
             1 => false,
             2 if bits >= 8 => true,
-            other => return Err(Fault::undecodable(format!("is a TIFF with predictor {other} at {bits} bits"))),
+            other => {
+                return Err(Fault::undecodable(format!("is a TIFF with predictor {other} at {bits} bits")));
+            }
         };
         if or(FILL_ORDER, 1) != Some(1) {
             return Err(Fault::undecodable("is a TIFF with reversed bits (fill order 2), which is not read"));
@@ -140,19 +172,23 @@ impl Layout {
         };
 
         let is_tiled = tags.has(TILE_OFFSETS);
-        let (offsets, lengths) = if is_tiled { (TILE_OFFSETS, TILE_BYTES) } else { (STRIP_OFFSETS, STRIP_BYTES) };
+        let (offsets, lengths) =
+            if is_tiled { (TILE_OFFSETS, TILE_BYTES) } else { (STRIP_OFFSETS, STRIP_BYTES) };
         let list = || Fault::damaged("its list of strips or tiles is not whole");
         let offsets = tags.numbers(offsets).ok_or_else(list)?;
         let lengths = tags.numbers(lengths).ok_or_else(list)?;
         let (part_width, part_height) = if is_tiled {
             (size(tags, TILE_WIDTH, "tile width")?, size(tags, TILE_HEIGHT, "tile height")?)
         } else {
-            let rows = or(ROWS_PER_STRIP, u64::from(height)).ok_or_else(|| odd("number of rows in a strip"))?;
+            let rows =
+                or(ROWS_PER_STRIP, u64::from(height)).ok_or_else(|| odd("number of rows in a strip"))?;
             (width, rows.min(u64::from(height)) as u32)
         };
         let area = u64::from(part_width) * u64::from(part_height);
         if area == 0 || area > limits.pixels {
-            return Err(Fault::undecodable(format!("is a TIFF with strips or tiles of {part_width}x{part_height} pixels")));
+            return Err(Fault::undecodable(format!(
+                "is a TIFF with strips or tiles of {part_width}x{part_height} pixels"
+            )));
         }
         let wanted = u64::from(width.div_ceil(part_width)) * u64::from(height.div_ceil(part_height)) * planes;
         if offsets.len() != lengths.len() || offsets.len() as u64 != wanted {
@@ -164,7 +200,7 @@ impl Layout {
         Ok(Self {
             width: width as usize,
             height: height as usize,
-            form: Form { bits: bits as usize, big_endian: tags.form().big_endian },
+            form: SampleForm { bits: bits as usize, big_endian: tags.form().big_endian },
             photometric: tags.number(PHOTOMETRIC).ok_or_else(|| odd("photometric interpretation"))?,
             samples_per_pixel: samples_per_pixel as usize,
             planes: planes as usize,
@@ -204,7 +240,9 @@ impl Layout {
             }
         };
         if dropped == 1 && tags.numbers(EXTRA_SAMPLES).is_some_and(|kinds| kinds.first() == Some(&1)) {
-            return Err(Fault::undecodable("is a TIFF whose colours are multiplied with its alpha, which is not read"));
+            return Err(Fault::undecodable(
+                "is a TIFF whose colours are multiplied with its alpha, which is not read",
+            ));
         }
         match self.photometric {
             0 => Ok(Meaning::Inverted { dropped }),
@@ -223,10 +261,12 @@ impl Layout {
         let mut row = vec![0; self.row_bytes()];
         for (index, &(offset, length)) in self.parts.iter().enumerate() {
             let plane = (self.planes > 1).then_some(index / per_plane);
-            let (x, first) = (index % per_plane % across * self.part_width, index % per_plane / across * self.part_height);
+            let (x, first) =
+                (index % per_plane % across * self.part_width, index % per_plane / across * self.part_height);
             let whole = |bound: u64| usize::try_from(bound).ok();
             let (begin, end) = (whole(offset), offset.checked_add(length).and_then(whole));
-            let part = begin.zip(end).and_then(|(begin, end)| bytes.get(begin..end)).ok_or(Fault::Truncated)?;
+            let part =
+                begin.zip(end).and_then(|(begin, end)| bytes.get(begin..end)).ok_or(Fault::Truncated)?;
             let mut reader = self.reader(part);
             let early = |error: io::Error| {
                 Fault::Damaged(match error.kind() {

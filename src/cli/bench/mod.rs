@@ -21,7 +21,7 @@ use anyhow::Context;
 use clap::Args;
 use tempfile::TempDir;
 
-use super::run::stop_on_signals;
+use super::stop_signals::stop_on_signals;
 use super::{Failure, ModelArgs, progress_bar};
 use crate::agent::Stop;
 use crate::cli::output::print_line;

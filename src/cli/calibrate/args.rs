@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::super::ModelArgs;
+use crate::bundle::manifest::LEAST_FULL_SCALE;
 
 /// The default share of good parts that may score above the threshold.
 pub(in crate::cli) const FALSE_ALARM_RATE: f64 = 0.01;
@@ -14,6 +15,10 @@ pub(in crate::cli) const FALSE_ALARM_RATE: f64 = 0.01;
 /// The given bundle is not changed: a new one with the next version is written beside it, with scores.svg, the
 /// distribution of the scores, and scores.json, which says what each part scored. Near-duplicate pictures count as one
 /// part. Parts that both folders show are used for the maps only.
+///
+/// All pictures must be of one size, one depth and one kind of colour. The bundle keeps their range: size, colours, bits, and the
+/// lowest and highest mean, contrast, sharpness and asymmetry. A frame far outside of it is not inspected: it gets `abstain`
+/// (bad_frame). Where the threshold is not believable, the command says so and why.
 ///
 /// Split conformal: the probability that a new normal part is called anomalous is at most
 /// false-alarm-rate + beta + alpha. The probability that it cannot be certified as normal at --radius is at most
@@ -44,6 +49,13 @@ pub(in crate::cli) struct CalibrateArgs {
     /// Every picture shows another part: count look-alikes separately (parts from one mould look alike)
     #[arg(long)]
     pub(super) distinct_parts: bool,
+    /// Value of white in 16-bit pictures, such as 4095 for a camera of 12 bits; written into the bundle [default: the
+    /// bundle's, else 65535]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(i64::from(LEAST_FULL_SCALE)..))]
+    pub(super) full_scale: Option<u16>,
+    /// Allow pictures of several sizes: each is squashed to the model input, and the bundle checks the size of no frame
+    #[arg(long)]
+    pub(super) mixed_sizes: bool,
     /// Seed of the noise: the same seed and pictures give the same threshold. Do not try several and keep the best: that
     /// voids the guarantee
     #[arg(long, default_value_t = 1)]

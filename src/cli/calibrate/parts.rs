@@ -8,11 +8,13 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::super::Failure;
-use super::super::frames::{self, Labelled, Pictures};
+use super::super::frames::{self, Labelled, PictureReader, Pictures};
 use super::args::CalibrateArgs;
-use crate::capture::{Channels, GroundTruth};
+use super::picture_set::PictureSet;
+use crate::bundle::Bundle;
+use crate::capture::GroundTruth;
 use crate::near_duplicates::{first_of_each, groups_by};
-use crate::preprocess::{Input, InputShape};
+use crate::preprocess::Input;
 
 /// A normal part, with the one picture of it that is used.
 pub(super) struct NormalPart {
@@ -25,24 +27,25 @@ pub(super) struct NormalPart {
 pub(super) struct NormalParts {
     pub(super) maps: Vec<Input>,
     pub(super) threshold: Vec<NormalPart>,
-    /// How many pictures were read, from both folders together.
-    pub(super) pictures: usize,
+    /// All pictures that were read, from both folders together.
+    pub(super) set: PictureSet,
     pub(super) unusable: usize,
     /// Pictures of --normal left out because --maps shows their parts too.
     pub(super) shared: Vec<String>,
 }
 
 impl NormalParts {
-    pub(super) fn of(args: &CalibrateArgs, shape: InputShape) -> Result<Self, Failure> {
-        let maps = args.maps.as_deref().map(|folder| read_normal(folder, shape)).transpose()?;
-        let normal = read_normal(&args.normal, shape)?;
+    pub(super) fn of(args: &CalibrateArgs, bundle: &Bundle) -> Result<Self, Failure> {
+        let reader = PictureReader::new(bundle.input_shape(), bundle.full_scale());
+        let maps = args.maps.as_deref().map(|folder| read_normal(folder, &reader)).transpose()?;
+        let normal = read_normal(&args.normal, &reader)?;
         let unusable = normal.unusable.len() + maps.as_ref().map_or(0, |maps| maps.unusable.len());
         let own_maps = maps.is_some();
         // Pictures for the maps come first, so that a part that both folders show is used for the maps.
         let mut all = maps.map_or(Vec::new(), |maps| maps.pictures);
         let for_maps = all.len();
         all.extend(normal.pictures);
-        check_channels(&all, shape)?;
+        let set = PictureSet::of(&all, bundle, args.mixed_sizes)?;
 
         let groups = if args.distinct_parts {
             groups_by(all.len(), |one, other| all[one].input == all[other].input)
@@ -54,8 +57,7 @@ impl NormalParts {
             .filter(|&picture| firsts[groups[picture]] < for_maps)
             .map(|picture| all[picture].name.clone())
             .collect();
-        let mut parts =
-            Self { maps: Vec::new(), threshold: Vec::new(), pictures: all.len(), unusable, shared };
+        let mut parts = Self { maps: Vec::new(), threshold: Vec::new(), set, unusable, shared };
         for (part, &first) in firsts.iter().enumerate() {
             // Parts of one folder are used for maps and threshold alternately, so that drift over the day affects both.
             let is_for_maps = if own_maps { first < for_maps } else { part % 2 == 0 };
@@ -83,15 +85,15 @@ impl NormalParts {
             "{} parts for the maps and {} for the threshold, of {} pictures, {} more unusable{shared}",
             self.maps.len(),
             self.threshold.len(),
-            self.pictures,
+            self.set.pictures.len(),
             self.unusable
         )
     }
 }
 
 /// Reads the pictures of a folder, each as a separate part for now. Refuses pictures of defects.
-fn read_normal(folder: &Path, shape: InputShape) -> Result<Pictures, Failure> {
-    let read = frames::read(folder, shape, true)?;
+fn read_normal(folder: &Path, reader: &PictureReader) -> Result<Pictures, Failure> {
+    let read = frames::read(folder, reader, true)?;
     match read.pictures.iter().find(|picture| picture.truth.as_ref().is_some_and(GroundTruth::is_defect)) {
         None => Ok(read),
         Some(defect) => Err(Failure::refused(anyhow!(
@@ -99,23 +101,6 @@ fn read_normal(folder: &Path, shape: InputShape) -> Result<Pictures, Failure> {
             folder.display(),
             defect.name
         ))),
-    }
-}
-
-/// Refuses a mixture of grey and coloured pictures: one camera gives only one kind.
-fn check_channels(pictures: &[Labelled], shape: InputShape) -> Result<(), Failure> {
-    let find = |channels| pictures.iter().find(|picture| picture.channels == channels);
-    match (find(Channels::Grey), find(Channels::Rgb)) {
-        (Some(grey), Some(coloured)) => Err(Failure::refused(anyhow!(
-            "normal parts: {} is grey and {} is coloured: not from one camera; pictures of one kind are needed",
-            grey.name,
-            coloured.name
-        ))),
-        (Some(grey), None) if shape.channels == 3 => Err(Failure::refused(anyhow!(
-            "normal parts: {} is grey, and the bundle's input is colour; coloured pictures are needed",
-            grey.name
-        ))),
-        _ => Ok(()),
     }
 }
 

@@ -30,6 +30,12 @@ pub(super) struct CalibrationReport<'a> {
     /// The highest bound first.
     pub(super) parts: &'a [ScoredPart],
     pub(super) radius: f64,
+    /// The sizes of the pictures, where the user allowed several.
+    pub(super) mixed_sizes: Option<String>,
+    /// Why the threshold is not to be believed.
+    pub(super) doubts: &'a [String],
+    /// The scores of good parts into which a gross change was drawn.
+    pub(super) planted: &'a [f32],
 }
 
 impl CalibrationReport<'_> {
@@ -69,6 +75,8 @@ impl CalibrationReport<'_> {
             "draws": self.bundle.manifest.detector.draws,
             "alpha": ALPHA,
             "seed": self.args.seed,
+            "doubts": self.doubts,
+            "planted_scores": self.planted,
             "parts": parts,
         })
     }
@@ -77,6 +85,12 @@ impl CalibrationReport<'_> {
         let Threshold { value, frames, rank, realised: [low, high] } = self.threshold;
         let sigma = self.bundle.level.sigma();
         print_line!("{parts}");
+        if let Some(sizes) = &self.mixed_sizes {
+            print_line!("--mixed-sizes: {sizes}; the bundle checks the size of no frame");
+        }
+        for doubt in self.doubts {
+            print_line!("NOT BELIEVABLE: {doubt}");
+        }
         print_line!(
             "threshold {value:.4} from {frames} parts, the bound of {} ({} above it)",
             self.deciding().name,

@@ -1,6 +1,5 @@
 //! `certiscope cameras --snapshot`: takes one picture, by the same code as `run`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,8 +10,8 @@ use super::listing::look_at_all;
 use crate::capture::camera::{CameraSettings, CameraSource, FrameLimits, PixelFormat};
 use crate::capture::encode::{png, to_image};
 use crate::capture::{Frame, FrameSource, SourceEvent};
-use crate::cli::Failure;
 use crate::cli::output::print_line;
+use crate::cli::{Failure, whole_file};
 
 /// How many good frames are skipped first, while the camera adjusts its exposure.
 const WARM_UP: usize = 5;
@@ -66,7 +65,7 @@ pub(super) fn snapshot(request: &SnapshotRequest<'_>) -> Result<ExitCode, Failur
             png(&to_image(picture).context("the frame").map_err(Failure::Stopped)?)
         }
     };
-    fs::write(file, bytes).with_context(|| file.display().to_string()).map_err(Failure::Stopped)?;
+    whole_file::write(file, &bytes).with_context(|| file.display().to_string()).map_err(Failure::Stopped)?;
     let camera = source.camera().context("the camera").map_err(Failure::Stopped)?;
     print_line!(
         "written: {}, {}x{} {} of {}",

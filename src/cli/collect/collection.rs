@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,14 +13,17 @@ use image::DynamicImage;
 
 use crate::calibration::conformal::frames_needed;
 use crate::capture::encode::png;
+use crate::capture::file_names::on_one_line;
 use crate::capture::folder::{FolderSettings, FolderSource};
+use crate::capture::picture_files::is_picture;
 use crate::capture::{Frame, FrameSource, SourceEvent};
 use crate::cli::calibrate::{FALSE_ALARM_RATE, MAP_PARTS_NEEDED};
 use crate::cli::frames::Fingerprints;
-use crate::cli::output::print_line;
-use crate::cli::progress_bar;
+use crate::cli::output::{print_line, print_note};
+use crate::cli::{progress_bar, whole_file};
 use crate::hex;
 use crate::near_duplicates::{Fingerprint, Parts};
+use crate::preprocess::FULL_SCALE;
 
 /// The folder of the pictures below --out. Every reader of pictures takes `good` for normal parts.
 const PICTURES: &str = "good";
@@ -91,12 +93,29 @@ impl Collection {
         let mut source = FolderSource::open(settings)?;
         let bar = progress_bar(source.len() as u64, "reading");
         // They are cut to the region already.
-        let fingerprints = Fingerprints::new(None);
+        let fingerprints = Fingerprints::new(None, FULL_SCALE);
+        let mut unreadable = 0_u64;
         while let SourceEvent::Frame(frame) = source.next(Duration::ZERO)? {
-            self.count_part(fingerprints.of(&frame.picture?)?);
             bar.inc(1);
+            let read = frame.picture.map_err(anyhow::Error::from);
+            match read.and_then(|picture| Ok(fingerprints.of(&picture)?)) {
+                Ok(fingerprint) => self.count_part(fingerprint),
+                Err(error) => {
+                    unreadable += 1;
+                    bar.suspend(|| tracing::warn!("not counted: {error:#}"));
+                }
+            }
         }
         bar.finish();
+        if let Some(left_out) = source.left_out() {
+            print_note!("{}: {left_out}", on_one_line(self.pictures()));
+        }
+        if unreadable > 0 {
+            print_note!(
+                "{}: {unreadable} pictures cannot be read; remove them",
+                on_one_line(self.pictures())
+            );
+        }
         Ok(())
     }
 
@@ -117,7 +136,7 @@ impl Collection {
         let file = self.folder.join(&name);
         let bytes = png(image);
         let sha256 = hex::sha256(&bytes);
-        let kept = write_whole(&file, &bytes).and_then(|()| {
+        let kept = whole_file::write_new(&file, &bytes).and_then(|()| {
             let captured_at = frame.captured_at.wall.to_string();
             let (seq, part) = (frame.source_seq.to_string(), frame.part_id.as_deref().unwrap_or_default());
             self.write_line(&[&name, &sha256, &captured_at, source, &seq, part]).inspect_err(|_| {
@@ -152,7 +171,7 @@ impl Collection {
     /// Prints how many parts there are, and whether they are enough.
     pub(super) fn report(&self) {
         let (pictures, parts) = (self.fingerprints.len(), self.parts.count());
-        print_line!("{} holds {pictures} pictures of {parts} different parts", self.folder.display());
+        print_line!("{} holds {pictures} pictures of {parts} different parts", on_one_line(&self.folder));
         if parts < pictures {
             print_line!(
                 "pictures that look alike count as one part; if each of them shows another part, give `calibrate` the option --distinct-parts"
@@ -171,24 +190,13 @@ impl Collection {
     }
 }
 
-/// The highest number that a picture of the folder has; 0 for none.
+/// The highest number that a picture of the folder has; 0 for none. A number that `collect` would not reach is somebody's own name.
 fn newest(pictures: &Path) -> io::Result<u64> {
+    const REACHED: u64 = 1_000_000_000_000;
     fs::read_dir(pictures)?.try_fold(0, |newest, entry| {
-        let number = Path::new(&entry?.file_name()).file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-        Ok(number.unwrap_or(0).max(newest))
+        let name = PathBuf::from(entry?.file_name());
+        let stem = name.file_stem().filter(|_| is_picture(&name));
+        let number = stem.and_then(|stem| stem.to_str()?.parse().ok());
+        Ok(number.filter(|&number| number < REACHED).unwrap_or(0).max(newest))
     })
-}
-
-/// Writes a new file. It gets its name when all of it is on the disk; if writing fails, nothing is left of it.
-fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = file.parent().expect("a picture lies in a folder");
-    let mut unfinished = tempfile::Builder::new()
-        .prefix(".")
-        // Others read the pictures too, where the umask lets them.
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    unfinished.write_all(bytes)?;
-    unfinished.as_file().sync_data()?;
-    unfinished.persist_noclobber(file)?;
-    Ok(())
 }

@@ -16,18 +16,21 @@ use image::DynamicImage;
 
 use self::collection::Collection;
 use super::frames::{Fingerprints, TroubleReporter, name_of};
-use super::run::stop_on_signals;
+use super::full_scale::{FULL_SCALES, fitting};
+use super::stop_signals::stop_on_signals;
 use super::{Failure, progress_bar, source_note};
 use crate::agent::{Stop, open_source};
+use crate::bundle::manifest::LEAST_FULL_SCALE;
 use crate::capture::encode::to_image;
+use crate::capture::file_names::on_one_line;
 use crate::capture::folder::FolderSettings;
 use crate::capture::simulator::SimulatorSettings;
 use crate::capture::trigger::Trigger;
 use crate::capture::{Frame, GroundTruth, SourceEvent};
-use crate::cli::output::print_line;
+use crate::cli::output::{print_line, print_note};
 use crate::config::{Config, QueuePolicy, SourceConfig, SourceKind};
 use crate::near_duplicates::Fingerprint;
-use crate::preprocess::Region;
+use crate::preprocess::{FULL_SCALE, Region};
 
 /// How long to wait for a frame before checking for a stop.
 const WAIT: Duration = Duration::from_millis(200);
@@ -38,7 +41,8 @@ const WAIT: Duration = Duration::from_millis(200);
 /// where each came from. For a camera, out/source.json holds its format and size; `calibrate` puts them into the
 /// bundle. Let only good parts pass while it runs. Frames that cannot be read, and parts that the source itself labels as
 /// defective, are left out and counted. At the end the command prints how many different parts it saw and how many
-/// `calibrate` needs. Ctrl-C ends it; the pictures are kept, and --append goes on from there.
+/// `calibrate` needs. 16-bit pictures that use a fraction of their range end with exit code 78 unless --full-scale says what
+/// white is. Ctrl-C ends it; the pictures are kept, and --append goes on from there.
 #[derive(Debug, Args)]
 pub(super) struct CollectArgs {
     /// `simulator`, or a folder of pictures (./simulator for a folder of that name)
@@ -56,6 +60,9 @@ pub(super) struct CollectArgs {
     /// Folder to write to; new or empty unless --append is given
     #[arg(long)]
     out: PathBuf,
+    /// Value of white in 16-bit pictures, such as 4095 for a camera of 12 bits; the pictures stay as they are
+    #[arg(long, value_parser = clap::value_parser!(u16).range(i64::from(LEAST_FULL_SCALE)..))]
+    full_scale: Option<u16>,
     /// Continue in a folder that an earlier `collect` wrote, from the next number
     #[arg(long)]
     append: bool,
@@ -80,11 +87,15 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     let mut collection = Collection::open(&args.out, args.append).map_err(Failure::Refused)?;
     let stop = Stop::default();
     stop_on_signals(&stop)?;
-    let fingerprints = Fingerprints::new(region);
+    let fingerprints = Fingerprints::new(region, args.full_scale.unwrap_or(FULL_SCALE));
     let from = source.describe();
+    if let Some(left_out) = source.left_out() {
+        print_note!("source: {left_out}");
+    }
     let (mut written, mut unreadable, mut defective) = (0, 0_u64, 0_u64);
     let bar = progress_bar(args.count, "collecting");
     let mut troubles = TroubleReporter::default();
+    let mut largest_sample = None;
     while written < args.count && !stop.requested() {
         let frame = match source.next(WAIT).map_err(Failure::stopped)? {
             SourceEvent::Frame(frame) => frame,
@@ -107,6 +118,8 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
             Ok((image, fingerprint)) => {
                 collection.add(&image, fingerprint, &frame, &from).map_err(Failure::Stopped)?;
                 written += 1;
+                largest_sample =
+                    largest_sample.max(frame.picture.ok().and_then(|it| it.largest_of_sixteen_bits()));
                 bar.inc(1);
             }
             Err(error) => {
@@ -116,13 +129,19 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
         }
     }
     bar.finish();
-    print_line!("{written} pictures written to {}", collection.pictures().display());
+    print_line!("{written} pictures written to {}", on_one_line(collection.pictures()));
     if unreadable + defective > 0 {
         print_line!(
             "left out: {unreadable} frames that cannot be read, {defective} parts that the source calls defective"
         );
     }
     collection.report();
+    if let (Some(white), None) = (largest_sample.and_then(fitting), args.full_scale) {
+        return Err(Failure::refused(anyhow!(
+            "16-bit pictures whose largest sample is {}: they look black, because white is 65535; the pictures are kept as they are: give `certiscope-models train` and `certiscope calibrate` --full-scale {white} if that is what the camera calls white ({FULL_SCALES}), and give it here too to go on with --append",
+            largest_sample.unwrap_or_default()
+        )));
+    }
     if written == args.count {
         return Ok(ExitCode::SUCCESS);
     }

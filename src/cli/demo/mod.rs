@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 
-use super::run::{in_words, run_agent, stop_on_signals};
+use super::run::{in_words, run_agent};
+use super::stop_signals::stop_on_signals;
 use super::{Failure, rounded_down};
 use crate::agent::{Recorded, Stop};
 use crate::capture::GroundTruth;

@@ -36,6 +36,8 @@ pub(super) struct CategoryReport {
     /// By kind of defect, and for [`ALL`].
     pub(super) image: BTreeMap<String, KindFigures>,
     pub(super) pixel: Option<PixelReport>,
+    /// Why there are no pixel figures, where there are none.
+    pub(super) no_pixel_figures: Option<String>,
     /// The radius whose RMS is that of the paper's 0.2 at 256x256x3.
     pub(super) reference_radius: f64,
     pub(super) certified_auc: Vec<AtRadius>,
@@ -45,6 +47,8 @@ pub(super) struct CategoryReport {
     pub(super) resumed: usize,
     #[serde(serialize_with = "json::left_out")]
     pub(super) left_out: Vec<LeftOut>,
+    /// How many of those left out are not of the kind of the calibration pictures: a station abstains.
+    pub(super) outside_range: usize,
     pub(super) pictures: Vec<PictureFacts>,
 }
 
@@ -86,7 +90,10 @@ pub(super) struct PixelReport {
     pub(super) figures: PixelFigures,
     /// Height and width at which maps and masks were compared: the model input's.
     pub(super) resolution: [usize; 2],
+    /// Defective pictures whose masks took part.
     pub(super) masks: usize,
+    /// Defective pictures that have no mask, or one that cannot be used. Each is in `left_out`.
+    pub(super) masks_unusable: usize,
 }
 
 #[derive(Serialize)]
@@ -168,11 +175,23 @@ pub(super) fn figures(
         normal_parts: by_part(&normal, |scored| scored.certified).len(),
         defective_parts: by_part(&defective, |scored| scored.certified).len(),
         image: image(&normal, &defective),
-        pixel: measured.pixel.map(|figures| PixelReport {
+        pixel: measured.pixel.zip(measured.masks).map(|(figures, masks)| PixelReport {
             figures,
             resolution: [input[1], input[2]],
-            masks: measured.masks,
+            masks: masks.used,
+            masks_unusable: masks.unusable,
         }),
+        no_pixel_figures: match (measured.pixel, measured.masks) {
+            (Some(_), _) => None,
+            (None, None) => {
+                Some("the data set has no masks, such as those in a folder ground_truth".to_owned())
+            }
+            (None, Some(masks)) => Some(format!(
+                "{} of {} defective pictures have a mask that can be used; the others are named as left out",
+                masks.used,
+                masks.used + masks.unusable
+            )),
+        },
         reference_radius,
         certified_auc: radii(design, reference_radius)
             .into_iter()
@@ -189,6 +208,7 @@ pub(super) fn figures(
         ms_per_picture: (fresh > 0).then(|| 1e3 * measured.spent.as_secs_f64() / fresh as f64),
         resumed: measured.resumed,
         left_out: measured.left_out.clone(),
+        outside_range: measured.outside_range,
         pictures: facts(measured, sides.as_deref()),
     })
 }

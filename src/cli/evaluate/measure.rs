@@ -1,10 +1,8 @@
 //! Scores the pictures of one category. Scores of an earlier run are reused; a picture that cannot be scored is named.
 //!
 //! Costs: memory for one picture at a time, and for each finished picture its scores, a small fingerprint and the part
-//! of its map that [`Pixels`] needs. Masks and maps are compared at the size of the model input, as in anomalib: the mask
-//! is sampled at the centre of each pixel of the map.
+//! of its map that [`Pixels`] needs; and the [`Masks`].
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -15,17 +13,18 @@ use sha2::{Digest, Sha256};
 use super::super::Failure;
 use super::super::frames::PictureReader;
 use super::kept::{KeptScores, PictureKey, Scores};
+use super::masks::Masks;
 use crate::bundle::Bundle;
 use crate::capture::decode::DecodeLimits;
 use crate::capture::folder::read_frame;
-use crate::capture::{Picture, Samples};
 use crate::detector::Detector;
 use crate::diffusion::seed::FrameSeed;
 use crate::evaluation::au_pro::{PixelFigures, Pixels};
-use crate::evaluation::layout::{Category, GOOD, LabelledPicture, LeftOut, Mask};
+use crate::evaluation::layout::{Category, GOOD, LabelledPicture, LeftOut};
 use crate::heat_map::HeatMapSum;
 use crate::hex;
 use crate::near_duplicates::groups;
+use crate::picture_range::PictureFormat;
 use crate::preprocess::Input;
 use crate::smoothing::Ranked;
 
@@ -62,13 +61,26 @@ pub(super) struct MeasuredCategory {
     pub(super) name: String,
     pub(super) pictures: Vec<ScoredPicture>,
     pub(super) left_out: Vec<LeftOut>,
+    /// How many of those left out are not of the kind of the calibration pictures.
+    pub(super) outside_range: usize,
     pub(super) pixel: Option<PixelFigures>,
-    /// Defects whose masks took part in the pixel figures.
-    pub(super) masks: usize,
+    /// `None` if the data set has no masks.
+    pub(super) masks: Option<MaskCounts>,
+    /// For each picture whose scores could not be kept for a later run: why.
+    pub(super) unkept: Vec<String>,
     /// How many pictures had their scores from an earlier run.
     pub(super) resumed: usize,
     /// Time in the detector for the other pictures.
     pub(super) spent: Duration,
+}
+
+/// Of the defective pictures that were scored.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct MaskCounts {
+    /// Their masks took part in the pixel figures.
+    pub(super) used: usize,
+    /// They have no mask, or one that cannot be used.
+    pub(super) unusable: usize,
 }
 
 impl Measuring<'_> {
@@ -79,27 +91,39 @@ impl Measuring<'_> {
         kept: &mut Option<KeptScores>,
         bar: &ProgressBar,
     ) -> Result<MeasuredCategory, Failure> {
-        let reader = PictureReader::new(self.bundle.input_shape());
-        let has_masks = category.pictures.iter().any(|listed| matches!(listed.mask, Mask::File(_)));
+        let reader = PictureReader::new(self.bundle.input_shape(), self.bundle.full_scale());
+        let range = self.bundle.picture_range();
+        let masks = Masks::read(&category.pictures, self.map_shape());
         let (mut fingerprints, mut pixels) = (Vec::new(), Pixels::default());
         let mut measured = MeasuredCategory {
             name: category.name,
             pictures: Vec::new(),
             left_out: category.left_out,
+            outside_range: 0,
             pixel: None,
-            masks: 0,
+            masks: masks.as_ref().map(|_| MaskCounts::default()),
+            unkept: Vec::new(),
             resumed: 0,
             spent: Duration::ZERO,
         };
-        for listed in category.pictures {
+        for (index, listed) in category.pictures.into_iter().enumerate() {
             bar.inc(1);
             let frame = read_frame(&listed.path, 0, DecodeLimits::default());
             let prepared = frame.picture.map_err(anyhow::Error::from).and_then(|picture| {
                 let (input, fingerprint) = reader.read(&picture)?;
-                Ok((input, fingerprint, [picture.width, picture.height]))
+                let outside = range.and_then(|it| it.check(PictureFormat::of(&picture, None), &input).err());
+                Ok((input, fingerprint, [picture.width, picture.height], outside))
             });
             let (input, fingerprint, size) = match prepared {
-                Ok(prepared) => prepared,
+                // A station gives no score to such a picture, so it takes part in no figure.
+                Ok((.., Some(outside))) => {
+                    measured.outside_range += 1;
+                    measured
+                        .left_out
+                        .push(LeftOut::new(&listed.name, format!("a station abstains: {outside}")));
+                    continue;
+                }
+                Ok((input, fingerprint, size, None)) => (input, fingerprint, size),
                 Err(error) => {
                     measured
                         .left_out
@@ -118,19 +142,22 @@ impl Measuring<'_> {
                     let started = Instant::now();
                     let (scores, map) = self.score(detector, &input, &bytes)?;
                     measured.spent += started.elapsed();
-                    if let Some(kept) = kept {
-                        kept.put(&key, &scores, &map).map_err(Failure::stopped)?;
+                    // Without it the figures are the same; only an interruption would cost more.
+                    if let Some(Err(error)) = kept.as_mut().map(|kept| kept.put(&key, &scores, &map)) {
+                        measured.unkept.push(format!("{error:#}"));
                     }
                     (scores, map)
                 }
             };
-            if has_masks {
-                match self.mask(&listed, size) {
+            if let (Some(masks), Some(counts)) = (&masks, &mut measured.masks) {
+                let is_defective = usize::from(listed.kind != GOOD);
+                match masks.of(index, &listed.kind, size) {
                     Ok(mask) => {
-                        measured.masks += usize::from(listed.kind != GOOD);
+                        counts.used += is_defective;
                         pixels.add(&map, &mask);
                     }
                     Err(why) => {
+                        counts.unusable += is_defective;
                         let why = format!("not in the pixel figures: {why}");
                         measured.left_out.push(LeftOut::new(&listed.name, why));
                     }
@@ -197,54 +224,5 @@ impl Measuring<'_> {
         let map =
             heat.heat_map().ok_or_else(|| Failure::refused(anyhow!("draws = 0: no map; at least 1")))?;
         Ok((scores, map))
-    }
-
-    /// The mask at the size of the map, or why there is none.
-    fn mask(&self, listed: &LabelledPicture, size: [u32; 2]) -> Result<Array2<bool>, String> {
-        let [height, width] = self.map_shape();
-        let path = match &listed.mask {
-            Mask::Empty => return Ok(Array2::from_elem((height, width), false)),
-            Mask::File(path) => path,
-            Mask::Missing | Mask::Unknown => {
-                return Err("missing mask: no file of its stem or stem_mask".into());
-            }
-        };
-        let mask = read_frame(path, 0, DecodeLimits::default()).picture.map_err(|error| format!("unreadable mask: {error}"))?;
-        if [mask.width, mask.height] != size {
-            let [w, h] = size;
-            return Err(format!(
-                "mask of {}x{} for a picture of {w}x{h}: not its size",
-                mask.width, mask.height
-            ));
-        }
-        let marked = marked(&mask, path);
-        let at = |place: usize, of: usize, length: u32| (2 * place + 1) * length as usize / (2 * of);
-        let small = Array2::from_shape_fn((height, width), |(y, x)| {
-            marked[at(y, height, mask.height) * mask.width as usize + at(x, width, mask.width)]
-        });
-        if !small.iter().any(|&marked| marked) {
-            return Err(match marked.iter().any(|&marked| marked) {
-                true => format!("its defect is too small to be seen at {width}x{height}"),
-                false => "empty mask: it marks no pixel".into(),
-            });
-        }
-        Ok(small)
-    }
-}
-
-/// The marked pixels: any value above 0, because VisA numbers its defects. In a JPEG, which blurs edges, any value above
-/// half of full scale.
-fn marked(mask: &Picture, path: &Path) -> Vec<bool> {
-    let smeared = path
-        .extension()
-        .is_some_and(|extension| ["jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
-    let pixels = (mask.width * mask.height) as usize;
-    fn above<T: PartialOrd + Copy>(samples: &[T], pixels: usize, limit: T) -> Vec<bool> {
-        let depth = samples.len() / pixels;
-        samples.chunks(depth).map(|pixel| pixel.iter().any(|&sample| sample > limit)).collect()
-    }
-    match &mask.samples {
-        Samples::Eight(samples) => above(samples, pixels, if smeared { 127 } else { 0 }),
-        Samples::Sixteen(samples) => above(samples, pixels, 0),
     }
 }

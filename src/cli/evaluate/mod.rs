@@ -3,11 +3,12 @@
 //! The steps: find the layout of the folders ([`crate::evaluation::layout`]), compute the scores ([`measure`]) or reuse
 //! those of an earlier run ([`kept`]), compute the [`mod@figures`], and write a table, `report.json` and a page ([`page`]).
 //! Guarantees: the same pictures, bundle, draws and seed give the same figures. Every picture that was left out is
-//! named in table, JSON and page.
+//! named in table, JSON and page. The table is printed also if a file cannot be written; the exit code is 1 then.
 
 mod figures;
 mod json;
 mod kept;
+mod masks;
 mod measure;
 mod page;
 mod report;
@@ -16,7 +17,7 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Args;
 
 use self::figures::{BOOTSTRAP, figures, rows};
@@ -24,8 +25,9 @@ use self::kept::KeptScores;
 use self::measure::{MeasuredCategory, Measuring};
 use self::report::EvaluationReport;
 use self::table::print_table;
-use super::{Failure, ModelArgs, load_bundle, progress_bar};
+use super::{Failure, ModelArgs, load_bundle, progress_bar, whole_file};
 use crate::bundle::{Bundle, MANIFEST};
+use crate::capture::file_names::on_one_line;
 use crate::cli::output::print_line;
 use crate::evaluation::layout::{self, Category, DataSet, GOOD, LeftOut};
 use crate::machine::cpu_name;
@@ -34,8 +36,11 @@ use crate::machine::cpu_name;
 ///
 /// Computes image AUROC, AUPR and F1-max for each kind of defect, pixel AUROC and AU-PRO (0.3) where masks exist,
 /// certified AUC over radii, and false alarms, misses and abstentions at the bundle's threshold, with bootstrap
-/// intervals over parts. The layout of the folders is detected: MVTec AD, MVTec AD 2, VisA, BTAD, or class folders of
-/// which one is called `good` or `ok`. A folder of several such folders gives a row for each, and their mean.
+/// intervals over parts. The layout of the folders is detected: MVTec AD, MVTec AD 2, MVTec LOCO AD, VisA, BTAD, or class
+/// folders of which one is called `good` or `ok`. A folder of several such folders gives a row for each, and their mean.
+///
+/// Pictures on which a station would abstain because they are not of the kind that the bundle was calibrated with are named,
+/// counted, and left out of every figure.
 ///
 /// The certified score of a picture is the median over n noisy draws and never sees the clean
 /// picture; the empirical score is the paper's, against the clean picture, and carries no certificate.
@@ -73,13 +78,15 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
     let mut kept = args.out.as_deref().map(KeptScores::open).transpose().map_err(Failure::refused)?;
 
     let (mut reports, mut measured_all, mut provider) = (Vec::new(), Vec::new(), String::new());
+    let mut unkept = Vec::new();
     let bar = progress_bar(categories.iter().map(|category| category.pictures.len() as u64).sum(), "scoring");
     for (category, bundle) in categories.into_iter().zip(&bundles) {
         let draws = args.draws.unwrap_or(bundle.manifest.detector.draws);
         let measuring = Measuring { bundle, draws, seed: args.seed, distinct_parts: args.distinct_parts };
         let (mut detector, opened, _) = args.model.open(bundle)?;
         provider = format!("{}, {}", opened.provider.active.word(), opened.provider.onnxruntime);
-        let measured = measuring.category(category, &mut detector, &mut kept, &bar)?;
+        let mut measured = measuring.category(category, &mut detector, &mut kept, &bar)?;
+        unkept.append(&mut measured.unkept);
         if let Some(why) = lacks_a_class(measured.pictures.iter().map(|p| p.listed.kind.as_str())) {
             left_out.push(LeftOut::new(&measured.name, format!("of what can be read, {why}")));
             left_out.extend(measured.left_out);
@@ -106,10 +113,17 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
         left_out,
     };
     print_table(&report);
-    if let (Some(out), Some(kept)) = (&args.out, &kept) {
-        write(out, &report, &measured_all, kept)?;
+    let mut faults = Vec::new();
+    if let [first, ..] = unkept.as_slice() {
+        faults.push(format!("the scores of {} pictures could not be kept; the first: {first}", unkept.len()));
     }
-    Ok(ExitCode::SUCCESS)
+    if let (Some(out), Some(kept)) = (&args.out, &kept) {
+        faults.extend(write(out, &report, &measured_all, kept));
+    }
+    match faults.as_slice() {
+        [] => Ok(ExitCode::SUCCESS),
+        faults => Err(Failure::stopped(anyhow!("{}", faults.join("; ")))),
+    }
 }
 
 /// The categories that can be measured. The others are named; it is an error if none is left.
@@ -172,19 +186,22 @@ fn bundles_for(folder: &Path, categories: &[Category]) -> Result<Vec<Bundle>, Fa
     categories.iter().map(|category| load_bundle(&folder.join(&category.name))).collect()
 }
 
+/// Writes the report, and the page also if the report cannot be written. Returns what could not be written.
 fn write(
     out: &Path,
     report: &EvaluationReport,
     measured: &[MeasuredCategory],
     kept: &KeptScores,
-) -> Result<(), Failure> {
+) -> Vec<String> {
     let written = |name: &str, text: String| {
         let file = out.join(name);
-        std::fs::write(&file, text).with_context(|| file.display().to_string()).map_err(Failure::stopped)?;
-        print_line!("written: {}", file.display());
-        Ok(())
+        match whole_file::write(&file, text.as_bytes()) {
+            Ok(()) => print_line!("written: {}", on_one_line(&file)),
+            Err(error) => return Some(format!("{}: cannot be written: {error}", on_one_line(&file))),
+        }
+        None
     };
     let json = serde_json::to_string_pretty(report).expect("a report is always text");
-    written("report.json", json + "\n")?;
-    written("report.html", page::page(report, measured, kept))
+    let page = page::page(report, measured, kept);
+    [written("report.json", json + "\n"), written("report.html", page)].into_iter().flatten().collect()
 }

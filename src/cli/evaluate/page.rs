@@ -11,7 +11,7 @@ use super::super::rounded_down;
 use super::figures::{ALL, CategoryReport, KindFigures, ScoreFigures, VerdictShares, grey_levels};
 use super::kept::KeptScores;
 use super::measure::{MeasuredCategory, ScoredPicture};
-use super::report::{EvaluationReport, in_words, too_few, value_of};
+use super::report::{EvaluationReport, in_words, too_few, unusable_masks, value_of};
 use crate::capture::decode::DecodeLimits;
 use crate::capture::folder::read_frame;
 use crate::evaluation::layout::LeftOut;
@@ -123,8 +123,10 @@ fn summary(category: &CategoryReport) -> Markup {
             "Bundle sha256 " (bundle.sha256) ", model sha256 " (bundle.model_sha256) ". The certified score is the median over the
             noisy draws and never sees the clean picture; the empirical score does, and carries no certificate. "
             @if let Some(pixel) = &category.pixel {
-                "Pixel figures compare maps and " (pixel.masks) " masks at the model input's size; regions are 8-connected."
+                "Pixel figures compare maps and " (pixel.masks) " masks at the model input's size; regions are 8-connected"
+                (unusable_masks(pixel)) ". "
             }
+            @if let Some(why) = &category.no_pixel_figures { "No pixel figures: " (why) ". " }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::figures::{AtRadius, CategoryReport, CategoryRow};
+use super::figures::{AtRadius, CategoryReport, CategoryRow, PixelReport};
 use super::json;
 use crate::evaluation::Estimate;
 use crate::evaluation::layout::LeftOut;
@@ -32,6 +32,14 @@ pub(super) fn too_few(at: &AtRadius, draws: u32) -> String {
         Some(needed) if needed <= draws => String::new(),
         Some(needed) => format!("; out of reach of {draws} draws, at least {needed} are needed"),
         None => "; out of reach of any number of draws".to_owned(),
+    }
+}
+
+/// How many masks are missing from the pixel figures.
+pub(super) fn unusable_masks(pixel: &PixelReport) -> String {
+    match pixel.masks_unusable {
+        0 => String::new(),
+        unusable => format!("; {unusable} more defective pictures have no mask that can be used"),
     }
 }
 

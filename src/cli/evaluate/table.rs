@@ -2,7 +2,7 @@
 
 use super::super::rounded_down;
 use super::figures::{ALL, CategoryReport, ScoreFigures};
-use super::report::{EvaluationReport, in_words, too_few, value_of};
+use super::report::{EvaluationReport, in_words, too_few, unusable_masks, value_of};
 use crate::cli::output::print_line;
 
 pub(super) fn print_table(report: &EvaluationReport) {
@@ -95,11 +95,15 @@ fn print_category(category: &CategoryReport, confidence: f64) {
     if let Some(pixel) = &category.pixel {
         let [height, width] = pixel.resolution;
         print_line!(
-            "pixels at the model input's {width}x{height}, {} masks: AUROC {:.3}, AU-PRO (0.3) {:.3}",
+            "pixels at the model input's {width}x{height}, {} masks: AUROC {:.3}, AU-PRO (0.3) {:.3}{}",
             pixel.masks,
             pixel.figures.auroc,
-            pixel.figures.au_pro
+            pixel.figures.au_pro,
+            unusable_masks(pixel)
         );
+    }
+    if let Some(why) = &category.no_pixel_figures {
+        print_line!("no pixel figures: {why}");
     }
     let shown = [0.0, category.reference_radius];
     for at in category.certified_auc.iter().filter(|at| shown.contains(&at.radius)) {
@@ -128,6 +132,12 @@ fn print_category(category: &CategoryReport, confidence: f64) {
             );
         }
         None => print_line!("all scores were there already"),
+    }
+    if category.outside_range > 0 {
+        print_line!(
+            "{} pictures are not of the kind that the bundle was calibrated with: a station abstains (bad_frame), and they are in no figure here",
+            category.outside_range
+        );
     }
     for left in &category.left_out {
         print_line!("left out: {}: {}", left.name, left.why);

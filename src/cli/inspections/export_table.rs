@@ -1,6 +1,5 @@
 //! `certiscope inspections export`: writes the inspection log as CSV or as JSON lines.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +10,8 @@ use clap::{Args, ValueEnum};
 use super::row::InspectionRow;
 use crate::cli::Failure;
 use crate::cli::inspection_log::{FilterArgs, StoreArgs};
-use crate::cli::output::written;
+use crate::cli::output::{print_note, written};
+use crate::cli::whole_file::WholeFile;
 use crate::store::{LogError, Order};
 
 /// Write inspections as CSV or JSON lines, oldest first, with all columns.
@@ -56,16 +56,20 @@ pub(super) enum ExportError {
 pub(super) fn export(args: &ExportTableArgs) -> Result<ExitCode, Failure> {
     let state = args.store.open()?;
     let records = state.log.records(args.filter.filter(), Order::OldestFirst);
-    let rows = records.take(args.limit.unwrap_or(usize::MAX));
+    let mut rows = records.take(args.limit.unwrap_or(usize::MAX)).peekable();
+    let none = rows.peek().is_none();
     let result = match &args.out {
         None => write(io::stdout().lock(), args.format, rows),
         Some(path) => {
-            let file = File::create(path)
+            let mut file = WholeFile::create(path)
                 .with_context(|| format!("--out {}: cannot be written", path.display()))
                 .map_err(Failure::refused)?;
-            write(BufWriter::new(file), args.format, rows)
+            write(&mut file, args.format, rows).and_then(|()| file.finish().map_err(ExportError::Output))
         }
     };
+    if none {
+        print_note!("certiscope: {}", args.filter.no_match());
+    }
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(ExportError::Log(error)) => Err(Failure::refused(error)),

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::row::InspectionRow;
-use crate::cli::inspection_log::{FilterArgs, StoreArgs, local, printable};
+use crate::cli::inspection_log::{FilterArgs, StoreArgs, printable};
+use crate::cli::local_time::local_zone;
 use crate::cli::output::{print_note, written};
 use crate::cli::{Failure, or_dash, rounded_down};
 use crate::store::{DeliveryState, EvidenceKept, Order, Record};
@@ -14,7 +15,7 @@ use crate::store::{DeliveryState, EvidenceKept, Order, Record};
 /// List inspections, newest first.
 ///
 /// Give the id of the second column to `inspections show` or `verify`. A radius is shown only where a side is
-/// certified.
+/// certified. Times are local; the head of the table names the time zone. With --json they are UTC.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
     #[command(flatten)]
@@ -40,7 +41,7 @@ pub(super) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     if more {
         print_note!("certiscope: only the newest {} are listed; --limit shows more", args.limit);
     } else if shown.is_empty() {
-        print_note!("certiscope: no inspection matches the filter");
+        print_note!("certiscope: {}", args.filter.no_match());
     }
     Ok(code)
 }
@@ -54,7 +55,8 @@ fn as_json(mut out: impl Write, records: &[Record]) -> io::Result<()> {
 
 /// Columns as wide as their content.
 pub(super) fn as_table(mut out: impl Write, records: &[Record]) -> io::Result<()> {
-    let head = ["captured", "id", "station", "part", "verdict", "radius", "score", "evidence", "broker"];
+    let captured = format!("captured ({})", local_zone().name());
+    let head = [&*captured, "id", "station", "part", "verdict", "radius", "score", "evidence", "broker"];
     let lines: Vec<[String; 9]> =
         std::iter::once(head.map(str::to_owned)).chain(records.iter().map(columns)).collect();
     let widths: [usize; 9] = std::array::from_fn(|column| {
@@ -76,7 +78,7 @@ fn columns(record: &Record) -> [String; 9] {
         None => inspection.verdict.word().to_owned(),
     };
     [
-        local(inspection.captured_at),
+        local_zone().show(inspection.captured_at),
         format!("{}-{}", &record.boot_id.to_string()[..8], record.seq),
         printable(&record.station),
         or_dash(inspection.part_id.as_deref().map(printable)),

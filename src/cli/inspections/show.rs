@@ -4,12 +4,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::Args;
 
-use crate::cli::inspection_log::{OneArgs, OpenedLog, StoreArgs, local, printable};
+use crate::capture::file_names::on_one_line;
+use crate::cli::inspection_log::{OneArgs, OpenedLog, StoreArgs, printable};
+use crate::cli::local_time::local_zone;
 use crate::cli::output::written;
-use crate::cli::{Failure, or_dash, rounded_down};
+use crate::cli::{Failure, or_dash, rounded_down, whole_file};
 use crate::evidence;
 use crate::inspection::Inspection;
 use crate::smoothing::Certificate;
@@ -35,8 +37,13 @@ pub(super) fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
     let state = args.store.open()?;
     let record = args.one.find(&state.log)?;
     let mut words = words(&record);
-    words.push(pictures(&record, &state, args.pictures.as_deref())?);
-    written(writeln!(io::stdout().lock(), "{}", words.join("\n\n")))
+    let mut uncopied = Vec::new();
+    words.push(pictures(&record, &state, args.pictures.as_deref(), &mut uncopied));
+    let code = written(writeln!(io::stdout().lock(), "{}", words.join("\n\n")))?;
+    match uncopied.as_slice() {
+        [] => Ok(code),
+        faults => Err(Failure::stopped(anyhow!("{}", faults.join("; ")))),
+    }
 }
 
 /// All that is known without looking at the pictures.
@@ -51,10 +58,11 @@ pub(super) fn words(record: &Record) -> Vec<String> {
 fn heading(record: &Record) -> String {
     let inspection = &record.inspection;
     let mut words = format!(
-        "{}\npart      {}\ncaptured  {} ({})\nstation   {}",
+        "{}\npart      {}\ncaptured  {} {} ({})\nstation   {}",
         record.result_id(),
         inspection.part_id.as_deref().map_or("without a name".to_owned(), printable),
-        local(inspection.captured_at),
+        local_zone().show(inspection.captured_at),
+        local_zone().name(),
         inspection.captured_at,
         printable(&record.station)
     );
@@ -159,14 +167,23 @@ fn delivery(delivery: &DeliveryState) -> String {
         }
         DeliveryState::Refused { at, why } => format!(
             "The broker refused it ({}): {why}. It stays in the outbox and is tried again.",
-            at.map_or("at an unknown time".to_owned(), local),
+            at.map_or("at an unknown time".to_owned(), |at| format!(
+                "{} {}",
+                local_zone().show(at),
+                local_zone().name()
+            )),
             why = printable(why)
         ),
     }
 }
 
-/// Where the pictures are, or why there are none.
-fn pictures(record: &Record, state: &OpenedLog, copy_to: Option<&Path>) -> Result<String, Failure> {
+/// Where the pictures are, or why there are none. What could not be copied goes into `uncopied`.
+fn pictures(
+    record: &Record,
+    state: &OpenedLog,
+    copy_to: Option<&Path>,
+    uncopied: &mut Vec<String>,
+) -> String {
     const NUMBERS_STAND: &str = "The verdict and its numbers stand nevertheless.";
     let Some(folder) = state.evidence(record) else {
         let why = match (record.evidence_state, record.inspection.verdict) {
@@ -176,33 +193,37 @@ fn pictures(record: &Record, state: &OpenedLog, copy_to: Option<&Path>) -> Resul
             }
             _ => "It could not be kept: the disk was low on space, or writing failed.",
         };
-        return Ok(format!("No evidence. {why} {NUMBERS_STAND}"));
+        return format!("No evidence. {why} {NUMBERS_STAND}");
     };
     let Ok(files) = evidence::files(&folder) else {
-        return Ok(format!(
+        return format!(
             "No evidence. The log names {}, but it is not there: something else than retention removed it. {NUMBERS_STAND}",
             folder.display()
-        ));
+        );
     };
     let mut words = format!("Evidence: {}", folder.display());
     let pictures = [("frame as captured", files.frame), ("heat map", files.heat_map)];
     for (what, file) in pictures.into_iter().filter_map(|(what, file)| Some((what, file?))) {
-        let shown = match copy_to {
+        let copy = copy_to.map(|folder| copied(&file, folder, &record.result_id()));
+        let shown = match copy {
+            Some(Ok(copy)) => copy,
+            Some(Err(why)) => {
+                uncopied.push(why);
+                file
+            }
             None => file,
-            Some(folder) => copied(&file, folder, &record.result_id())?,
         };
         words += &format!("\n  {what}: {}", shown.display());
     }
-    Ok(words)
+    words
 }
 
-/// Copies a picture under a name that no other inspection has.
-fn copied(file: &Path, folder: &Path, result_id: &str) -> Result<PathBuf, Failure> {
+/// Copies a picture under a name that no other inspection has. An error says what could not be written.
+fn copied(file: &Path, folder: &Path, result_id: &str) -> Result<PathBuf, String> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let copy = folder.join(format!("{result_id}-{name}"));
     std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::copy(file, &copy))
-        .with_context(|| format!("--pictures: {}: cannot be written", copy.display()))
-        .map_err(Failure::refused)?;
+        .and_then(|()| whole_file::write(&copy, &std::fs::read(file)?))
+        .map_err(|error| format!("--pictures: {}: cannot be written: {error}", on_one_line(&copy)))?;
     Ok(copy)
 }

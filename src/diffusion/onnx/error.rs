@@ -13,6 +13,10 @@ pub enum OnnxError {
         library.display()
     )]
     Library { library: PathBuf, why: String },
+    #[error(
+        "onnxruntime: not loaded, because it would report its use to its maker: {name} must be {value} before the program starts"
+    )]
+    Telemetry { name: &'static str, value: &'static str },
     #[error("model: {}: cannot be opened: {why}; a U-Net exported by `python -m certiscope_models export` is needed", path.display())]
     Model { path: PathBuf, why: String },
     #[error("model: {}: {what} is {got}; the bundle says {wanted}; export the bundle again", path.display())]

@@ -1,4 +1,7 @@
 //! Finds the library of ONNX Runtime and loads it, once per process.
+//!
+//! Guarantees: the library is loaded only where its telemetry is switched off. Its builds report their use to their maker as soon
+//! as there is an environment, before anything can be set by a call; only a variable of the process stops that.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -13,6 +16,19 @@ use crate::sync::lock;
 pub struct Runtime {
     environment: Environment,
     library: PathBuf,
+}
+
+/// The variable that switches the library's telemetry off. The library reads it when its environment is made.
+const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
+
+/// Switches the telemetry of ONNX Runtime off for this process and for those that it starts, whatever their environment says.
+/// Call it first in `main`, before any thread is started. Without it, [`Runtime::load`] refuses to load the library.
+#[allow(unsafe_code)]
+pub(crate) fn forbid_telemetry() {
+    let (name, value) = NO_TELEMETRY;
+    // SAFETY: no other thread runs yet, so none can be reading the environment. Not avoidable: the library reads the
+    // environment, and starting this program again with another one would change its process id and its name.
+    unsafe { std::env::set_var(name, value) };
 }
 
 /// The runtime that was loaded: the library allows one environment per process.
@@ -33,11 +49,15 @@ impl Runtime {
                 [packaged_library(), cached_library()].into_iter().flatten().find(|path| path.is_file())
             })
             .unwrap_or_else(|| PathBuf::from("libonnxruntime.so"));
+        let (name, value) = NO_TELEMETRY;
+        if std::env::var_os(name).is_none_or(|set| set != value) {
+            return Err(OnnxError::Telemetry { name, value });
+        }
         let refused = |why: String| OnnxError::Library { library: library.clone(), why };
         let environment = ort::init_from(&library)
             .map_err(|e| refused(e.to_string()))?
             .with_name("certiscope")
-            // By default the library reports its use to its maker; what a plant inspects must stay in the plant.
+            // What a plant inspects must stay in the plant. Alone this comes too late: see NO_TELEMETRY.
             .with_telemetry(false)
             .build()
             .map_err(|e| refused(e.to_string()))?;

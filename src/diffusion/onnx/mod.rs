@@ -16,6 +16,7 @@ mod session;
 
 pub(crate) use error::OnnxError;
 pub use library::Runtime;
+pub(crate) use library::forbid_telemetry;
 pub(crate) use provider::ProviderReport;
 pub use provider::{OnUnavailable, Provider, SessionSettings};
 pub use session::OnnxDenoiser;

@@ -22,6 +22,8 @@ use super::dial::dial;
 use super::letter::{BrokerLimits, Letter, LinkEvent, ProtocolEvent, REQUESTS};
 use super::options::ConnectOptions;
 use super::relay::{Seen, relay};
+use super::stranger::TLS;
+use super::tls_trial::answers_tls;
 use super::{v4, v5};
 use crate::publish::broker::{BrokerFault, BrokerSettings, Protocol};
 
@@ -213,6 +215,9 @@ impl Road {
     }
 }
 
+/// How long a TLS listener may take to answer.
+const TLS_LIMIT: Duration = Duration::from_secs(2);
+
 /// How long the relay may take to write what rumqttc has written last.
 const RELAY_LIMIT: Duration = Duration::from_secs(2);
 
@@ -247,7 +252,13 @@ async fn poll(
                 return;
             }
             Ok(_) => {}
-            Err(fault) => *fault = explained(fault.clone(), accepted, road.settings.protocol, &seen),
+            Err(fault) => {
+                *fault = explained(fault.clone(), accepted, road.settings.protocol, &seen);
+                let BrokerSettings { host, port, .. } = &road.settings;
+                if matches!(fault, BrokerFault::NotAccepted(_)) && answers_tls(host, *port, TLS_LIMIT).await {
+                    *fault = BrokerFault::Stranger(TLS.to_owned());
+                }
+            }
         }
         let broken = event.is_err(); // another poll would reconnect, with the messages that rumqttc still has
         if forward.send(event).await.is_err() || broken {

@@ -12,6 +12,7 @@ pub(super) const NO_QOS_1: &str = "the broker does not take messages of QoS 1, a
 pub(super) const NO_RETAIN: &str = "the broker does not keep messages (retained); set broker.retain = false, or allow it (mosquitto: retain_available)";
 
 /// A message to publish, with its topic.
+#[derive(Clone)]
 pub(in crate::publish) struct Letter {
     pub topic: String,
     pub payload: Vec<u8>,

@@ -1,7 +1,7 @@
 //! The bytes between the broker's TCP connection and rumqttc.
 //!
 //! rumqttc ends the connection over an incoming packet that is larger than its limit. A retained message comes again with each
-//! subscription, so whoever may publish to one topic could keep a station away from its broker. And rumqttc shows nothing of
+//! subscription, so everybody who may publish to one topic could keep a station away from its broker. And rumqttc shows nothing of
 //! an answer that is no MQTT. So it is given a local socket, and the relay stands between that and the connection.
 //! Guarantees: an incoming message above [`LARGEST_PACKET`] reaches rumqttc without its payload, whatever its size, and its size
 //! is known to the link. No more than one packet of that size is in memory. What answers and is no MQTT is told by its first
@@ -47,7 +47,9 @@ impl Seen {
     /// The size of the message with this number, if the relay took its payload out. Ask for each message once, in order.
     pub(super) fn cut(&self, number: u64) -> Option<usize> {
         let mut state = lock(&self.0);
-        state.cut.pop_front_if(|(cut, _)| *cut == number).map(|(_, bytes)| bytes)
+        let bytes = state.cut.front().filter(|(cut, _)| *cut == number).map(|(_, bytes)| *bytes)?;
+        state.cut.pop_front();
+        Some(bytes)
     }
 
     /// What answers, if it does not speak MQTT.
@@ -246,11 +248,11 @@ mod tests {
         assert!(seen.stranger().unwrap().contains("web server"));
         // Later packets that cannot be right end the connection too.
         let endless = [CONNACK_PACKET, &[0x30, 0xff, 0xff, 0xff, 0xff, 0x7f]].concat();
-        assert_eq!(pass(&endless, Protocol::V3).await.2, false);
+        assert!(!pass(&endless, Protocol::V3).await.2);
         let topic_beyond = [CONNACK_PACKET, &[0x30, 0xff, 0xff, 0x7f, 0xff, 0xff]].concat();
-        assert_eq!(pass(&topic_beyond, Protocol::V3).await.2, false);
+        assert!(!pass(&topic_beyond, Protocol::V3).await.2);
         let large_ack = [CONNACK_PACKET, &[0x40, 0xff, 0xff, 0x7f]].concat();
-        assert_eq!(pass(&large_ack, Protocol::V3).await.2, false);
+        assert!(!pass(&large_ack, Protocol::V3).await.2);
     }
 
     #[tokio::test]

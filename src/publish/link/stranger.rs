@@ -1,5 +1,8 @@
 //! Names a service that is no MQTT broker by the first bytes of its answer.
 
+/// What a TLS listener is called.
+pub(super) const TLS: &str = "a TLS listener answers, and certiscope does not speak TLS yet; set broker.port to a listener without TLS (often 1883)";
+
 /// The most characters of an answer that are repeated.
 const SHOWN: usize = 40;
 
@@ -8,7 +11,7 @@ pub(super) fn stranger(answer: &[u8]) -> String {
     const OTHER_PORT: &str = "set broker.port to the broker's MQTT listener";
     let starts = |with: &str| answer.starts_with(with.as_bytes());
     if let [0x15 | 0x16, 3, ..] = answer {
-        return "a TLS listener answers, and certiscope does not speak TLS yet; set broker.port to a listener without TLS (often 1883)".to_owned();
+        return TLS.to_owned();
     }
     if starts("HTTP/") || starts("<") {
         return format!("a web server or a websocket listener answers; {OTHER_PORT} (often 1883)");

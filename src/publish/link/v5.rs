@@ -12,6 +12,8 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
+use std::time::Duration;
+
 use rumqttc::{Outgoing, Transport};
 
 use super::letter::{
@@ -20,6 +22,9 @@ use super::letter::{
 };
 use super::options::ConnectOptions;
 use crate::publish::broker::BrokerFault;
+
+/// For a broker that wants no pings.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) fn open(options: ConnectOptions) -> (AsyncClient, EventLoop) {
     let network = options.network();
@@ -55,6 +60,10 @@ pub(super) async fn next(event_loop: &mut EventLoop) -> Result<ProtocolEvent, Br
         let polled = event_loop.poll().await;
         return Ok(match polled.map_err(|error| fault(error, || event_loop.options.client_id()))? {
             rumqttc::v5::Event::Incoming(Packet::ConnAck(accepted)) => {
+                // A broker that wants no pings says 0, and rumqttc would then ping without a pause.
+                if event_loop.options.keep_alive().is_zero() {
+                    event_loop.options.set_keep_alive(PING_INTERVAL);
+                }
                 ProtocolEvent::Accepted(limits(&accepted))
             }
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(packet_id)) => ProtocolEvent::Written(packet_id),

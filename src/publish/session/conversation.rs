@@ -127,12 +127,10 @@ impl Session<'_> {
         if self.subscribed || self.leaving.is_some() {
             return Ok(());
         }
-        if let Some(after) = self.progress.subscribe_after.filter(|after| *after > Instant::now()) {
-            let seconds = (after - Instant::now()).as_secs() + 1;
+        if self.progress.subscribe_after.is_some_and(|after| after > Instant::now()) {
+            let topic = self.context.topics.trigger();
             self.context.pulse.failed(format!(
-                "{}: triggers are not received for {seconds} s, because a message there was too large to be read; delete it if the broker keeps it: mosquitto_pub -r -n -t {}",
-                self.context.topics.trigger(),
-                self.context.topics.trigger()
+                "{topic}: triggers are not received for some minutes, because a message there was too large to be read; delete it if the broker keeps it: mosquitto_pub -r -n -t {topic}"
             ));
             return Ok(());
         }
@@ -233,7 +231,7 @@ impl Session<'_> {
         tracing::info!(
             station = &*self.context.origin.station,
             left,
-            "disconnected; `left` verdicts stay in the outbox"
+            "left the broker; {left} verdicts stay in the outbox"
         );
         Ok(())
     }

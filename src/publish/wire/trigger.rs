@@ -1,6 +1,6 @@
 //! The `cmd/trigger` message, field by field, read strictly.
 //!
-//! Guarantees: a name keeps what identifies the part, and what was left out of it is told (see `scanned`). The message itself may be
+//! Guarantees: a name keeps what identifies the part, and what was left out is said (see `scanned`). The message itself may be
 //! as PLCs make it of a scanner's string: with raw control characters in a string, which JSON forbids, with a byte order mark, or
 //! with NUL or blanks after its end.
 //! Leaves out: which triggers are ignored (see `commands`).
@@ -35,6 +35,9 @@ pub(in crate::publish) fn read_trigger(payload: &[u8]) -> Result<TriggerMessage,
     const ALLOWED: &str = "allowed is a JSON object with part_id and meas_id, each a string or null";
     let refused = |why: String| format!("trigger: {why}; {ALLOWED}");
     let text = text(payload).map_err(refused)?;
+    if text.is_empty() {
+        return Err(refused("the message is empty".to_owned()));
+    }
     // serde would accept a list as an object.
     if !text.starts_with('{') {
         return Err(refused("not an object".to_owned()));
@@ -133,7 +136,7 @@ mod tests {
     fn anything_else_is_refused_with_the_reason() {
         let long = format!(r#"{{"meas_id":"{}"}}"#, "x".repeat(LONGEST_NAME + 1));
         for (text, why) in [
-            ("", "not an object"),
+            ("", "the message is empty"),
             ("now", "not an object"),
             ("null", "not an object"),
             (r#"["A","1"]"#, "not an object"),

@@ -6,7 +6,7 @@ mod bundles;
 use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageFormat, Luma};
+use image::{DynamicImage, ImageFormat};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -24,6 +24,14 @@ fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
+}
+
+fn jpeg(image: &DynamicImage) -> Vec<u8> {
+    let grey = image.to_luma8();
+    let (width, height) = (grey.width() as usize, grey.height() as usize);
+    let format = turbojpeg::PixelFormat::GRAY;
+    let image = turbojpeg::Image { pixels: &grey.into_raw()[..], width, pitch: width, height, format };
+    turbojpeg::compress(image, 90, turbojpeg::Subsamp::Gray).unwrap().to_vec()
 }
 
 /// A PNG whose header claims this size, with a checksum that is right.
@@ -59,12 +67,9 @@ fn cut(mut bytes: Vec<u8>, share: f64) -> Vec<u8> {
 fn a_bad_picture_abstains_and_the_good_ones_beside_it_get_their_verdict() {
     let folder = TempDir::new().unwrap();
     let part = part();
-    let (png, jpeg) = (encoded(&part, ImageFormat::Png), encoded(&part, ImageFormat::Jpeg));
-    let sixteen = DynamicImage::from(image::ImageBuffer::<Luma<u16>, _>::from_fn(64, 64, |x, y| {
-        Luma([257 * u16::from(part.to_luma8().get_pixel(x, y)[0])])
-    }));
+    let (png, jpeg) = (encoded(&part, ImageFormat::Png), jpeg(&part));
     // The content of each file, and the words of its fault; `None`: a good picture.
-    let pictures: [(&str, Vec<u8>, Option<&str>); 14] = [
+    let pictures: [(&str, Vec<u8>, Option<&str>); 13] = [
         ("first.png", png.clone(), None),
         ("empty.png", Vec::new(), Some("empty file")),
         ("third.jpg", cut(jpeg.clone(), 1.0 / 3.0), Some("cut off")),
@@ -75,8 +80,7 @@ fn a_bad_picture_abstains_and_the_good_ones_beside_it_get_their_verdict() {
         ("bomb.bmp", bmp_claiming(60_000), Some("60000x60000 pixels")),
         ("tiny.png", png_claiming(7), Some("7x7 pixels")),
         ("zero.png", png_claiming(0), Some("cannot be decoded")),
-        ("zero.bmp", bmp_claiming(0), Some("a PNG, JPEG or BMP picture is needed")),
-        ("sixteen.png", encoded(&sixteen, ImageFormat::Png), None),
+        ("zero.bmp", bmp_claiming(0), Some("a PNG, JPEG, BMP or TIFF picture is needed")),
         ("wrong name.png", jpeg, None),
         ("last.png", png, None),
     ];

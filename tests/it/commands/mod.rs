@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::support::broker::{Broker, PASSWORD, USER};
-use crate::support::bundles::{BundleCopy, demo_line};
+use crate::support::bundles::{BundleCopy, demo_line, simulated};
 use crate::support::program::{Ran, certiscope, run};
 
 /// Every command, with words that its help must contain.
 const EXPLAINED: [(&str, &[&str]); 13] = [
-    ("run", &["SIGTERM", "A second signal", "see config/"]),
+    ("run", &["SIGTERM", "A second Ctrl-C", "see config/"]),
     ("demo", &["no camera, no broker", "evidence", "0 runs until Ctrl-C"]),
     ("inspect", &["cannot be read gets `abstain`", "half the bundle's sigma", "or-cpu"]),
     ("collect", &["Let only good parts pass", "--append goes on", "cut to its region"]),
@@ -250,7 +250,9 @@ fn inspect_writes_nothing_unless_it_is_told_where() {
         std::fs::create_dir(folder).unwrap();
     }
     let picture = pictures.join("grey.png");
-    image::GrayImage::from_fn(96, 96, |x, y| [(x + y) as u8].into()).save(&picture).unwrap();
+    let set = TempDir::new().unwrap();
+    simulated(set.path(), 1, 0);
+    std::fs::copy(set.path().join("train/good/0000.png"), &picture).unwrap();
     let inspect = |more: &[&str]| {
         let mut command = certiscope("inspect");
         command.current_dir(&here).arg("--bundle").arg(demo_line()).args(["--max-draws", "40", "--json"]);

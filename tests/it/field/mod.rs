@@ -1,5 +1,5 @@
 //! Troubles of the field: what goes wrong for people who inspect, stream and integrate. Each test was seen to fail on the program
-//! before the trouble was mended. The table is in docs/states-and-faults.md.
+//! before the program was changed. The table is in docs/states-and-faults.md.
 
 mod brokers;
 mod conformance;

@@ -27,6 +27,7 @@ const LAYERS: &[(&[&str], &str)] = &[
     (&["pulse", "stop"], "how threads are watched and stopped"),
     (&["capture", "near_duplicates"], "where pictures come from; which show the same part"),
     (&["preprocess", "heat_map"], "a picture becomes an input; scores are drawn over a picture"),
+    (&["picture_range"], "whether a frame is like the pictures of the calibration"),
     (&["diffusion"], "an input becomes noisy draws and their reconstructions"),
     (&["score"], "a reconstruction becomes a score"),
     (&["smoothing", "computation"], "scores become a certificate; what computed them"),
@@ -87,6 +88,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("nokhwa", &["capture/camera"]),
     ("v4l", &["capture/camera"]),
+    ("turbojpeg", &["capture/decode", "capture/camera"]), // a test of Motion JPEG makes its frames with it
+    ("weezl", &["capture/decode"]),
 ];
 
 /// Where serde may be derived: types of files and messages that other programs read or write. All other types may

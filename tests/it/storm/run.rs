@@ -221,7 +221,7 @@ impl Storm {
 
 /// One picture and many empty files. Empty files need no model call, so verdicts come as fast as the frames.
 fn configure(folder: &Path, protocol: &str, port: u16) {
-    let settings = SimulatorSettings { width: 64, height: 64, ..SimulatorSettings::default() };
+    let settings = SimulatorSettings::default();
     simulate(&folder.join("pictures"), settings, 1, 1, &mut |_, _| {}).unwrap();
     for n in 0..40 {
         std::fs::write(folder.join(format!("pictures/test/good/empty-{n}.png")), []).unwrap();

@@ -15,9 +15,9 @@ pub(crate) fn demo_line() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bundles/demo-line")
 }
 
-/// Writes small simulated parts, in the layout of MVTec AD.
+/// Writes simulated parts of the size that the demo bundle was calibrated with, in the layout of MVTec AD.
 pub(crate) fn simulated(folder: &Path, train_good: u64, test_per_kind: u64) {
-    let settings = SimulatorSettings { width: 64, height: 64, ..SimulatorSettings::default() };
+    let settings = SimulatorSettings::default();
     simulate(folder, settings, train_good, test_per_kind, &mut |_, _| ()).unwrap();
 }
 

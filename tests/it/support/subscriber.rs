@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::wait_until;
 
+/// Large messages to a station come to its reader too.
+const LARGEST: usize = 1 << 24;
+
 pub(crate) struct Subscriber {
     client: Client,
     log: Arc<Mutex<Vec<Heard>>>,
@@ -38,6 +41,7 @@ impl Subscriber {
     pub(crate) fn at(port: u16) -> Self {
         let mut options = MqttOptions::new(format!("reader-{}", uuid::Uuid::new_v4()), "127.0.0.1", port);
         options.set_clean_session(false).set_keep_alive(Duration::from_secs(5));
+        options.set_max_packet_size(LARGEST, LARGEST);
         let (client, mut connection) = Client::new(options, 16);
         let subscriber = Self {
             client: client.clone(),

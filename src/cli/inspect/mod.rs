@@ -1,20 +1,24 @@
 //! `certiscope inspect`: inspects single pictures, by the same code as `run`.
 //!
-//! Guarantees: writes no file unless `--heat-maps` names a folder for them.
+//! Guarantees: writes no file unless `--heat-maps` names a folder for them. Each verdict is printed as it comes. A heat map that
+//! cannot be written, and a folder that cannot be read, are named; all other pictures are inspected, and the exit code is 1.
 
-use std::collections::HashMap;
+mod heat_map_file;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 
+use self::heat_map_file::HeatMapFolder;
 use super::{Failure, ModelArgs, load_bundle, or_dash, rounded_down};
 use crate::capture::decode::DecodeLimits;
+use crate::capture::file_names::{on_one_line, text_of};
 use crate::capture::{Frame, folder};
-use crate::cli::output::print_line;
+use crate::cli::output::{is_closed, print_line, print_note};
 use crate::diffusion::seed::fresh_seed;
 use crate::heat_map::heat_beside_frame;
 use crate::inspection::{Inspection, InspectorSettings};
@@ -24,11 +28,12 @@ use crate::smoothing::RuleSettings;
 
 /// Inspect single pictures: verdict, radius and scores, and on request a heat map.
 ///
-/// Each picture gets one verdict. A picture that cannot be read gets `abstain`, with the reason.
-/// No file is written unless --heat-maps is given.
+/// Each picture gets one verdict, which is printed as it comes. A picture that cannot be read gets `abstain`, with the reason.
+/// Of a folder all pictures in it and below it are inspected. No file is written unless --heat-maps is given. A heat map that
+/// cannot be written is named, and the exit code is 1 at the end.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// Pictures (PNG, JPEG, BMP, TIFF); turned as their orientation (EXIF) says
+    /// Pictures (PNG, JPEG, BMP, TIFF), turned as their orientation (EXIF) says; or folders of pictures
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// Folder of a calibrated bundle
@@ -46,7 +51,7 @@ pub(super) struct InspectArgs {
     /// Write the heat maps to this folder, as NAME-heatmap.png (numbered where names repeat)
     #[arg(long, value_name = "FOLDER")]
     heat_maps: Option<PathBuf>,
-    /// Print the results as a JSON array instead of text
+    /// Print the results as a JSON array instead of text, each as it comes
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -73,59 +78,92 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let inspector =
         Inspector::new(&bundle, &detector, &opened.provider, &settings, move |_, _| heat_maps_wanted)
             .map_err(Failure::refused)?;
-    if let Some(folder) = &args.heat_maps {
-        std::fs::create_dir_all(folder)
-            .with_context(|| folder.display().to_string())
-            .map_err(Failure::refused)?;
+    let (pictures, unreadable) = pictures(&args.images);
+    let mut heat_maps = args.heat_maps.as_deref().map(|folder| HeatMapFolder::new(folder, &pictures));
+    let mut unwritten = Vec::new();
+    if args.json {
+        print_line!("[");
     }
-    let mut results = Vec::new();
-    let mut names = HashMap::new();
-    for (at, path) in args.images.iter().enumerate() {
+    for (at, path) in pictures.iter().enumerate() {
+        // Nobody reads the verdicts any more, and nothing else is made.
+        if is_closed() && heat_maps.is_none() {
+            break;
+        }
         let frame = folder::read_frame(path, at as u64 + 1, DecodeLimits::default());
         let seed = fresh_seed().map_err(Failure::stopped)?;
         let inspected = inspector.inspect(&mut detector, &Pulse::default(), &frame, seed, Instant::now());
-        let heat_map = match &args.heat_maps {
-            Some(folder) => write_heat_map(folder, heat_map_name(path, &mut names), &frame, &inspected)?,
-            None => None,
-        };
-        if !args.json {
-            print_line!("{}", in_words(path, &inspected.inspection, heat_map.as_deref()));
+        let heat_map = heat_maps.as_mut().and_then(|files| write_heat_map(files, path, &frame, &inspected));
+        let inspection = &inspected.inspection;
+        if args.json {
+            let comma = if at + 1 < pictures.len() { "," } else { "" };
+            print_line!("{}{comma}", indented(&as_json(path, inspection, heat_map.as_ref())));
+        } else {
+            print_line!("{}", in_words(path, inspection, heat_map.as_ref()));
         }
-        results.push(as_json(path, &inspected.inspection, heat_map.as_deref()));
+        unwritten.extend(heat_map.and_then(Result::err));
     }
     if args.json {
-        print_line!("{:#}", serde_json::Value::from(results));
+        print_line!("]");
     }
-    Ok(ExitCode::SUCCESS)
+    let mut faults = Vec::new();
+    if unreadable > 0 {
+        faults.push(format!("{unreadable} of the folders could not be read"));
+    }
+    if let [first, ..] = unwritten.as_slice() {
+        faults.push(format!(
+            "the heat maps of {} of {} pictures could not be written; the first: {first}",
+            unwritten.len(),
+            pictures.len()
+        ));
+    }
+    match faults.as_slice() {
+        [] => Ok(ExitCode::SUCCESS),
+        faults => Err(Failure::stopped(anyhow!("{}", faults.join("; ")))),
+    }
 }
 
-/// A file name for the picture's heat map, different from those of the pictures before it.
-fn heat_map_name(picture: &Path, names: &mut HashMap<String, u32>) -> String {
-    let stem = picture.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let times = names.entry(stem.clone()).and_modify(|times| *times += 1).or_insert(1);
-    if *times == 1 { format!("{stem}-heatmap.png") } else { format!("{stem}-{times}-heatmap.png") }
+/// The pictures to inspect: those that are named, and those of the folders that are named. Also how many folders give none.
+fn pictures(named: &[PathBuf]) -> (Vec<PathBuf>, usize) {
+    let (mut pictures, mut unreadable) = (Vec::new(), 0);
+    for path in named {
+        if !path.is_dir() {
+            pictures.push(path.clone());
+            continue;
+        }
+        match folder::picture_files(path) {
+            Ok((found, left_out)) => {
+                pictures.extend(found);
+                if !left_out.is_empty() {
+                    print_note!("{}: {left_out}", on_one_line(path));
+                }
+            }
+            Err(error) => {
+                unreadable += 1;
+                print_note!("certiscope: {error}");
+            }
+        }
+    }
+    (pictures, unreadable)
 }
 
-/// Draws the heat map of a picture, if there is one, and returns its file.
+/// Draws the heat map of a picture, if there is one. The result is its file, or why it could not be written.
 fn write_heat_map(
-    folder: &Path,
-    name: String,
+    files: &mut HeatMapFolder,
+    path: &Path,
     frame: &Frame,
     inspected: &Inspected,
-) -> Result<Option<PathBuf>, Failure> {
-    let (Ok(pixels), Some(heat)) = (&frame.picture, &inspected.heat_map) else {
-        return Ok(None);
-    };
-    let file = folder.join(name);
-    heat_beside_frame(pixels, heat, inspected.inspection.parameters.threshold)
-        .save(&file)
-        .with_context(|| file.display().to_string())
-        .map_err(Failure::stopped)?;
-    Ok(Some(file))
+) -> Option<Written> {
+    let pixels = frame.picture.as_ref().ok()?;
+    let heat = inspected.heat_map.as_ref()?;
+    let drawn = heat_beside_frame(pixels, heat, inspected.inspection.parameters.threshold);
+    Some(files.write(path, drawn))
 }
 
-fn in_words(path: &Path, inspection: &Inspection, heat_map: Option<&Path>) -> String {
-    let mut words = format!("{}: {}", path.display(), inspection.verdict.word());
+/// What became of a heat map: its file, or why it could not be written.
+type Written = Result<PathBuf, String>;
+
+fn in_words(path: &Path, inspection: &Inspection, heat_map: Option<&Written>) -> String {
+    let mut words = format!("{}: {}", on_one_line(path), inspection.verdict.word());
     if let Some(reason) = inspection.verdict.reason() {
         words += &format!(" ({})", inspection.fault.as_deref().unwrap_or(reason.word()));
     }
@@ -147,17 +185,24 @@ fn in_words(path: &Path, inspection: &Inspection, heat_map: Option<&Path>) -> St
             inspection.latency.infer_ms
         );
     }
-    if let Some(file) = heat_map {
-        words += &format!("\n  heat map {}", file.display());
+    match heat_map {
+        Some(Ok(file)) => words += &format!("\n  heat map {}", on_one_line(file)),
+        Some(Err(why)) => words += &format!("\n  no heat map: {why}"),
+        None => {}
     }
     words
 }
 
-fn as_json(path: &Path, inspection: &Inspection, heat_map: Option<&Path>) -> serde_json::Value {
+/// An element of the array, set in as the array is.
+fn indented(result: &serde_json::Value) -> String {
+    format!("  {}", format!("{result:#}").replace('\n', "\n  "))
+}
+
+fn as_json(path: &Path, inspection: &Inspection, heat_map: Option<&Written>) -> serde_json::Value {
     let certificate = inspection.certificate.as_ref();
     let certified = certificate.filter(|certificate| certificate.side.is_some());
     json!({
-        "picture": path,
+        "picture": text_of(path),
         "verdict": inspection.verdict.word(),
         "reason": inspection.verdict.reason().map(|reason| reason.word()),
         "fault": inspection.fault,
@@ -176,6 +221,7 @@ fn as_json(path: &Path, inspection: &Inspection, heat_map: Option<&Path>) -> ser
         "model": inspection.parameters.model,
         "seed": inspection.seed.to_hex(),
         "infer_ms": inspection.latency.infer_ms,
-        "heat_map": heat_map,
+        "heat_map": heat_map.and_then(|written| written.as_ref().ok()).map(text_of),
+        "heat_map_fault": heat_map.and_then(|written| written.as_ref().err()),
     })
 }
