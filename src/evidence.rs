@@ -52,7 +52,7 @@ impl Keep {
 /// Evidence could not be kept. The verdict does not depend on it.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
-    #[error("evidence: {}: {why}; a writable folder with free space is needed", path.display())]
+    #[error("evidence: {}: {why}; a writable folder with free space and free inodes (df, df -i) is needed", path.display())]
     File { path: PathBuf, why: String },
 }
 
@@ -210,7 +210,7 @@ mod tests {
             assert_eq!(
                 words,
                 format!(
-                    "evidence: {}: No space left on device (os error 28); a writable folder with free space is needed",
+                    "evidence: {}: No space left on device (os error 28); a writable folder with free space and free inodes (df, df -i) is needed",
                     unfinished.join(file).display()
                 )
             );

@@ -249,14 +249,9 @@ fn check_room(checks: &mut Checks, config: &Config) {
         checks.wrong = true;
         print_line!("wrong      disk: {problem}");
     }
-    match (config.limits.missed_on(&disks), disks.state.free_bytes) {
-        _ if !never.is_empty() => {}
-        (Some(missed), _) => {
-            checks.unreachable = true;
-            print_line!("not there  disk: {missed}");
-        }
-        (None, Some(free)) => print_line!("right      disk: {} MB are free", free / 1_000_000),
-        (None, None) => {} // the check of the store names a folder that is not there
+    if let Some(missed) = config.limits.missed_on(&disks).filter(|_| never.is_empty()) {
+        checks.unreachable = true;
+        print_line!("not there  disk: {missed}");
     }
 }
 

@@ -198,7 +198,6 @@ impl Retention {
                 match survey.take(page) {
                     None => {}
                     Some(plan) if plan.found >= over => {
-                        self.report.evidence_over = None;
                         self.evidence_size = EvidenceSize::Work(plan.evidence);
                     }
                     Some(_) => {
@@ -237,16 +236,13 @@ impl Retention {
         let out_of_reach = is_new && self.store.waiting_rows_reach(limit)?;
         if out_of_reach || !self.rows_pass(Why::Size)? {
             self.report.rows_over = Some(format!(
-                "the log has {} MB, store.max_mb = {}, and its rows wait for the broker to acknowledge them, so they are not \
-                 deleted",
+                "the log has {} MB, store.max_mb = {}, and nothing more of it may be deleted: its rows wait for the broker to \
+                 acknowledge them, or it has none",
                 mb(stored.rows_bytes),
                 mb(limit)
             ));
             self.rows_size = RowsPass { held: Some(moment.at + LOOK_AGAIN), ..RowsPass::default() };
             return Ok(false);
-        }
-        if self.rows_size.deleted {
-            self.report.rows_over = None;
         }
         Ok(true)
     }

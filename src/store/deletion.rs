@@ -224,7 +224,7 @@ impl Store {
                     Ok((row.get::<_, Option<i64>>(0)?.unwrap_or(0), row.get(1)?))
                 })?;
             let average = rows_bytes / rows.max(1) as u64;
-            Ok(waiting as u64 * average >= bytes)
+            Ok(waiting > 0 && waiting as u64 * average >= bytes)
         })
     }
 

@@ -90,10 +90,15 @@ pub(crate) fn verify(
 }
 
 /// For the fuzz target `evidence`: what is found of a kept frame and a kept input with this content.
-pub(crate) fn findings_in(inspection: &Inspection, frame: &[u8], input: &[u8]) -> [Finding; 2] {
+pub(crate) fn findings_in(
+    inspection: &Inspection,
+    frame: &[u8],
+    limits: DecodeLimits,
+    input: &[u8],
+) -> [Finding; 2] {
     let parameters = &*inspection.parameters;
     let bundle = Err("none is given");
-    let picture = prepared_from(frame, parameters, bundle);
+    let picture = prepared_from(frame, limits, parameters, bundle);
     let kept = input_of(Tensors::parse(Path::new(INPUT), input), parameters);
     [same_fault(inspection, &picture, bundle), same_input(inspection, &picture, Some(&kept))]
 }
@@ -112,17 +117,18 @@ fn prepared(
     bundle: Result<&Bundle, &str>,
 ) -> Result<Prepared, NoInput> {
     let bytes = std::fs::read(path).map_err(|error| NoInput::Gone(format!("{}: {error}", path.display())))?;
-    prepared_from(&bytes, parameters, bundle)
+    prepared_from(&bytes, DecodeLimits::default(), parameters, bundle)
 }
 
 fn prepared_from(
     bytes: &[u8],
+    limits: DecodeLimits,
     parameters: &Parameters,
     bundle: Result<&Bundle, &str>,
 ) -> Result<Prepared, NoInput> {
     // A fault has the form `frame: NAME: why`, where NAME was the file that the frame came from.
     const NAME: &str = "kept";
-    let picture = decode(NAME, bytes, DecodeLimits::default())
+    let picture = decode(NAME, bytes, limits)
         .map_err(|bad| NoInput::Bad(bad.to_string().replacen(&format!("frame: {NAME}: "), "", 1)))?;
     let prepared = match bundle {
         Ok(bundle) => {
