@@ -10,14 +10,14 @@ use certiscope::testing::capture::{BadFrame, CaptureError, Frame, FrameSource, S
 use image::GrayImage;
 
 fn write_picture(path: &Path, shade: u8) {
-    if path.extension().is_some_and(|extension| extension == "jpg") {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    if path.extension().is_some_and(|name| name.to_ascii_lowercase().to_str().unwrap().starts_with("jp")) {
         let format = turbojpeg::PixelFormat::GRAY;
         let image =
             turbojpeg::Image { pixels: &[shade; 16 * 12][..], width: 16, pitch: 16, height: 12, format };
         fs::write(path, turbojpeg::compress(image, 100, turbojpeg::Subsamp::Gray).unwrap()).unwrap();
         return;
     }
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
     GrayImage::from_pixel(16, 12, [shade].into()).save(path).unwrap();
 }
 
