@@ -11,8 +11,8 @@ pub(super) struct Ifd<'a> {
     bytes: &'a [u8],
     form: NumberForm,
     entries: Vec<Entry>,
-    /// Where the next directory is; 0: this is the last.
-    pub(super) next: u64,
+    /// Where the next directory is; 0: this is the last. `None`: the bytes end before that, as some writers of EXIF let them.
+    pub(super) next: Option<u64>,
 }
 
 /// How the numbers of a file are written.
@@ -70,8 +70,7 @@ impl<'a> Ifd<'a> {
             })
         });
         let entries = entries.collect::<Option<_>>()?;
-        // Some writers of EXIF leave the last number out.
-        let next = form.number(bytes, end, wide).unwrap_or(0);
+        let next = form.number(bytes, end, wide);
         Some(Self { bytes, form, entries, next })
     }
 

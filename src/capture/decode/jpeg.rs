@@ -14,8 +14,7 @@ use super::orientation::{Orientation, upright};
 use crate::capture::frame::{Channels, Picture, Samples};
 
 pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Fault> {
-    let structure = jpeg_structure::read(bytes)?;
-    limits.check(structure.width, structure.height)?;
+    let structure = jpeg_structure::read(bytes, limits)?;
     let (width, height) = (structure.width as usize, structure.height as usize);
 
     let mut decoder = Decompressor::new().map_err(fault)?;

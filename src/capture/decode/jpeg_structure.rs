@@ -7,6 +7,7 @@
 
 use super::fault::Fault;
 use super::jpeg_scan::{self, Codes, ScanComponent};
+use super::limits::DecodeLimits;
 
 /// A scan costs time, and almost no bytes. Encoders make about ten.
 const SCANS_AT_MOST: usize = 100;
@@ -44,7 +45,7 @@ struct Component {
     lacks: [u8; COEFFICIENTS],
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
+pub(super) fn read(bytes: &[u8], limits: DecodeLimits) -> Result<Structure<'_>, Fault> {
     let mut at = 2;
     let mut frame: Option<FrameHeader> = None;
     let mut exif = None;
@@ -77,7 +78,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Structure<'_>, Fault> {
                 if frame.is_some() {
                     return Err(Fault::damaged("two frame headers in one picture"));
                 }
-                frame = Some(FrameHeader::read(marker, body)?);
+                let header = FrameHeader::read(marker, body)?;
+                limits.check(header.width, header.height)?;
+                frame = Some(header);
             }
             0xDE => return Err(hierarchical()),
             0xDA => {

@@ -39,7 +39,7 @@ const SAMPLE_FORMAT: u16 = 339;
 
 pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Fault> {
     let tags = Ifd::first(bytes).ok_or(Fault::Truncated)?;
-    if tags.next != 0 {
+    if tags.next.ok_or(Fault::Truncated)? != 0 {
         return Err(Fault::undecodable("is a TIFF of several pages, and exactly one is needed"));
     }
     let (width, height) = (size(&tags, WIDTH, "width")?, size(&tags, HEIGHT, "height")?);

@@ -88,7 +88,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("nokhwa", &["capture/camera"]),
     ("v4l", &["capture/camera"]),
-    ("turbojpeg", &["capture/decode", "capture/camera"]), // a test of Motion JPEG makes its frames with it
+    ("turbojpeg", &["capture/decode"]),
     ("weezl", &["capture/decode"]),
 ];
 
