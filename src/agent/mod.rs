@@ -33,7 +33,7 @@ pub use error::AgentError;
 pub use probe::DiskProbe;
 pub(crate) use process::{Recorded, run};
 pub use process::{Summary, run_on, run_with};
-pub(crate) use source::open_source;
+pub(crate) use source::{decode_limits, open_source};
 pub(crate) use station::inspector_settings;
 
 pub use crate::stop::Stop;

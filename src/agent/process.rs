@@ -77,7 +77,8 @@ pub(crate) fn run(
     stop: &Stop,
     observe: impl FnMut(&Recorded<'_>),
 ) -> Result<Summary, AgentError> {
-    let source = |bundle: &Bundle| open_source(&config.station.source, bundle.camera());
+    let station = &config.station;
+    let source = |bundle: &Bundle| open_source(&station.source, Some(bundle), station.region);
     run_with(config, source, Arc::new(machine::disk_free_bytes), stop, observe)
 }
 

@@ -1,19 +1,25 @@
 //! Opens the source that is configured for a station.
 
-use crate::bundle::manifest::CameraFormat;
+use crate::bundle::Bundle;
 use crate::capture::camera::{CameraSettings, CameraSource};
+use crate::capture::decode::DecodeLimits;
 use crate::capture::folder::FolderSource;
 use crate::capture::simulator::Simulator;
 use crate::capture::{CaptureError, FrameSource};
 use crate::config::{SourceConfig, SourceKind};
+use crate::preprocess::Region;
 
-/// Opens the configured source. A camera must deliver the format that the detector was `calibrated` with, if that is known.
+/// Opens the configured source. A camera must deliver the format that `bundle` was calibrated with, if that is known. Files may be
+/// little larger than the pictures that it was calibrated with; `region` is the part of them that is inspected.
 pub(crate) fn open_source(
     config: &SourceConfig,
-    calibrated: Option<&CameraFormat>,
+    bundle: Option<&Bundle>,
+    region: Option<Region>,
 ) -> Result<Box<dyn FrameSource>, CaptureError> {
     Ok(match &config.kind {
-        SourceKind::Folder(settings) => Box::new(FolderSource::open(settings.clone())?),
+        SourceKind::Folder(settings) => {
+            Box::new(FolderSource::open(settings.clone())?.within(decode_limits(bundle, region)))
+        }
         SourceKind::Simulator(settings) => Box::new(Simulator::new(settings.clone())?),
         SourceKind::Camera(settings) => {
             if settings.device_may_move() {
@@ -22,8 +28,14 @@ pub(crate) fn open_source(
                     settings.device.display()
                 );
             }
-            let calibrated = calibrated.map(ToString::to_string);
+            let calibrated = bundle.and_then(Bundle::camera).map(ToString::to_string);
             Box::new(CameraSource::new(CameraSettings { calibrated, ..settings.clone() }))
         }
     })
+}
+
+/// What may be decoded. The size of whole frames is known only where they are inspected whole.
+pub(crate) fn decode_limits(bundle: Option<&Bundle>, region: Option<Region>) -> DecodeLimits {
+    let size = bundle.filter(|_| region.is_none()).and_then(Bundle::picture_range).and_then(|it| it.size);
+    size.map_or_else(DecodeLimits::default, DecodeLimits::for_pictures_of)
 }

@@ -93,6 +93,11 @@ impl FolderSource {
         Ok(Self { rate, settings, pictures, left_out, limits, sent: 0 })
     }
 
+    /// The same source, which decodes no picture beyond `limits`.
+    pub(crate) fn within(self, limits: DecodeLimits) -> Self {
+        Self { limits, ..self }
+    }
+
     /// How many pictures one round has; never 0.
     #[expect(clippy::len_without_is_empty, reason = "a folder without pictures is refused")]
     pub fn len(&self) -> usize {

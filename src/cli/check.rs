@@ -147,7 +147,7 @@ fn range_in_words(bundle: &Bundle) -> String {
 /// must give a good frame.
 fn check_source(checks: &mut Checks, station: &StationConfig, bundle: Option<&Bundle>) {
     let config = &station.source;
-    let mut source = match open_source(config, bundle.and_then(Bundle::camera)) {
+    let mut source = match open_source(config, bundle, station.region) {
         Ok(source) => source,
         Err(error) => {
             checks.note("source", Err::<((), String), _>(error));

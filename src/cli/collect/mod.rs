@@ -83,7 +83,7 @@ impl From<&str> for SourceArgument {
 
 pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     let (config, region) = configured(args)?;
-    let mut source = open_source(&config, None).map_err(Failure::refused)?;
+    let mut source = open_source(&config, None, None).map_err(Failure::refused)?;
     let mut collection = Collection::open(&args.out, args.append).map_err(Failure::Refused)?;
     let stop = Stop::default();
     stop_on_signals(&stop)?;

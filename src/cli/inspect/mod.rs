@@ -15,7 +15,7 @@ use serde_json::json;
 
 use self::heat_map_file::HeatMapFolder;
 use super::{Failure, ModelArgs, load_bundle, or_dash, rounded_down};
-use crate::capture::decode::DecodeLimits;
+use crate::agent::decode_limits;
 use crate::capture::file_names::{on_one_line, text_of};
 use crate::capture::{Frame, folder};
 use crate::cli::output::{is_closed, print_line, print_note};
@@ -81,6 +81,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let (pictures, unreadable) = pictures(&args.images);
     let mut heat_maps = args.heat_maps.as_deref().map(|folder| HeatMapFolder::new(folder, &pictures));
     let mut unwritten = Vec::new();
+    let limits = decode_limits(Some(&bundle), None);
     if args.json {
         print_line!("[");
     }
@@ -89,7 +90,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
         if is_closed() && heat_maps.is_none() {
             break;
         }
-        let frame = folder::read_frame(path, at as u64 + 1, DecodeLimits::default());
+        let frame = folder::read_frame(path, at as u64 + 1, limits);
         let seed = fresh_seed().map_err(Failure::stopped)?;
         let inspected = inspector.inspect(&mut detector, &Pulse::default(), &frame, seed, Instant::now());
         let heat_map = heat_maps.as_mut().and_then(|files| write_heat_map(files, path, &frame, &inspected));
