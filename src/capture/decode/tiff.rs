@@ -50,8 +50,11 @@ pub(super) fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Picture, Faul
     Ok(upright(canvas.into_picture(), Orientation::from_number(tags.number(ORIENTATION))))
 }
 
+/// Colours of a palette.
+type Colours = Vec<[u8; 3]>;
+
 /// The numbers that the pixels have in the palette, as grey samples, and the colours of the palette. `None`: it has no palette.
-pub(super) fn numbers(bytes: &[u8], limits: DecodeLimits) -> Result<Option<(Picture, Vec<[u8; 3]>)>, Fault> {
+pub(super) fn numbers(bytes: &[u8], limits: DecodeLimits) -> Result<Option<(Picture, Colours)>, Fault> {
     let tags = Ifd::first(bytes).ok_or(Fault::Truncated)?;
     let (width, height) = (size(&tags, WIDTH, "width")?, size(&tags, HEIGHT, "height")?);
     limits.check(width, height)?;

@@ -20,11 +20,13 @@ const LEFT_OUT: &str = "5 files left out: 2 .webp, 1 .txt, 1 not an ordinary fil
 /// Two pictures, one under the name that Windows gives to a JPEG at times; files that are none; hidden files.
 fn mixed(folder: &Path) {
     std::fs::create_dir_all(folder.join("more")).unwrap();
-    let part = |x: u32, y: u32| image::Luma([(x * y % 200) as u8]);
-    let picture = image::GrayImage::from_fn(64, 64, part);
-    picture.save(folder.join("a.png")).unwrap();
+    let made = TempDir::new().unwrap();
+    simulated(&made.path().join("set"), 2, 0);
     // The content decides what it is.
-    picture.save_with_format(folder.join("more/b.JFIF"), image::ImageFormat::Png).unwrap();
+    for (number, name) in ["a.png", "more/b.JFIF"].into_iter().enumerate() {
+        std::fs::copy(made.path().join(format!("set/train/good/{number:04}.png")), folder.join(name))
+            .unwrap();
+    }
     for name in ["c.webp", "more/d.WebP", "notes.txt", "more/README", "._a.png", ".hidden/e.png"] {
         std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
         std::fs::write(folder.join(name), "no picture").unwrap();

@@ -6,20 +6,25 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::bundles::demo_line;
+use crate::support::bundles::{demo_line, simulated};
 use crate::support::program::{Ran, certiscope, path, run};
 use crate::support::wait_until;
 
-fn write_part(file: &Path, shade: u32) {
+/// Writes a picture of a good part, of the kind that the demo's bundle was calibrated with.
+fn write_part(file: &Path) {
+    static PART: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let made = TempDir::new().unwrap();
+        simulated(&made.path().join("set"), 1, 0);
+        std::fs::read(made.path().join("set/train/good/0000.png")).unwrap()
+    });
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    let part = |x: u32, y: u32| image::Luma([((x * y + shade) % 200) as u8]);
-    image::GrayImage::from_fn(64, 64, part).save_with_format(file, image::ImageFormat::Png).unwrap();
+    std::fs::write(file, &*PART).unwrap();
 }
 
 fn inspect(pictures: &[PathBuf], more: &[&str]) -> Ran {
@@ -48,7 +53,7 @@ fn every_name_gets_its_verdict_and_a_heat_map_of_its_own() {
     ];
     let place = |name: &&[u8]| site.path().join(OsString::from_vec(name.to_vec()));
     let pictures: Vec<PathBuf> = names.iter().map(place).collect();
-    pictures.iter().enumerate().for_each(|(number, file)| write_part(file, 9 * number as u32));
+    pictures.iter().for_each(|file| write_part(file));
     let heat = site.path().join("heat");
     let ran = inspect(&pictures, &["--json", "--heat-maps", heat.to_str().unwrap()]).succeeded();
     let found = results(&ran);
@@ -66,7 +71,7 @@ fn every_name_gets_its_verdict_and_a_heat_map_of_its_own() {
 fn a_picture_that_is_called_like_a_heat_map_is_inspected_and_stays() {
     let site = TempDir::new().unwrap();
     let pictures = ["p.png", "p-heatmap.png"].map(|name| site.path().join(name));
-    pictures.iter().for_each(|file| write_part(file, 5));
+    pictures.iter().for_each(|file| write_part(file));
     let before = std::fs::read(&pictures[1]).unwrap();
     let folder = site.path().to_str().unwrap();
     inspect(&pictures, &["--heat-maps", folder]).succeeded();
@@ -77,7 +82,7 @@ fn a_picture_that_is_called_like_a_heat_map_is_inspected_and_stays() {
 fn heat_maps_that_cannot_be_written_cost_no_verdict() {
     let site = TempDir::new().unwrap();
     let pictures = ["a.png", "b.png", "c.png"].map(|name| site.path().join(name));
-    pictures.iter().for_each(|file| write_part(file, 5));
+    pictures.iter().for_each(|file| write_part(file));
     // One heat map has no room, then all have no folder.
     let heat = site.path().join("heat");
     std::fs::create_dir(&heat).unwrap();
@@ -105,7 +110,7 @@ fn heat_maps_that_cannot_be_written_cost_no_verdict() {
 fn a_folder_gives_its_pictures_and_one_that_gives_none_ends_nothing() {
     let site = TempDir::new().unwrap();
     for name in ["set/a.png", "set/good/b.png", "c.png"] {
-        write_part(&site.path().join(name), 5);
+        write_part(&site.path().join(name));
     }
     let named = ["set", "nothing", "c.png"].map(|name| site.path().join(name));
     std::fs::create_dir(&named[1]).unwrap();
@@ -135,7 +140,7 @@ impl Drop for Killed {
 /// Starts `inspect --json` on a picture and on a pipe that nobody has written to yet.
 fn on_a_pipe(site: &TempDir) -> (Killed, PathBuf) {
     let (picture, pipe) = (site.path().join("a.png"), site.path().join("pipe.png"));
-    write_part(&picture, 5);
+    write_part(&picture);
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut inspect = Command::new(path());
     inspect.arg("inspect").arg("--bundle").arg(demo_line()).args(["--max-draws", "24", "--json"]);
