@@ -25,7 +25,7 @@ use crate::verification::{Finding, findings_in};
 
 /// What is fuzzed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum FuzzTarget {
     /// The bytes of a picture, after one byte that says how it is looked at.
     Picture,
     /// `bundle.toml` with its maps and its golden vectors.
@@ -40,7 +40,7 @@ pub enum Target {
     Rows,
 }
 
-impl Target {
+impl FuzzTarget {
     pub const ALL: [Self; 6] =
         [Self::Picture, Self::Bundle, Self::Configuration, Self::Trigger, Self::Evidence, Self::Rows];
 
@@ -61,31 +61,31 @@ impl Target {
 }
 
 /// Gives the input to the target. Returns whether it was accepted. Panics if a property does not hold.
-pub fn run(target: Target, data: &[u8]) -> bool {
+pub fn run(target: FuzzTarget, data: &[u8]) -> bool {
     match target {
-        Target::Picture => picture(data),
-        Target::Bundle => bundle(data),
-        Target::Configuration => configuration(data),
-        Target::Trigger => trigger(data),
-        Target::Evidence => evidence(data),
-        Target::Rows => rows(data),
+        FuzzTarget::Picture => picture(data),
+        FuzzTarget::Bundle => bundle(data),
+        FuzzTarget::Configuration => configuration(data),
+        FuzzTarget::Trigger => trigger(data),
+        FuzzTarget::Evidence => evidence(data),
+        FuzzTarget::Rows => rows(data),
     }
 }
 
 /// Inputs that the target accepts, to begin with.
-pub fn seeds(target: Target) -> Vec<Vec<u8>> {
+pub fn seeds(target: FuzzTarget) -> Vec<Vec<u8>> {
     match target {
-        Target::Picture => {
+        FuzzTarget::Picture => {
             pictures().iter().map(|picture| [&[ROUND_TRIP][..], &encoded(picture)].concat()).collect()
         }
-        Target::Bundle => vec![bundle_seed()],
-        Target::Configuration => CONFIGURATIONS.iter().map(|text| text.as_bytes().to_vec()).collect(),
-        Target::Trigger => TRIGGERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
-        Target::Evidence => pictures()
+        FuzzTarget::Bundle => vec![bundle_seed()],
+        FuzzTarget::Configuration => CONFIGURATIONS.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        FuzzTarget::Trigger => TRIGGERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        FuzzTarget::Evidence => pictures()
             .iter()
             .map(|picture| parts(&[&encoded(picture), &tensors(&[("input", &[1, 8, 8])])]))
             .collect(),
-        Target::Rows => LooseLog::new(&inspection()).expect("a sound row can be stored").seeds(),
+        FuzzTarget::Rows => LooseLog::new(&inspection()).expect("a sound row can be stored").seeds(),
     }
 }
 

@@ -70,7 +70,7 @@ pub mod evidence {
     pub use crate::evidence::{Keep, keep};
 }
 pub mod fuzz {
-    pub use crate::fuzz::{Target, run, seeds};
+    pub use crate::fuzz::{FuzzTarget, run, seeds};
 }
 pub mod inspection {
     pub use crate::inspection::{Evidence, Inspection, Latency, Parameters};

@@ -193,7 +193,8 @@ pub(super) fn decide(
     at: Instant,
 ) -> Room {
     let rows = if stored.rows_give_room { rows_left_today.min(stored.rows_bytes / PART_A_DAY) } else { 0 };
-    let mut too_small = None;
+    // Of two limits, the one that a person can keep to by making room is named.
+    let (mut too_small, mut out_of_reach) = (None, None);
     let Plan { evidence, found } = plan;
     for (limit, free) in disks.missed() {
         // Evidence makes no room for the log where it is on another disk.
@@ -218,9 +219,11 @@ pub(super) fn decide(
                 deleted: 0,
                 batch: None,
             });
+        } else {
+            out_of_reach = Some(Room::out_of_reach(at, stored));
         }
     }
-    too_small.unwrap_or_else(|| Room::out_of_reach(at, stored))
+    out_of_reach.or(too_small).unwrap_or_default()
 }
 
 /// How long deletion is not tried again that has not helped `times` times in a row.
@@ -378,6 +381,8 @@ mod tests {
     fn a_disk_that_is_too_small_for_its_limit_is_named() {
         let room = decided(150 * MB, 200 * MB, 0, Some(190 * MB));
         assert!(room.in_words().unwrap().contains("the whole disk has 190 MB"), "{room:?}");
+        let room = decided(146 * MB, 20 * MB, 0, Some(629 * MB));
+        assert!(room.in_words().unwrap().contains("other files fill the disk"), "{room:?}");
         // The limit of evidence can never be reached. That of the log can.
         let Room::Work(work) = decided(150 * MB, 60 * MB, 0, Some(256 * MB)) else { panic!() };
         assert_eq!(work.goal, 202 * MB);

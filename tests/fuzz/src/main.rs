@@ -7,14 +7,14 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as STANDARD;
-use certiscope::testing::fuzz::{self, Target};
+use certiscope::testing::fuzz::{self, FuzzTarget};
 use libfuzzer_sys::fuzz_target;
 
-fn target() -> Target {
-    static TARGET: OnceLock<Target> = OnceLock::new();
+fn target() -> FuzzTarget {
+    static TARGET: OnceLock<FuzzTarget> = OnceLock::new();
     *TARGET.get_or_init(|| {
         let name = std::env::var("CERTISCOPE_FUZZ_TARGET").expect("CERTISCOPE_FUZZ_TARGET names a target");
-        Target::named(&name).unwrap_or_else(|| panic!("{name}: no such target"))
+        FuzzTarget::named(&name).unwrap_or_else(|| panic!("{name}: no such target"))
     })
 }
 
@@ -22,7 +22,7 @@ fuzz_target!(
     init: {
         if let Some(folder) = std::env::var_os("CERTISCOPE_FUZZ_SEEDS") {
             let mut seeds = fuzz::seeds(target());
-            if target() == Target::Picture {
+            if target() == FuzzTarget::Picture {
                 seeds.extend(golden_pictures());
             }
             for (index, seed) in seeds.into_iter().enumerate() {
@@ -33,7 +33,7 @@ fuzz_target!(
     },
     |data: &[u8]| {
         let target = target();
-        if target == Target::Picture && data.first().is_some_and(|mode| mode & 1 == 1) {
+        if target == FuzzTarget::Picture && data.first().is_some_and(|mode| mode & 1 == 1) {
             fuzz::run(target, &with_right_checksums(data));
         } else {
             fuzz::run(target, data);
@@ -43,7 +43,8 @@ fuzz_target!(
 
 /// The pictures of tests/golden, of every format. Half of those that are PNG are given with the wish for right checksums.
 fn golden_pictures() -> Vec<Vec<u8>> {
-    let list: serde_json::Value = serde_json::from_str(include_str!("../../golden/pictures.json")).expect("JSON");
+    let list: serde_json::Value =
+        serde_json::from_str(include_str!("../../golden/pictures.json")).expect("JSON");
     let files = list.as_array().expect("a list").iter().filter_map(|picture| picture["file"].as_str());
     files
         .enumerate()
