@@ -265,28 +265,3 @@ fn a_broker_that_refuses_stops_nothing() {
     assert_eq!(code, Some(0), "{out}{err}");
     assert_eq!((station.count("inspection"), station.count("outbox")), (14, 0));
 }
-
-/// The first signal ends in order, the second at once.
-#[test]
-fn a_second_signal_ends_at_once() {
-    let station = FolderStation::with_pictures(1);
-    // There is no broker: an ordered stop waits five seconds for one.
-    let config = station.configure(&format!("port = {}", Broker::absent().port), BELT);
-    let mut agent = station.run(&config);
-    wait_until("the agent inspects", || station.count_or_zero("inspection") >= 1);
-    signal(&agent, "INT");
-    let mut ended = None;
-    wait_until("the agent ends", || {
-        // Sent again and again, because a second signal that comes before the first one was handled has no effect.
-        ended = agent.try_wait().unwrap();
-        ended.is_some() || {
-            signal(&agent, "INT");
-            false
-        }
-    });
-    assert_eq!(ended.and_then(|status| status.code()), Some(130), "an ordered stop would be 0");
-    let committed = station.count("inspection");
-    let highest: i64 =
-        station.database().query_row("SELECT max(seq) FROM inspection", [], |row| row.get(0)).unwrap();
-    assert_eq!(committed, highest, "the committed rows have no gap");
-}

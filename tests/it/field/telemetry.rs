@@ -128,7 +128,7 @@ fn no_command_reaches_out_or_writes_into_the_home() {
         untested.remove(command);
         cage.succeeds(&[&[command], arguments].concat())
     };
-    test("simulate", &["--out", "set", "--train", "30", "--test-per-kind", "1", "--size-px", "64"]);
+    test("simulate", &["--out", "set", "--train", "30", "--test-per-kind", "1"]);
     test("collect", &["--source", "simulator", "--count", "3", "--out", "collected"]);
     test("inspect", &["--bundle", faulty, picture]);
     test("evaluate", &["--bundle", demo, "--data", "set", "--out", "report", "--draws", "2"]);
