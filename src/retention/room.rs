@@ -167,6 +167,12 @@ impl Disks {
             .filter_map(|limit| Some((limit, self.free(limit).filter(|free| *free < self.bytes(limit))?)))
     }
 
+    /// Whether a limit is missed that its disk, as a whole, has room for.
+    pub(super) fn misses_a_limit_it_could_keep(&self) -> bool {
+        self.missed()
+            .any(|(limit, _)| self.disk(limit).disk_bytes.is_none_or(|disk| disk >= self.bytes(limit)))
+    }
+
     /// Whether a limit is missed, and with it what is free on its disk: the lowest of those that are missed.
     pub(super) fn lowest(&self) -> Option<u64> {
         self.missed().map(|(_, free)| free).min()

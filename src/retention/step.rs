@@ -274,6 +274,12 @@ impl Retention {
             self.room = Room::Enough;
             return Ok(false);
         }
+        // The disk is too small for one limit. When the other is missed too, all is looked at anew.
+        if matches!(self.room, Room::Held { why: Held::DiskTooSmall { .. }, .. })
+            && disks.misses_a_limit_it_could_keep()
+        {
+            self.room = Room::Enough;
+        }
         match &mut self.room {
             Room::Held { until, .. } if moment.at < *until => Ok(false),
             // Free pages that are given back cost nothing. But if they are too few to help, the log keeps them for its next rows.

@@ -524,6 +524,12 @@ fn a_disk_smaller_than_its_limit_is_named_and_deletes_nothing() {
     while kept.retention.step(&moment).unwrap().did_something() {}
     let (_, why) = kept.retention.report().low.clone().unwrap();
     assert!(why.contains("the whole disk has 30 MB") && why.contains("lower min_free_mb"), "{why}");
+
+    // The limit of the log, which the disk could keep to, is missed as well: now other files are what a person can do something about.
+    moment.disks.state.disk_bytes = Some(629 * MB);
+    while kept.retention.step(&moment).unwrap().did_something() {}
+    let (_, why) = kept.retention.report().low.clone().unwrap();
+    assert!(why.contains("other files fill the disk"), "{why}");
     assert_eq!(kept.evidence().0, 4);
     kept.end();
 }
