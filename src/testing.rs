@@ -99,6 +99,7 @@ pub mod pulse {
 pub mod retention {
     pub use crate::retention::{
         Bounds, DiskRoom, DiskRooms, Moment, Retention, RetentionLimits, RetentionReport, RetentionStep, Why,
+        sweep,
     };
 }
 pub mod score {

@@ -209,12 +209,7 @@ def survey_of_png(data):
         elif name == b"eXIf" and exif is None:
             exif = content
         elif name == b"IDAT" and not inflate.eof:
-            try:
-                while content and not inflate.eof and inflated <= wanted + SPARE_BYTES:
-                    inflated += len(inflate.decompress(content, 1 << 20))
-                    content = inflate.unconsumed_tail
-            except zlib.error as error:
-                raise Damaged(f"it is damaged: {error}") from None
+            inflated += count_inflated(inflate, content, wanted + SPARE_BYTES - inflated)
         elif name == b"IEND":
             break
     require_inflated(inflate, inflated, wanted)
@@ -368,14 +363,20 @@ def require_strips(tags, data):
 
 def require_deflated(strip, wanted):
     """Refuse a strip whose checksum is wrong, or that holds fewer than `wanted` bytes."""
-    inflate, inflated = zlib.decompressobj(), 0
+    inflate = zlib.decompressobj()
+    require_inflated(inflate, count_inflated(inflate, strip, wanted + SPARE_BYTES), wanted)
+
+
+def count_inflated(inflate, content, room):
+    """How many bytes `content` gives, counted until there are more than `room`; none of them is kept."""
+    counted = 0
     try:
-        while strip and not inflate.eof and inflated <= wanted + SPARE_BYTES:
-            inflated += len(inflate.decompress(strip, 1 << 20))
-            strip = inflate.unconsumed_tail
+        while content and not inflate.eof and counted <= room:
+            counted += len(inflate.decompress(content, 1 << 20))
+            content = inflate.unconsumed_tail
     except zlib.error as error:
         raise Damaged(f"it is damaged: {error}") from None
-    require_inflated(inflate, inflated, wanted)
+    return counted
 
 
 def require_inflated(inflate, inflated, wanted):

@@ -23,6 +23,7 @@ mod retention_thread;
 mod service_manager;
 mod source;
 mod station;
+mod station_status;
 mod supervisor;
 mod threads;
 mod timing;

@@ -16,7 +16,7 @@ use super::wall_clock::WallClock;
 use crate::machine;
 use crate::pulse::Pulse;
 use crate::retention::{
-    Deleted, DeletedAmount, DiskRoom, DiskRooms, Moment, Retention, RetentionReport, Why,
+    Deleted, DeletedAmount, DiskRoom, DiskRooms, Moment, Retention, RetentionReport, Why, sweep,
 };
 use crate::stop::Stop;
 use crate::store::{self, Origin, StoreErrorKind};
@@ -58,7 +58,8 @@ impl RetentionThread {
             Ok(()) => {}
         }
         for origin in &self.origins {
-            match self.retention.sweep(&origin.station, &short_boot(origin), &go_on) {
+            let Retention { store, evidence_folder, .. } = &self.retention;
+            match sweep(store, evidence_folder, &origin.station, &short_boot(origin), &go_on) {
                 Ok(0) => {}
                 Ok(swept) => {
                     tracing::info!(

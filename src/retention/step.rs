@@ -8,17 +8,17 @@
 //! Leaves out: pausing new evidence when the disk is low on space (see `agent::record_stage`).
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::deleted::{Deleted, DeletedAmount, Why};
+use super::evidence_folders::{RetentionError, delete};
 use super::plan::{Survey, next_folders};
 use super::policy::{Moment, RetentionLimits};
 use super::room::{self, Day, Disks, Held, Next, Room};
-use crate::store::{KeptEvidence, RowId, StoreError, StoreHandle, StoredAmount};
+use crate::store::{KeptEvidence, RowId, StoreHandle, StoredAmount};
 
 /// How much a step deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -376,41 +376,6 @@ impl Retention {
         }
     }
 
-    /// Deletes what a crash left behind: evidence folders of the station that no row names. Keeps folders with `present` (the
-    /// running boot) in their name, since their rows may not be committed yet. Asks `go_on` again and again meanwhile;
-    /// once that says no, the rest stays for the next start.
-    pub fn sweep(
-        &self,
-        station: &str,
-        present: &str,
-        mut go_on: impl FnMut() -> bool,
-    ) -> Result<usize, RetentionError> {
-        let root = self.evidence_folder.join(station);
-        let failed = |why| RetentionError::Evidence { path: root.clone(), why };
-        let mut folders = Vec::new();
-        for entry in std::fs::read_dir(&root).map_err(failed)? {
-            if !go_on() {
-                return Ok(0);
-            }
-            let name = entry.map_err(failed)?.file_name().into_string();
-            folders.extend(name.ok().filter(|name| !name.contains(present)));
-        }
-        let mut swept = 0;
-        for some in folders.chunks(ROWS_STEP) {
-            if !go_on() {
-                return Ok(swept);
-            }
-            for folder in self.store.unnamed(station, some.to_vec())? {
-                if !go_on() {
-                    return Ok(swept);
-                }
-                self.delete(station, &folder)?;
-                swept += 1;
-            }
-        }
-        Ok(swept)
-    }
-
     /// Deletes these folders, and records it. False if there is none.
     fn remove(&mut self, evidence: Vec<KeptEvidence>, why: Why) -> Result<bool, RetentionError> {
         if evidence.is_empty() {
@@ -420,7 +385,7 @@ impl Retention {
         let mut failed = None;
         let mut rows = Vec::new();
         for kept in &evidence {
-            if let Err(error) = self.delete(&kept.station, &kept.folder) {
+            if let Err(error) = delete(&self.evidence_folder, &kept.station, &kept.folder) {
                 failed = Some(error);
                 break;
             }
@@ -437,16 +402,6 @@ impl Retention {
 
     fn count_rows(&mut self, rows: usize, why: Why) {
         self.deleted.count(why, DeletedAmount { rows: rows as u64, ..DeletedAmount::default() });
-    }
-
-    fn delete(&self, station: &str, folder: &str) -> Result<(), RetentionError> {
-        let path = self.evidence_folder.join(station).join(folder);
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(RetentionError::Evidence { path, why: error })
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -469,13 +424,4 @@ fn too_old(oldest_kept: Option<Timestamp>, oldest: Option<Timestamp>) -> Option<
 
 fn mb(bytes: u64) -> u64 {
     bytes / 1_000_000
-}
-
-/// Something could not be deleted. It is tried again later.
-#[derive(Debug, thiserror::Error)]
-pub enum RetentionError {
-    #[error("evidence: {}: cannot be deleted: {why}; the agent must own its state folder", path.display())]
-    Evidence { path: PathBuf, why: std::io::Error },
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }

@@ -22,6 +22,7 @@ import io
 import json
 import struct
 import subprocess
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -218,12 +219,10 @@ def cjpeg(*arguments, pixels=PHOTO):
 
 def separate(*arguments):
     """Every component in a scan of its own."""
-    script = Path("/tmp/certiscope-golden-scans")
-    script.write_text("0;\n1;\n2;\n")
-    try:
-        return cjpeg("-scans", str(script), *arguments)
-    finally:
-        script.unlink()
+    with tempfile.NamedTemporaryFile("w") as script:
+        script.write("0;\n1;\n2;\n")
+        script.flush()
+        return cjpeg("-scans", script.name, *arguments)
 
 
 def by_pillow(content):

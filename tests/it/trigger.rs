@@ -5,7 +5,6 @@ use std::time::Duration;
 use certiscope::testing::capture::{Trouble, TroubleKind};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::broker::Broker;
 use crate::support::faulty::Part;
@@ -175,29 +174,11 @@ fn triggers_are_heard_again_after_the_broker_was_away() {
     agent.stop();
 }
 
-/// mosquitto's access list cannot refuse a subscription; its security plug-in can.
 #[test]
 fn a_refused_subscription_is_reported_and_the_agent_goes_on() {
-    let folder = TempDir::new().unwrap();
-    let rules = folder.path().join("rules.json");
-    let send_and_receive = json!({"publishClientSend": true, "publishClientReceive": true, "subscribe": true, "unsubscribe": true});
-    let deaf = json!({"acltype": "subscribeLiteral", "topic": TRIGGER, "priority": 1, "allow": false});
-    let text = json!({
-        "defaultACLAccess": send_and_receive,
-        "anonymousGroup": "all",
-        "clients": [],
-        "groups": [{"groupname": "all", "roles": [{"rolename": "deaf"}]}],
-        "roles": [{"rolename": "deaf", "acls": [deaf]}],
-    });
-    std::fs::write(&rules, text.to_string()).unwrap();
-    let library = Broker::plugin("mosquitto_dynamic_security.so");
     for protocol in ["5", "3.1.1"] {
         let mut line = triggered();
-        line.broker = Broker::with(&format!(
-            "plugin {}\nplugin_opt_config_file {}",
-            library.display(),
-            rules.display()
-        ));
+        line.broker = Broker::that_refuses_subscription_to(TRIGGER);
         line.reader = Subscriber::at(line.broker.port);
         line.rest = format!("protocol = {protocol:?}");
         let agent = line.start_idle();

@@ -12,7 +12,7 @@ use certiscope::testing::evidence::{self, Keep};
 use certiscope::testing::inspector::Inspected;
 use certiscope::testing::machine::resident_bytes;
 use certiscope::testing::publish::json_output::{JSON, encode};
-use certiscope::testing::retention::{Bounds, DiskRooms, Moment, Retention, RetentionLimits};
+use certiscope::testing::retention::{Bounds, DiskRooms, Moment, Retention, RetentionLimits, sweep};
 use certiscope::testing::store::{Boot, Origin, RowId, Store, StoreHandle, StoreThread};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
@@ -216,7 +216,8 @@ fn what_a_crash_left_behind_is_deleted_and_nothing_else() {
     {
         std::fs::create_dir(folder.join(left)).unwrap();
     }
-    assert_eq!(station.retention.sweep("station1", "live", || true).unwrap(), 2);
+    let Retention { store, evidence_folder, .. } = &station.retention;
+    assert_eq!(sweep(store, evidence_folder, "station1", "live", || true).unwrap(), 2);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), named + 1);
     station.end();
 }

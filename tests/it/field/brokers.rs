@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::broker::{Broker, PASSWORD, USER};
@@ -229,24 +229,9 @@ fn check_names_each_topic_that_the_broker_forbids() {
     assert!(Subscriber::at(broker.port).log().is_empty(), "check left something behind");
 }
 
-/// mosquitto's access list cannot refuse a subscription; its security plug-in can.
 #[test]
 fn check_names_a_refused_subscription() {
-    let folder = TempDir::new().unwrap();
-    let rules = folder.path().join("rules.json");
-    let all = json!({"publishClientSend": true, "publishClientReceive": true, "subscribe": true, "unsubscribe": true});
-    let deaf = json!({"acltype": "subscribeLiteral", "topic": TRIGGER, "priority": 1, "allow": false});
-    let text = json!({
-        "defaultACLAccess": all,
-        "anonymousGroup": "all",
-        "clients": [],
-        "groups": [{"groupname": "all", "roles": [{"rolename": "deaf"}]}],
-        "roles": [{"rolename": "deaf", "acls": [deaf]}],
-    });
-    std::fs::write(&rules, text.to_string()).unwrap();
-    let library = Broker::plugin("mosquitto_dynamic_security.so");
-    let broker =
-        Broker::with(&format!("plugin {}\nplugin_opt_config_file {}", library.display(), rules.display()));
+    let broker = Broker::that_refuses_subscription_to(TRIGGER);
     for protocol in PROTOCOLS {
         let site = Site::new(broker.port, &format!("protocol = \"{protocol}\""));
         site.says(78, &[&format!("refuses the subscription to {TRIGGER}")]);

@@ -383,7 +383,7 @@ fn a_goal_out_of_reach_deletes_nothing_also_of_evidence_that_waits() {
     kept.acknowledge();
     kept.retain_for(70);
     assert!(kept.disk.free() >= 20 * MB && kept.evidence().0 < 8);
-    // Now the disk is so full that all evidence is too little.
+    // Now so little is free that all evidence is too little.
     std::fs::remove_file(filler).unwrap();
     let left = (kept.evidence(), kept.rows());
     kept.disk.fill_up_to(5 * MB);

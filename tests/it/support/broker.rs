@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::wait_until;
@@ -90,8 +91,29 @@ impl Broker {
         broker
     }
 
+    /// A running broker that refuses the subscription to `topic`. mosquitto's access list cannot do that; its security
+    /// plug-in can.
+    pub(crate) fn that_refuses_subscription_to(topic: &str) -> Self {
+        let mut broker = Self::absent();
+        let rules = broker.folder.path().join("rules.json");
+        let all = json!({"publishClientSend": true, "publishClientReceive": true, "subscribe": true, "unsubscribe": true});
+        let deaf = json!({"acltype": "subscribeLiteral", "topic": topic, "priority": 1, "allow": false});
+        let text = json!({
+            "defaultACLAccess": all,
+            "anonymousGroup": "all",
+            "clients": [],
+            "groups": [{"groupname": "all", "roles": [{"rolename": "deaf"}]}],
+            "roles": [{"rolename": "deaf", "acls": [deaf]}],
+        });
+        std::fs::write(&rules, text.to_string()).unwrap();
+        let library = Self::plugin("mosquitto_dynamic_security.so");
+        broker.add(&format!("plugin {}\nplugin_opt_config_file {}", library.display(), rules.display()));
+        broker.come_up();
+        broker
+    }
+
     /// The path of a plugin of Debian's mosquitto package.
-    pub(crate) fn plugin(name: &str) -> std::path::PathBuf {
+    fn plugin(name: &str) -> std::path::PathBuf {
         let libraries = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join(name));
         let found = libraries.chain([Path::new("/usr/lib").join(name)]).find(|path| path.is_file());
         found.unwrap_or_else(|| panic!("{name}: not installed; Debian's package mosquitto has it"))
