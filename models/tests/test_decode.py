@@ -140,6 +140,21 @@ def test_a_bmp_of_four_bits_whose_palette_is_its_index_gives_the_index(tmp_path)
     np.testing.assert_array_equal(samples_of(content), indices)
 
 
+def test_a_png_without_the_checksum_of_its_pixels_is_refused():
+    """Its pixels are all there, and its chunks have the right checksums."""
+    rows = zlib.compress(b"".join(b"\0" + bytes(range(8 * y, 8 * y + 8)) for y in range(8)))
+
+    def png(pixels):
+        parts = [(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)), (b"IDAT", pixels), (b"IEND", b"")]
+        number = struct.Struct(">I").pack
+        chunks = (number(len(data)) + kind + data + number(zlib.crc32(kind + data)) for kind, data in parts)
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+    assert samples_of(png(rows)).shape[:2] == (8, 8)
+    with pytest.raises(Damaged, match="do not end with their checksum"):
+        samples_of(png(rows[:-4]))
+
+
 def test_texts_in_a_png_are_not_read_however_large():
     """Pillow would refuse the picture for a text of more than a megabyte; the station does not look at it."""
     whole = encoded(photograph(), "PNG")

@@ -1,7 +1,9 @@
 //! PNG, by the `png` crate, row by row.
 //!
-//! Guarantees: every checksum is compared, those of the chunks (CRC) and that of the pixels (Adler-32). Text, profiles and gamma are
-//! not read, so they cost no memory. The memory is that of the result and a few rows, interlaced or not. An animation is refused.
+//! Guarantees: every checksum that is there is compared: those of the chunks (CRC), without which none is read, and that of the
+//! pixels (Adler-32). Text, profiles and gamma are not read, so they cost no memory. The memory is that of the result and a few rows, interlaced or not. An animation is refused.
+//! Leaves out: a file that has all pixels and whose chunks are right, but lacks the checksum of the pixels, is read: the `png` crate
+//! does not notice. The trainer refuses it.
 
 use std::io::{Cursor, ErrorKind};
 
