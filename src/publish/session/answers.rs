@@ -132,9 +132,17 @@ impl Session<'_> {
             others.insert(self.last.value);
         }
         let found = self.progress.suspects.ended(&others);
-        let rows = tried_again.iter().map(|row| (*row, Some(Lane::Refused)));
-        for (row, lane) in rows.chain(found.map(|row| (row, None))) {
-            self.put_behind(row, lane, format!("when it was sent, {fault}"));
+        let why = || format!("when it was sent, {fault}");
+        for row in tried_again {
+            // A connection that was merely closed, perhaps by the network, says less than what the log has already.
+            if *fault == BrokerFault::Closed {
+                self.progress.retry.refused_again(Instant::now());
+            } else {
+                self.put_behind(row, Some(Lane::Refused), why());
+            }
+        }
+        if let Some(row) = found {
+            self.put_behind(row, None, why());
         }
     }
 }
