@@ -184,7 +184,9 @@ fn with_room(
 ) -> Condition<StoreState> {
     if !reported.is_ok() {
         reported
-    } else if let Some(low) = process.low("store", process.machine.disk_free_bytes, bounds) {
+    } else if let Some(low) =
+        process.low("store", process.machine.disk_free_bytes, &process.deletion.low_for_rows, bounds)
+    {
         Condition::bad(StoreState::LowDisk, low)
     } else if let Some(over) = &process.deletion.rows_over {
         Condition::bad(StoreState::OverLimit, over)
@@ -200,7 +202,9 @@ fn evidence_condition(
     process: &ProcessReading,
     bounds: &Bounds,
 ) -> Condition<EvidenceState> {
-    if let Some(low) = process.low("evidence", process.evidence_free_bytes, bounds) {
+    if let Some(low) =
+        process.low("evidence", process.evidence_free_bytes, &process.deletion.low_for_evidence, bounds)
+    {
         let reason = format!("{low}; no evidence is kept until there is room");
         Condition::bad(EvidenceState::Paused, reason)
     } else if let (true, Some(over)) = (reported.is_ok(), &process.deletion.evidence_over) {
@@ -210,19 +214,25 @@ fn evidence_condition(
     }
 }
 
+/// What is done about a low disk, before retention has said more.
+const LOOKS: &str = "certiscope looks for something to delete";
+
 impl ProcessReading {
-    /// While the disk has less room than `min_free_mb` of this section: that, and what retention does about it.
-    fn low(&self, section: &str, free: Option<u64>, bounds: &Bounds) -> Option<String> {
+    /// While the disk has less room than `min_free_mb` of this section: that, and what retention does about it (`done`).
+    fn low(
+        &self,
+        section: &str,
+        free: Option<u64>,
+        done: &Option<(u64, String)>,
+        bounds: &Bounds,
+    ) -> Option<String> {
+        let free = free.filter(|free| *free < bounds.min_free_bytes)?;
+        // Retention's number stays for some seconds, so that `status` is not sent for each megabyte. It has none yet when the
+        // limit has just been missed.
+        let (free, why) = done.as_ref().map_or((free, LOOKS), |(free, why)| (*free, why));
         let mb = |bytes: u64| bytes / 1_000_000;
         let limit = mb(bounds.min_free_bytes);
-        free.filter(|free| *free < bounds.min_free_bytes)?;
-        Some(match &self.deletion.low {
-            // Its number stays for some seconds, so that `status` is not sent for each megabyte.
-            Some((free, why)) => {
-                format!("disk low: {} MB are free, {section}.min_free_mb = {limit}: {why}", mb(*free))
-            }
-            None => format!("disk low: less is free than {section}.min_free_mb = {limit}"),
-        })
+        Some(format!("disk low: {} MB are free, {section}.min_free_mb = {limit}: {why}", mb(free)))
     }
 }
 
@@ -257,7 +267,11 @@ mod tests {
             retention: StageStatus::of(Stage::Retention, &Pulse::default()),
             store_queue: 0,
             hanging: None,
-            deletion: RetentionReport { low, ..RetentionReport::default() },
+            deletion: RetentionReport {
+                low_for_evidence: low.clone(),
+                low_for_rows: low,
+                ..RetentionReport::default()
+            },
             evidence_free_bytes: free,
         }
     }

@@ -22,6 +22,7 @@ const LONGEST_WAIT: Duration = DAY;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The part of the evidence, or of the log, that may be deleted in a day for what other programs write.
 const PART_A_DAY: u64 = 10;
+const LOOKS: &str = "certiscope looks for something to delete";
 
 /// Whether the disk is low on space, and what is done about it.
 #[derive(Debug, Default)]
@@ -169,19 +170,26 @@ impl Disks {
 
     /// Whether a limit is missed that its disk, as a whole, has room for.
     pub(super) fn misses_a_limit_it_could_keep(&self) -> bool {
-        self.missed()
-            .any(|(limit, _)| self.disk(limit).disk_bytes.is_none_or(|disk| disk >= self.bytes(limit)))
+        self.missed().any(|(limit, _)| self.too_small(limit).is_none())
     }
 
-    /// Whether a limit is missed, and with it what is free on its disk: the lowest of those that are missed.
-    pub(super) fn lowest(&self) -> Option<u64> {
-        self.missed().map(|(_, free)| free).min()
+    pub(super) fn misses_a_limit(&self) -> bool {
+        self.missed().next().is_some()
+    }
+
+    /// What is free on the disk of this limit, if the limit is missed.
+    pub(super) fn missed_free(&self, limit: Limit) -> Option<u64> {
+        self.missed().find(|(missed, _)| *missed == limit).map(|(_, free)| free)
+    }
+
+    /// The size of this limit's disk, if that is smaller than the limit.
+    pub(super) fn too_small(&self, limit: Limit) -> Option<u64> {
+        self.disk(limit).disk_bytes.filter(|disk| *disk < self.bytes(limit))
     }
 
     /// How much must become free so that the log's limit is kept to; `None` if it is.
     pub(super) fn missing_for_rows(&self) -> Option<u64> {
-        let (limit, free) = self.missed().find(|(limit, _)| *limit == Limit::Rows)?;
-        Some(self.bytes(limit) - free)
+        Some(self.bytes(Limit::Rows) - self.missed_free(Limit::Rows)?)
     }
 
     /// How much evidence to look for.
@@ -210,7 +218,7 @@ pub(super) fn decide(
             Limit::Rows => (0, rows),
         };
         let wanted = disks.bytes(limit);
-        if let Some(disk_bytes) = disks.disk(limit).disk_bytes.filter(|disk| *disk < wanted) {
+        if let Some(disk_bytes) = disks.too_small(limit) {
             let why = Held::DiskTooSmall { disk_bytes };
             too_small = Some(Room::Held { until: at + LOOK_AGAIN, why });
         } else if found + rows >= wanted - free {
@@ -288,19 +296,24 @@ impl Room {
         Self::Held { until: at + LOOK_AGAIN, why: Held::OutOfReach { evidence_bytes, rows_bytes } }
     }
 
-    /// What is done about a disk that is low on space, or why nothing. `None` if it is not.
-    pub(super) fn in_words(&self) -> Option<String> {
+    /// What is done about a disk that misses a limit, or why nothing. `None` if none is missed. `too_small` is the size of the
+    /// limit's disk if that is smaller than the limit.
+    pub(super) fn in_words(&self, too_small: Option<u64>) -> Option<String> {
         let mb = |bytes: u64| bytes / 1_000_000;
-        Some(match self {
-            Self::Enough => return None,
-            Self::GiveBack { .. } | Self::Survey(_) => "certiscope looks for something to delete".to_owned(),
-            Self::Work(_) => "evidence is deleted to make room, that of normal parts first".to_owned(),
-            Self::Held { why, .. } => match *why {
-                Held::DiskTooSmall { disk_bytes } => format!(
-                    "the whole disk has {} MB, so this can never be reached, and nothing is deleted for it: lower min_free_mb, \
-                     or use a larger disk",
-                    mb(disk_bytes)
-                ),
+        Some(match (self, too_small) {
+            (Self::Enough, _) => return None,
+            (_, Some(disk_bytes)) => format!(
+                "the whole disk has {} MB, so this can never be reached, and nothing is deleted for it: lower min_free_mb, or \
+                 use a larger disk",
+                mb(disk_bytes)
+            ),
+            (Self::GiveBack { .. } | Self::Survey(_), None) => LOOKS.to_owned(),
+            (Self::Work(_), None) => {
+                "evidence is deleted to make room, that of normal parts first".to_owned()
+            }
+            (Self::Held { why, .. }, None) => match *why {
+                // It is held for the other limit, and this one is looked at next.
+                Held::DiskTooSmall { .. } => LOOKS.to_owned(),
                 Held::OutOfReach { evidence_bytes, rows_bytes } => format!(
                     "other files fill the disk: certiscope's own are {} MB of evidence and {} MB of log, and what may be \
                      deleted of them is too little to help, so nothing is deleted: make room on the disk",
@@ -386,9 +399,9 @@ mod tests {
     #[test]
     fn a_disk_that_is_too_small_for_its_limit_is_named() {
         let room = decided(150 * MB, 200 * MB, 0, Some(190 * MB));
-        assert!(room.in_words().unwrap().contains("the whole disk has 190 MB"), "{room:?}");
+        assert!(room.in_words(Some(190 * MB)).unwrap().contains("the whole disk has 190 MB"), "{room:?}");
         let room = decided(146 * MB, 20 * MB, 0, Some(629 * MB));
-        assert!(room.in_words().unwrap().contains("other files fill the disk"), "{room:?}");
+        assert!(room.in_words(None).unwrap().contains("other files fill the disk"), "{room:?}");
         // The limit of evidence can never be reached. That of the log can.
         let Room::Work(work) = decided(150 * MB, 60 * MB, 0, Some(256 * MB)) else { panic!() };
         assert_eq!(work.goal, 202 * MB);
@@ -428,7 +441,7 @@ mod tests {
         assert!(day.held(&stored(900 * MB, 0), 7 + 100 * MB).is_none());
         day.count(MB, 0);
         let held = day.held(&stored(899 * MB, 0), 7 + 101 * MB).unwrap();
-        assert!(held.in_words().unwrap().contains("101 MB of evidence"), "{held:?}");
+        assert!(held.in_words(None).unwrap().contains("101 MB of evidence"), "{held:?}");
         // What certiscope has written itself may be deleted again.
         assert!(day.held(&stored(900 * MB, 0), 7 + 101 * MB).is_none());
         assert_eq!(day.rows_left(&stored(0, 480 * MB)), 30 * MB);

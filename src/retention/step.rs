@@ -17,7 +17,7 @@ use super::deleted::{Deleted, DeletedAmount, Why};
 use super::evidence_folders::{RetentionError, delete};
 use super::plan::{Survey, next_folders};
 use super::policy::{Moment, RetentionLimits};
-use super::room::{self, Day, Disks, Held, Next, Room};
+use super::room::{self, Day, Disks, Held, Limit, Next, Room};
 use crate::store::{KeptEvidence, RowId, StoreHandle, StoredAmount};
 
 /// How much a step deleted.
@@ -51,12 +51,21 @@ const REFRESH: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetentionReport {
     pub deleted: Deleted,
-    /// While the disk is low on space: the free space, and what is done about it, or why nothing.
-    pub low: Option<(u64, String)>,
+    /// While the disk has less room than the evidence's limit: the free space, and what is done about it, or why nothing.
+    pub low_for_evidence: Option<(u64, String)>,
+    /// The same for the limit of the log.
+    pub low_for_rows: Option<(u64, String)>,
     /// Why there is more evidence than `evidence.max_mb`.
     pub evidence_over: Option<String>,
     /// Why the log is larger than `store.max_mb`.
     pub rows_over: Option<String>,
+}
+
+impl RetentionReport {
+    /// The disk that is low on space, if one is: that of the log first.
+    pub fn low(&self) -> Option<&(u64, String)> {
+        self.low_for_rows.as_ref().or(self.low_for_evidence.as_ref())
+    }
 }
 
 /// Keeps one agent's log and evidence within bounds.
@@ -267,7 +276,7 @@ impl Retention {
         let disks = Disks::new(self.limits, &moment.disks);
         // What was begun goes on until it has made a little more room than the limit.
         let goes_on = matches!(&self.room, Room::Work(work) if disks.free(work.limit).is_some_and(|free| free < work.goal));
-        if disks.lowest().is_none() && !goes_on {
+        if !disks.misses_a_limit() && !goes_on {
             if let Room::Work(_) = self.room {
                 self.no_effect = 0;
             }
@@ -364,14 +373,20 @@ impl Retention {
 
     fn make_report(&mut self, moment: &Moment) {
         self.report.deleted = self.deleted;
-        let low = Disks::new(self.limits, &moment.disks).lowest().zip(self.room.in_words());
-        let same = match (&self.report.low, &low) {
+        let disks = Disks::new(self.limits, &moment.disks);
+        let low = |limit| disks.missed_free(limit).zip(self.room.in_words(disks.too_small(limit)));
+        let (evidence, rows) = (low(Limit::Evidence), low(Limit::Rows));
+        let same = |before: &Option<(u64, String)>, now: &Option<(u64, String)>| match (before, now) {
             (Some((_, before)), Some((_, now))) => before == now,
             (before, now) => before.is_none() && now.is_none(),
         };
-        let is_new = self.low_since.is_none_or(|since| moment.at.duration_since(since) >= REFRESH);
-        if !same || is_new {
-            self.report.low = low;
+        let is_old = self.low_since.is_none_or(|since| moment.at.duration_since(since) >= REFRESH);
+        if is_old
+            || !same(&self.report.low_for_evidence, &evidence)
+            || !same(&self.report.low_for_rows, &rows)
+        {
+            self.report.low_for_evidence = evidence;
+            self.report.low_for_rows = rows;
             self.low_since = Some(moment.at);
         }
     }

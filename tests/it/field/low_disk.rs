@@ -355,13 +355,13 @@ fn evidence_of_normal_parts_goes_first_and_only_as_much_as_is_missing() {
         kept.inspect(Verdict::Normal, 500_000);
     }
     kept.acknowledge();
-    assert!(kept.retain().low.is_none());
+    assert!(kept.retain().low().is_none());
     kept.disk.fill_up_to(18 * MB);
     kept.retain();
     assert!(kept.disk.free() >= 20 * MB);
     assert_eq!(kept.evidence(), (5, 10), "2 MB and a margin of 0.2 MB were missing");
     let report = kept.retain();
-    assert!(report.low.is_none());
+    assert!(report.low().is_none());
     let deleted = report.deleted.of(Why::DiskSpace);
     assert_eq!((deleted.evidence, deleted.flagged, deleted.rows), (5, 0, 0));
     assert_eq!(kept.rows(), 20, "no row is deleted");
@@ -376,7 +376,7 @@ fn a_goal_out_of_reach_deletes_nothing_also_of_evidence_that_waits() {
     }
     let filler = kept.disk.fill_up_to(18 * MB);
     // 4 MB of evidence would be enough, but no verdict is acknowledged.
-    let (_, why) = kept.retain_for(200).low.clone().unwrap();
+    let (_, why) = kept.retain_for(200).low().cloned().unwrap();
     assert!(why.contains("nothing is deleted") && why.contains("4 MB of evidence"), "{why}");
     assert_eq!((kept.evidence(), kept.rows()), ((8, 0), 8));
     // Acknowledged, but now so little is free that all evidence is too little. Nothing was deleted before, so no limit of a day
@@ -384,7 +384,7 @@ fn a_goal_out_of_reach_deletes_nothing_also_of_evidence_that_waits() {
     kept.acknowledge();
     std::fs::remove_file(filler).unwrap();
     let filler = kept.disk.fill_up_to(5 * MB);
-    let (_, why) = kept.retain_for(200).low.clone().unwrap();
+    let (_, why) = kept.retain_for(200).low().cloned().unwrap();
     assert!(why.contains("other files fill the disk"), "{why}");
     assert_eq!((kept.evidence(), kept.rows()), ((8, 0), 8));
     // Of 18 MB it is enough.
@@ -412,7 +412,7 @@ fn another_program_that_takes_what_is_freed_gets_one_step_and_no_more() {
         kept.retain_while(take);
         kept.ahead += Duration::from_secs(1);
     }
-    let (_, why) = kept.retain().low.clone().unwrap();
+    let (_, why) = kept.retain().low().cloned().unwrap();
     assert!(why.contains("were deleted and the disk has hardly more room"), "{why}");
     assert_eq!(kept.evidence().0, 80, "one step");
     // An hour later it would be tried again, but a tenth of the evidence is gone for one day.
@@ -445,7 +445,7 @@ fn a_program_that_grows_slowly_eats_a_tenth_of_the_evidence_in_a_day() {
         kept.ahead += Duration::from_secs(58);
     }
     assert!((170..=180).contains(&kept.evidence().0), "{} of 200 are left", kept.evidence().0);
-    let (_, why) = kept.retain().low.clone().unwrap();
+    let (_, why) = kept.retain().low().cloned().unwrap();
     assert!(why.contains("other programs take the room"), "{why}");
     kept.end();
 }
@@ -458,7 +458,7 @@ fn what_certiscope_writes_itself_makes_room_for_itself_without_end() {
         kept.inspect(verdict, 200_000);
         kept.acknowledge();
         kept.retain_for(2);
-        assert!(kept.retain().low.is_none(), "part {part}: {:?}", kept.retain().low);
+        assert!(kept.retain().low().is_none(), "part {part}: {:?}", kept.retain().low());
         kept.ahead += Duration::from_secs(60);
     }
     let (normal, flagged) = kept.evidence();
@@ -478,7 +478,7 @@ fn rows_are_deleted_for_room_only_where_a_tenth_of_the_log_is_enough() {
     assert!(log > 3 * MB && stored.rows_give_room, "{stored:?}");
     // A fifth of the log is missing: nothing.
     let filler = kept.disk.fill_up_to(20 * MB - log / 5);
-    assert!(kept.retain_for(70).low.is_some());
+    assert!(kept.retain_for(70).low().is_some());
     assert_eq!(kept.rows(), 4000);
     // A twentieth is missing.
     std::fs::remove_file(filler).unwrap();
@@ -510,7 +510,7 @@ fn a_log_that_gives_no_room_back_is_not_deleted_for_room() {
     let log = kept.store.stored_amount().unwrap();
     assert!(!log.rows_give_room);
     kept.disk.fill_up_to(20 * MB - log.rows_bytes / 20);
-    assert!(kept.retain_for(70).low.is_some());
+    assert!(kept.retain_for(70).low().is_some());
     assert_eq!(kept.rows(), 2000);
     kept.end();
 }
@@ -525,13 +525,25 @@ fn a_disk_smaller_than_its_limit_is_named_and_deletes_nothing() {
     let mut moment = kept.moment();
     moment.disks.state.disk_bytes = Some(30 * MB);
     while kept.retention.step(&moment).unwrap().did_something() {}
-    let (_, why) = kept.retention.report().low.clone().unwrap();
+    let (_, why) = kept.retention.report().low().cloned().unwrap();
     assert!(why.contains("the whole disk has 30 MB") && why.contains("lower min_free_mb"), "{why}");
 
     // The limit of the log, which the disk could keep to, is missed as well: now other files are what a person can do something about.
     moment.disks.state.disk_bytes = Some(629 * MB);
+    let mut said_of_rows = Vec::new();
+    loop {
+        let goes_on = kept.retention.step(&moment).unwrap().did_something();
+        let report = kept.retention.report();
+        let words = |low: &Option<(u64, String)>| low.clone().unwrap().1;
+        assert!(words(&report.low_for_evidence).contains("the whole disk has 629 MB"));
+        said_of_rows.push(words(&report.low_for_rows));
+        if !goes_on {
+            break;
+        }
+    }
+    assert!(said_of_rows.iter().all(|why| !why.contains("the whole disk")), "{said_of_rows:?}");
     while kept.retention.step(&moment).unwrap().did_something() {}
-    let (_, why) = kept.retention.report().low.clone().unwrap();
+    let (_, why) = kept.retention.report().low().cloned().unwrap();
     assert!(why.contains("other files fill the disk"), "{why}");
     assert_eq!(kept.evidence().0, 4);
     kept.end();
