@@ -133,6 +133,18 @@ def check_golden(denoise, golden, detector, allowed):
                 )
 
 
+def score_table(detector):
+    """The table [score] of bundle.toml."""
+    return {
+        "scales": list(detector.scales),
+        "filter_px": detector.filter_px,
+        "top_pixels": detector.top_pixels,
+        "head_weight": detector.head_weight,
+        # left out where it is 0, so that programs that do not know it can read the bundle
+        **({"feature_weight": detector.feature_weight} if detector.feature_weight else {}),
+    }
+
+
 def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1, read=None):
     """Write the bundle into the folder `out`, which may hold an earlier one; returns what the command prints.
 
@@ -178,14 +190,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
             "beta_last": schedule.BETA_LAST,
         },
         "detector": {"k": detector.k, "sigma": detector.sigma, "draws": draws},
-        "score": {
-            "scales": list(detector.scales),
-            "filter_px": detector.filter_px,
-            "top_pixels": detector.top_pixels,
-            "head_weight": detector.head_weight,
-            # left out where it is 0, so that programs that do not know it can read the bundle
-            **({"feature_weight": detector.feature_weight} if detector.feature_weight else {}),
-        },
+        "score": score_table(detector),
         "golden": {
             "file": "golden.safetensors",
             "sha256": sha256(vectors),

@@ -10,6 +10,7 @@ from certiscope_models import measure, score
 from certiscope_models.prediction import Prediction
 from certiscope_models.score import Detector
 from certiscope_models.unet import Architecture, build
+from with_features import WithFeatures
 
 DETECTORS = [
     Detector(50, 0.05, 3),
@@ -23,21 +24,6 @@ THREE_MAPS = DETECTORS[3]
 
 def generator(seed):
     return torch.Generator().manual_seed(seed)
-
-
-class WithFeatures(torch.nn.Module):
-    """A model, and beside it the distance of features of x_k to the nearest of a bank of three."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-        self.features = torch.nn.Conv2d(1, 4, 3, padding=1)
-        self.bank = torch.nn.Parameter(torch.randn(3, 4, generator=generator(4)))
-
-    def forward(self, x_k, k):
-        places = self.features(x_k).movedim(1, -1).flatten(1, 2)
-        distance = torch.cdist(places, self.bank[None]).amin(dim=2)
-        return self.model(x_k, k)._replace(feature_distance=distance.view(len(x_k), 1, *x_k.shape[2:]))
 
 
 @pytest.fixture(scope="module")
