@@ -43,7 +43,7 @@ IMPROVED_IGNORED = {"dropout", "sigma_small", "use_kl", "rescale_timesteps", "re
 
 
 class NoiseOnly(nn.Module):
-    """A UNet2DModel as a model of this package. It predicts the noise only; channels of learned variance are left out."""
+    """A UNet2DModel as a model of this package: the predicted noise, without channels of learned variance."""
 
     def __init__(self, unet):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What one model call gives. Every model of this package returns it: U-Nets, wrapped models, models trained elsewhere."""
+"""What one model call gives. Every model returns it: U-Nets, wrapped models, models trained elsewhere."""
 
 from typing import NamedTuple
 

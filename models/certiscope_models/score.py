@@ -136,7 +136,8 @@ def filtered(residual, defect, feature, detector):
 
 def require_maps(defect, feature, detector):
     """Refuse a weight for a map that the model does not give."""
-    for found, weight, output in ((defect, "head_weight", "defect_logit"), (feature, "feature_weight", "feature_distance")):
+    needed = (defect, "head_weight", "defect_logit"), (feature, "feature_weight", "feature_distance")
+    for found, weight, output in needed:
         if found is None and getattr(detector, weight) > 0.0:
             raise Refused(
                 f"score.{weight} = {getattr(detector, weight)}: the model has no output {output}; "

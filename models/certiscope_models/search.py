@@ -51,8 +51,8 @@ def with_synthetic_defects(normal, generator):
 def search(model, fit, held_back, levels, draws, seed=0):
     """Rows (detector, AUROC estimate, certified AUC, radius) of held-back normals against synthetic defects.
 
-    `levels` is a list of lists: detectors of one k and sigma each, which differ in weights and pooling. The best certified AUC
-    comes first; where all are equal, as with too few draws for any certificate, the best AUROC.
+    `levels` is a list of lists: detectors of one k and sigma each, which differ in weights and pooling. The best
+    certified AUC comes first; where all are equal, as with too few draws for any certificate, the best AUROC.
     """
     generator = torch.Generator(held_back.device).manual_seed(seed)
     changed = with_synthetic_defects(held_back, generator)

@@ -17,7 +17,7 @@ DETECTORS = [
     Detector(50, 0.05, 5, top_pixels=7, head_weight=0.6),
     Detector(50, 0.05, 1, scales=(1, 4), top_pixels=3, head_weight=1.0),
     Detector(50, 0.05, 3, top_pixels=5, head_weight=0.3, feature_weight=0.5),
-    Detector(50, 0.05, 3, top_pixels=64, feature_weight=1.0),  # its features are local: all pixels, so that all have a slope
+    Detector(50, 0.05, 3, top_pixels=64, feature_weight=1.0),  # all pixels: a feature sees its neighbours only
 ]
 THREE_MAPS = DETECTORS[3]
 

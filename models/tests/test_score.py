@@ -156,7 +156,8 @@ def test_reconstruction_inverts_the_noise_when_it_is_known():
     sigma = float(schedule.sigma_k(50))
     noise = rng.standard_normal(x.shape, dtype=np.float32)
     logit = np.ones((1, 1, 8, 8), np.float32)
-    known = reconstruct(lambda x_k, k: Prediction(noise, logit), draw(x, noise, sigma), np.zeros_like(x), Detector(50, sigma))
+    z = draw(x, noise, sigma)
+    known = reconstruct(lambda x_k, k: Prediction(noise, logit), z, np.zeros_like(x), Detector(50, sigma))
     np.testing.assert_allclose(known[0], x, atol=1e-5)
     assert known[1].shape == (1, 8, 8)
 

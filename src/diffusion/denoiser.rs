@@ -13,8 +13,8 @@ pub struct Prediction {
     pub eps_hat: Array4<f32>,
     /// Log odds of a defect at each pixel, \[B,H,W\]; `None` from a model without a defect head.
     pub defect_logit: Option<Array3<f32>>,
-    /// Distance of the features of each pixel to a bank of normal ones, 0 or more, \[B,H,W\]; `None` from a model
-    /// without such a bank.
+    /// Distance of each pixel's features to a bank of normal ones, 0 or more, \[B,H,W\]; `None` from a model without
+    /// such a bank.
     pub feature_distance: Option<Array3<f32>>,
 }
 
