@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use certiscope::testing::bundle::Bundle;
-use certiscope::testing::diffusion::onnx::{OnUnavailable, Provider, Runtime, SessionSettings};
 use certiscope::testing::detector::Detector;
+use certiscope::testing::diffusion::onnx::{OnUnavailable, Provider, Runtime, SessionSettings};
 use image::{GrayImage, Luma};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,7 +32,8 @@ fn of_any_brightness() -> BundleCopy {
 /// A copy with another graph, and its right hash.
 fn with_graph(name: &str) -> BundleCopy {
     let bundle = of_any_brightness();
-    let graph = std::fs::read(three_maps().join(format!("variants/{name}.onnx"))).unwrap();
+    let variants = three_maps().with_file_name("three-maps-variants");
+    let graph = std::fs::read(variants.join(format!("{name}.onnx"))).unwrap();
     bundle.forge("model.onnx", |bytes| *bytes = graph);
     bundle
 }
@@ -98,7 +99,8 @@ fn the_feature_map_decides_and_its_fault_is_no_verdict() {
             pixel.0[0] = if (x / 4 + y / 4) % 2 == 0 { 60 } else { 196 };
         }
     });
-    let results = inspected(bundle.path(), &[grey(1, 78, 178), blocks.clone(), grey(3, 0, 2), grey(4, 78, 178)]);
+    let results =
+        inspected(bundle.path(), &[grey(1, 78, 178), blocks.clone(), grey(3, 0, 2), grey(4, 78, 178)]);
     let verdicts: Vec<_> = results.iter().map(|result| result["verdict"].as_str().unwrap()).collect();
     assert_eq!(verdicts, ["normal", "anomalous", "abstain", "normal"], "{results:#?}");
     assert_eq!(results[2]["reason"], "model_fault", "{}", results[2]);
@@ -129,25 +131,39 @@ fn a_bundle_whose_parts_do_not_fit_the_feature_map_is_refused() {
         (
             "a weight without the output",
             with_graph("no-features"),
-            &["score.feature_weight = 0.5, model with a bank of features: false", "output `feature_distance`"],
+            &[
+                "score.feature_weight = 0.5, model with a bank of features: false",
+                "output `feature_distance`",
+            ],
         ),
         (
             "a weight for a model that never had the output",
             of_demo,
-            &["score.feature_weight = 0.2, model with a bank of features: false", "training maps that fit: true"],
+            &[
+                "score.feature_weight = 0.2, model with a bank of features: false",
+                "training maps that fit: true",
+            ],
         ),
         (
             "maps of a model that had the output",
             unweighed,
-            &["score.feature_weight = 0, model with a bank of features: false, training maps that fit: false"],
+            &[
+                "score.feature_weight = 0, model with a bank of features: false, training maps that fit: false",
+            ],
         ),
         (
             "weights above the whole",
             weights(0.6, 0.5),
-            &["head_weight = 0.6 and feature_weight = 0.5: more than the whole score; a sum of at most 1 is allowed"],
+            &[
+                "head_weight = 0.6 and feature_weight = 0.5: more than the whole score; a sum of at most 1 is allowed",
+            ],
         ),
         ("a weight below 0", weights(0.2, -0.5), &["score.feature_weight = -0.5: 0 (none) to 1"]),
-        ("a weight that is no number", weights(0.2, f64::NAN), &["score.feature_weight = NaN: 0 (none) to 1"]),
+        (
+            "a weight that is no number",
+            weights(0.2, f64::NAN),
+            &["score.feature_weight = NaN: 0 (none) to 1"],
+        ),
         (
             "a weight above 1",
             weights(0.0, 1.5),
