@@ -67,7 +67,7 @@ impl Detector {
     ) -> Result<(Self, Opened), DetectorError> {
         let input = bundle.manifest.input_shape();
         let mut denoiser = OnnxDenoiser::open(runtime, &bundle.model_file(), input, settings)?;
-        bundle.check_head(denoiser.has_head())?;
+        bundle.check_outputs(denoiser.has_head(), denoiser.has_features())?;
         let self_test = self_test::self_test(bundle, &mut denoiser, PRECISION)?;
         let opened = Opened { provider: denoiser.provider().clone(), self_test };
         Ok((Self::new(Box::new(denoiser), bundle, batch), opened))

@@ -78,7 +78,7 @@ pub fn seeds(target: FuzzTarget) -> Vec<Vec<u8>> {
         FuzzTarget::Picture => {
             pictures().iter().map(|picture| [&[ROUND_TRIP][..], &encoded(picture)].concat()).collect()
         }
-        FuzzTarget::Bundle => vec![bundle_seed()],
+        FuzzTarget::Bundle => vec![bundle_seed(&[""]), bundle_seed(&["", "defect_", "feature_"])],
         FuzzTarget::Configuration => CONFIGURATIONS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         FuzzTarget::Trigger => TRIGGERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         FuzzTarget::Evidence => pictures()
@@ -182,8 +182,17 @@ fn bundle(data: &[u8]) -> bool {
     read.map_err(|error| assert_words(&error.to_string())).is_ok()
 }
 
-fn bundle_seed() -> Vec<u8> {
-    let maps = ["mean", "std", "empirical_mean", "empirical_std"].map(|name| (name, &[8_usize, 8][..]));
+/// A bundle with training maps of these kinds; the score weighs all of them.
+fn bundle_seed(kinds: &[&str]) -> Vec<u8> {
+    let mut names = Vec::new();
+    for score in ["", "empirical_"] {
+        for kind in kinds {
+            names.extend(["mean", "std"].map(|part| format!("{score}{kind}{part}")));
+        }
+    }
+    let maps: Vec<_> = names.iter().map(|name| (name.as_str(), &[8_usize, 8][..])).collect();
+    let weights = if kinds.len() > 1 { "head_weight = 0.25\nfeature_weight = 0.5\n" } else { "" };
+    let manifest = MANIFEST.replace("[golden]", &format!("{weights}[golden]"));
     let golden = [
         ("input", &[1_usize, 1, 8, 8][..]),
         ("noise", &[1, 1, 1, 8, 8]),
@@ -191,7 +200,7 @@ fn bundle_seed() -> Vec<u8> {
         ("raw_score", &[1, 1]),
         ("raw_empirical", &[1]),
     ];
-    parts(&[MANIFEST.as_bytes(), &tensors(&maps), &tensors(&golden)])
+    parts(&[manifest.as_bytes(), &tensors(&maps), &tensors(&golden)])
 }
 
 fn configuration(data: &[u8]) -> bool {

@@ -20,7 +20,7 @@
 //! inference     the model's thread takes the frame with its station's inspector    thread `model`
 //! preprocess    Input in [0,1], and the norm of the linear map that made it
 //! picture_range whether the frame is like the pictures of the calibration; if not, the verdict is abstain
-//! diffusion     noisy draw z -> x_k -> U-Net (ONNX Runtime) -> x0_hat, defect map
+//! diffusion     noisy draw z -> x_k -> U-Net (ONNX Runtime) -> x0_hat, defect map, feature map
 //! score         CertifiedScore of a draw; EmpiricalScore of a frame
 //! smoothing     Certificate: side and radius
 //! verdict       Normal | Anomalous | Abstain(reason)

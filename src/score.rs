@@ -1,22 +1,24 @@
-//! The anomaly score: how far a picture is from its reconstruction and how sure the model is of a defect, compared
-//! with what is normal.
+//! The anomaly score: how far a picture is from its reconstruction, how sure the model is of a defect, and how far its
+//! features are from normal ones, compared with what is normal.
 //!
-//! The score is made of two maps.
+//! The score is made of up to three maps.
 //! * The residual map: the difference between picture and reconstruction is averaged over blocks, squared, averaged
 //!   over channels, and put back at full size. This is done for each block size in `scales`, and the results are
 //!   averaged (AdvRAD's multiscale error).
 //! * The defect map: the log odds of the defect head.
+//! * The feature map: the distance of frozen network features to a bank of normal ones.
 //!
-//! Both pass a mean filter. Then each pixel becomes its distance from the training mean in training standard
-//! deviations; the residual counts both ways, the defect map upwards only. The score map is the mean of the two,
-//! weighted by `head_weight`. The score is the mean of its largest values.
+//! Each passes a mean filter. Then each pixel becomes its distance from the training mean in training standard
+//! deviations; the residual counts both ways, the other maps upwards only. The score map is their mean, weighted by
+//! `head_weight`, `feature_weight` and, for the residual, what these leave of 1. The score is the mean of its largest
+//! values.
 //!
 //! Guarantees: the two scores are two types, made by two functions. Of a frame [`certified`] sees one
-//! [`Reconstruction`] only (a noisy draw, its x0_hat and its defect map), so it cannot see the clean input. [`empirical`]
+//! [`Reconstruction`] only (a noisy draw, its x0_hat and the maps made from it), so it cannot see the clean input. [`empirical`]
 //! compares with the clean input, carries no certificate, and cannot be converted into the other. Pure. Equal to the
 //! Python definition within 1e-4 of the spread of normal scores (golden vectors).
 
-use ndarray::{Array2, ArrayView3, Axis, Zip};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis, Zip};
 
 use crate::diffusion::reconstruct::Reconstruction;
 use crate::preprocess::Input;
@@ -57,17 +59,28 @@ pub struct ScoreParameters {
     pub filter_px: usize,
     /// The score is the mean of this many largest pixels; 1 is the maximum.
     pub top_pixels: usize,
-    /// Share of the defect map in the score map, 0 to 1; 0 is the paper's residual alone.
+    /// Share of the defect map in the score map, 0 to 1.
     pub head_weight: f32,
+    /// Share of the feature map in the score map, 0 to 1. With both shares 0 the score is the paper's residual alone.
+    pub feature_weight: f32,
 }
 
-/// The two maps of one draw, or of one frame over its draws; HW, mean-filtered.
+impl ScoreParameters {
+    /// What the other two maps leave of 1. Their sum is taken first: it is rounded to 1 where the weights add up to 1.
+    fn residual_weight(&self) -> f32 {
+        1.0 - (self.head_weight + self.feature_weight)
+    }
+}
+
+/// The maps of one draw, or of one frame over its draws; HW, mean-filtered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnomalyMaps {
     /// Multiscale squared difference between picture and reconstruction.
     pub residual: Array2<f32>,
     /// Log odds of a defect; `None` from a model without a defect head.
     pub defect: Option<Array2<f32>>,
+    /// Distance of the features to normal ones; `None` from a model without a bank of features.
+    pub feature: Option<Array2<f32>>,
 }
 
 /// Per-pixel mean and standard deviation of a map over normal inputs, HW.
@@ -84,27 +97,31 @@ impl PixelStatistics {
     }
 }
 
-/// Statistics of both maps over normal inputs, under the same noise.
+/// Statistics of the maps over normal inputs, under the same noise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingMaps {
     pub residual: PixelStatistics,
     /// `None` for a model without a defect head.
     pub defect: Option<PixelStatistics>,
+    /// `None` for a model without a bank of features.
+    pub feature: Option<PixelStatistics>,
 }
 
 impl TrainingMaps {
     /// Maps that change nothing: the raw score, before calibration.
     pub fn identity(height: usize, width: usize) -> Self {
         let identity = PixelStatistics::identity(height, width);
-        Self { residual: identity.clone(), defect: Some(identity) }
+        Self { residual: identity.clone(), defect: Some(identity.clone()), feature: Some(identity) }
     }
 }
 
 /// The maps of one noisy draw against its own reconstruction.
 pub(crate) fn certified_maps(pair: &Reconstruction, parameters: &ScoreParameters) -> AnomalyMaps {
+    let filtered = |map: ArrayView2<'_, f32>| mean_filter(&map.to_owned(), parameters.filter_px);
     AnomalyMaps {
         residual: residual_map(pair.z(), pair.x0_hat(), parameters),
-        defect: pair.defect_logit().map(|logit| mean_filter(&logit.to_owned(), parameters.filter_px)),
+        defect: pair.defect_logit().map(filtered),
+        feature: pair.feature_distance().map(filtered),
     }
 }
 
@@ -147,7 +164,8 @@ pub(crate) fn score_draw(
     ScoredDraw { score: CertifiedScore(pool(&map, parameters.top_pixels)), map }
 }
 
-/// The maps of the clean input: its difference from the mean reconstruction of its draws, and their mean defect map.
+/// The maps of the clean input: its difference from the mean reconstruction of its draws, their mean defect map, and
+/// their mean feature map.
 pub(crate) fn empirical_maps(
     input: &Input,
     pairs: &[Reconstruction],
@@ -158,16 +176,22 @@ pub(crate) fn empirical_maps(
         x0_hat += &pair.x0_hat();
     }
     x0_hat /= pairs.len() as f32;
-    let logits = pairs.iter().map(Reconstruction::defect_logit).collect::<Option<Vec<_>>>();
-    let defect = logits.filter(|logits| !logits.is_empty()).map(|logits| {
-        let first = logits[0].to_owned();
-        let sum = logits[1..].iter().fold(first, |sum, logit| sum + logit);
-        mean_filter(&(sum / logits.len() as f32), parameters.filter_px)
-    });
-    AnomalyMaps { residual: residual_map(input.view(), x0_hat.view(), parameters), defect }
+    let mean_of = |map: fn(&Reconstruction) -> Option<ArrayView2<'_, f32>>| {
+        let maps = pairs.iter().map(map).collect::<Option<Vec<_>>>();
+        maps.filter(|maps| !maps.is_empty()).map(|maps| {
+            let first = maps[0].to_owned();
+            let sum = maps[1..].iter().fold(first, |sum, map| sum + map);
+            mean_filter(&(sum / maps.len() as f32), parameters.filter_px)
+        })
+    };
+    AnomalyMaps {
+        residual: residual_map(input.view(), x0_hat.view(), parameters),
+        defect: mean_of(Reconstruction::defect_logit),
+        feature: mean_of(Reconstruction::feature_distance),
+    }
 }
 
-/// The score of one clean input over its draws: the paper's, mixed with the defect map by `head_weight`.
+/// The score of one clean input over its draws: the paper's, mixed with the other maps by their weights.
 pub fn empirical(
     input: &Input,
     pairs: &[Reconstruction],
@@ -178,36 +202,48 @@ pub fn empirical(
     EmpiricalScore(pool(&map, parameters.top_pixels))
 }
 
-/// Both maps in training standard deviations, mixed by `head_weight`, HW. A map of weight 0 is left out. A map that is
+/// The maps in training standard deviations, mixed by their weights, HW. A map of weight 0 is left out. A map that is
 /// missing but has a weight makes every pixel NaN: no score is better than a wrong one.
 pub(crate) fn score_map(
     maps: &AnomalyMaps,
     training: &TrainingMaps,
     parameters: &ScoreParameters,
 ) -> Array2<f32> {
-    let head_weight = parameters.head_weight;
+    let residual_weight = parameters.residual_weight();
     let mut mixed = Array2::zeros(maps.residual.raw_dim());
-    if head_weight < 1.0 {
+    if residual_weight > 0.0 {
         let PixelStatistics { mean, std } = &training.residual;
         Zip::from(&mut mixed).and(&maps.residual).and(mean).and(std).for_each(
             |mixed, &value, &mean, &std| {
-                *mixed = (1.0 - head_weight) * (value - mean).abs() / std;
+                *mixed = residual_weight * (value - mean).abs() / std;
             },
         );
     }
-    if head_weight > 0.0 {
-        match (&maps.defect, &training.defect) {
-            (Some(defect), Some(PixelStatistics { mean, std })) => {
-                Zip::from(&mut mixed).and(defect).and(mean).and(std).for_each(
-                    |mixed, &value, &mean, &std| {
-                        *mixed += head_weight * (value - mean) / std;
-                    },
-                );
-            }
-            _ => mixed.fill(f32::NAN),
+    for (weight, map, training) in [
+        (parameters.head_weight, &maps.defect, &training.defect),
+        (parameters.feature_weight, &maps.feature, &training.feature),
+    ] {
+        if weight > 0.0 {
+            add_upwards(&mut mixed, weight, map.as_ref(), training.as_ref());
         }
     }
     mixed
+}
+
+/// Adds how far the map lies above what is normal.
+fn add_upwards(
+    mixed: &mut Array2<f32>,
+    weight: f32,
+    map: Option<&Array2<f32>>,
+    training: Option<&PixelStatistics>,
+) {
+    let (Some(map), Some(PixelStatistics { mean, std })) = (map, training) else {
+        mixed.fill(f32::NAN);
+        return;
+    };
+    Zip::from(mixed).and(map).and(mean).and(std).for_each(|mixed, &value, &mean, &std| {
+        *mixed += weight * (value - mean) / std;
+    });
 }
 
 /// Multiscale squared error of `a` against `b` (both CHW), HW, mean-filtered.
@@ -286,7 +322,13 @@ mod tests {
     use ndarray::Array3;
 
     fn parameters(scales: &[usize], filter_px: usize, top_pixels: usize) -> ScoreParameters {
-        ScoreParameters { scales: scales.to_vec(), filter_px, top_pixels, head_weight: 0.0 }
+        ScoreParameters {
+            scales: scales.to_vec(),
+            filter_px,
+            top_pixels,
+            head_weight: 0.0,
+            feature_weight: 0.0,
+        }
     }
 
     /// One pixel of 8x8 differs by 0.8. By hand: block sizes 1, 2, 4, 8 give squares of 0.8, 0.2, 0.05,
@@ -325,33 +367,84 @@ mod tests {
     }
 
     #[test]
-    fn the_two_maps_are_mixed_in_training_standard_deviations() {
+    fn the_maps_are_mixed_in_training_standard_deviations() {
         let statistics = |mean, std| PixelStatistics {
             mean: Array2::from_elem((1, 2), mean),
             std: Array2::from_elem((1, 2), std),
         };
-        let training = TrainingMaps { residual: statistics(1.0, 0.5), defect: Some(statistics(-4.0, 2.0)) };
-        let maps =
-            AnomalyMaps { residual: ndarray::array![[0.5, 2.0]], defect: Some(ndarray::array![[-6.0, 0.0]]) };
-        let mixed = |head_weight| {
-            score_map(&maps, &training, &ScoreParameters { head_weight, ..parameters(&[1], 1, 1) })
+        let training = TrainingMaps {
+            residual: statistics(1.0, 0.5),
+            defect: Some(statistics(-4.0, 2.0)),
+            feature: Some(statistics(8.0, 4.0)),
         };
-        // The residual counts both ways (1 and 2 deviations), the defect map upwards only (-1 and 2).
-        assert_eq!(mixed(0.0), ndarray::array![[1.0, 2.0]]);
-        assert_eq!(mixed(1.0), ndarray::array![[-1.0, 2.0]]);
-        assert_eq!(mixed(0.75), ndarray::array![[-0.5, 2.0]]);
+        let maps = AnomalyMaps {
+            residual: ndarray::array![[0.5, 2.0]],
+            defect: Some(ndarray::array![[-6.0, 0.0]]),
+            feature: Some(ndarray::array![[20.0, 4.0]]),
+        };
+        let mixed = |head_weight, feature_weight| {
+            let weights = ScoreParameters { head_weight, feature_weight, ..parameters(&[1], 1, 1) };
+            score_map(&maps, &training, &weights)
+        };
+        // The residual counts both ways (1 and 2 deviations), the others upwards only (-1 and 2, 3 and -1).
+        assert_eq!(mixed(0.0, 0.0), ndarray::array![[1.0, 2.0]]);
+        assert_eq!(mixed(1.0, 0.0), ndarray::array![[-1.0, 2.0]]);
+        assert_eq!(mixed(0.75, 0.0), ndarray::array![[-0.5, 2.0]]);
+        assert_eq!(mixed(0.0, 1.0), ndarray::array![[3.0, -1.0]]);
+        assert_eq!(mixed(0.0, 0.5), ndarray::array![[2.0, 0.5]]);
+        assert_eq!(mixed(0.25, 0.5), ndarray::array![[1.5, 0.5]]);
+        assert_eq!(mixed(0.5, 0.5), ndarray::array![[1.0, 0.5]]);
+    }
+
+    /// Weights that add up to 1 leave nothing to the residual, although 1 - 0.8 - 0.2 is below 0 in f32.
+    #[test]
+    fn a_residual_of_weight_0_is_left_out_whatever_the_rounding() {
+        for (head_weight, feature_weight) in [(0.8, 0.2), (0.7, 0.3), (0.9, 0.1), (0.35, 0.65), (0.0, 1.0)] {
+            let weights = ScoreParameters { head_weight, feature_weight, ..parameters(&[1], 1, 1) };
+            assert_eq!(weights.residual_weight(), 0.0, "{head_weight} {feature_weight}");
+            let broken = AnomalyMaps {
+                residual: ndarray::array![[f32::NAN]],
+                defect: Some(ndarray::array![[1.0]]),
+                feature: Some(ndarray::array![[1.0]]),
+            };
+            let map = score_map(&broken, &TrainingMaps::identity(1, 1), &weights);
+            assert!((map[[0, 0]] - 1.0).abs() < 1e-6, "{map}");
+        }
     }
 
     #[test]
-    fn a_missing_defect_map_gives_no_score_but_none_is_needed_for_the_residual_alone() {
-        let training = TrainingMaps::identity(1, 1);
-        let maps = AnomalyMaps { residual: ndarray::array![[0.5]], defect: None };
-        let score = |head_weight| {
-            let parameters = ScoreParameters { head_weight, ..parameters(&[1], 1, 1) };
-            pool(&score_map(&maps, &training, &parameters), 1)
+    fn a_missing_map_gives_no_score_but_none_is_needed_for_the_residual_alone() {
+        let score = |maps: &AnomalyMaps, training: &TrainingMaps, head_weight, feature_weight| {
+            let weights = ScoreParameters { head_weight, feature_weight, ..parameters(&[1], 1, 1) };
+            pool(&score_map(maps, training, &weights), 1)
         };
-        assert_eq!(score(0.0), 0.5);
-        assert!(score(0.5).is_nan());
+        let identity = TrainingMaps::identity(1, 1);
+        let residual_alone = AnomalyMaps { residual: ndarray::array![[0.5]], defect: None, feature: None };
+        assert_eq!(score(&residual_alone, &identity, 0.0, 0.0), 0.5);
+        assert!(score(&residual_alone, &identity, 0.5, 0.0).is_nan());
+        assert!(score(&residual_alone, &identity, 0.0, 0.5).is_nan());
+        // A map that was not there when the bundle was calibrated.
+        let all = AnomalyMaps {
+            defect: Some(ndarray::array![[0.5]]),
+            feature: Some(ndarray::array![[0.5]]),
+            ..residual_alone
+        };
+        let of_residual = TrainingMaps { defect: None, feature: None, ..identity.clone() };
+        assert_eq!(score(&all, &identity, 0.5, 0.5), 0.5);
+        assert!(score(&all, &of_residual, 0.5, 0.0).is_nan());
+        assert!(score(&all, &of_residual, 0.0, 0.5).is_nan());
+    }
+
+    #[test]
+    fn a_feature_distance_that_is_no_number_gives_no_score() {
+        let mut feature = Array2::ones((4, 4));
+        feature[[2, 1]] = f32::NAN;
+        let maps = AnomalyMaps { residual: Array2::ones((4, 4)), defect: None, feature: Some(feature) };
+        let training = TrainingMaps::identity(4, 4);
+        for top in [1, 3] {
+            let weights = ScoreParameters { feature_weight: 0.1, ..parameters(&[1], 1, top) };
+            assert!(pool(&score_map(&maps, &training, &weights), top).is_nan());
+        }
     }
 
     #[test]

@@ -1,19 +1,44 @@
-"""The search for k, sigma and pooling of a training run before it is exported.
+"""The search for k, sigma, weights and pooling of a model before it is exported.
 
 Guarantees: it sees normal pictures and synthetic defects only, never a real defect, so nothing that it chooses is tuned
 to a test set.
 Leaves out: the figures that count; those come from `certiscope evaluate`.
 """
 
+from itertools import product
 from math import ceil
 
 import torch
 
+from . import schedule
 from .figures import auroc_with_interval, certified_auc, paper_radius
 from .measure import scores, training_maps
+from .score import Detector
 from .synthetic import with_defects
 
 LEAST_PIXELS = 8  # a synthetic defect with fewer visible pixels is not counted
+HEAD_SHARES = (0.0, 0.5, 0.8, 1.0)  # of the defect map, in what the feature map leaves of the score
+FEATURE_WEIGHTS = (0.0, 0.3, 0.6, 1.0)
+FILTERS_PX, TOP_PIXELS = (5, 9), (1, 32)
+
+
+@torch.no_grad()
+def weights(model, x, k):
+    """Pairs (head_weight, feature_weight) to try of the maps that `model` gives for pictures like x [C, H, W]."""
+    found = model(x[None], torch.full((1,), k, device=x.device))
+    heads = HEAD_SHARES if found.defect_logit is not None else (0.0,)
+    features = FEATURE_WEIGHTS if found.feature_distance is not None else (0.0,)
+    # rounded, so that they can be typed; a sum that is rounded above 1 would be refused
+    pairs = ((round(head * (1.0 - feature), 4), feature) for feature, head in product(features, heads))
+    return sorted(set(pairs), key=lambda pair: (pair[1], pair[0]))
+
+
+def detectors_to_try(model, x, k):
+    """The detectors of timestep k that `search` compares: all weights that the model allows, filters and poolings."""
+    return [
+        Detector(k, float(schedule.sigma_k(k)), px, top_pixels=top, head_weight=head, feature_weight=feature)
+        for (head, feature), px, top in product(weights(model, x, k), FILTERS_PX, TOP_PIXELS)
+    ]
 
 
 def with_synthetic_defects(normal, generator):
@@ -26,8 +51,8 @@ def with_synthetic_defects(normal, generator):
 def search(model, fit, held_back, levels, draws, seed=0):
     """Rows (detector, AUROC estimate, certified AUC, radius) of held-back normals against synthetic defects.
 
-    `levels` is a list of lists: detectors of one k and sigma each, which differ in pooling. The best certified AUC
-    comes first; where all are equal, as with too few draws for any certificate, the best AUROC.
+    `levels` is a list of lists: detectors of one k and sigma each, which differ in weights and pooling. The best
+    certified AUC comes first; where all are equal, as with too few draws for any certificate, the best AUROC.
     """
     generator = torch.Generator(held_back.device).manual_seed(seed)
     changed = with_synthetic_defects(held_back, generator)

@@ -1,7 +1,7 @@
-"""Every committed bundle: whole, small enough, and scoring as it did when it was written.
+"""Every shipped bundle: whole, small enough, and scoring as it did when it was written.
 
 Once `certiscope calibrate` has completed a bundle, its calibrated golden scores come from Rust; here they are compared
-with those of Python.
+with those of Python. The scores of the bundle in tests/fixtures/three-maps are compared too.
 """
 
 import tomllib
@@ -18,9 +18,20 @@ from certiscope_models.score_numpy import Detector, certified, draw, empirical
 BUNDLES = sorted(p.parent for p in (Path(__file__).parents[1] / "bundles").glob("*/bundle.toml"))
 
 
+THREE_MAPS = Path(__file__).parents[2] / "tests" / "fixtures" / "three-maps"
+
+
 @pytest.fixture(scope="module", params=BUNDLES, ids=lambda folder: folder.name)
 def shipped(request):
-    folder = request.param
+    return opened(request.param)
+
+
+@pytest.fixture(scope="module", params=[*BUNDLES, THREE_MAPS], ids=lambda folder: folder.name)
+def scoring(request):
+    return opened(request.param)
+
+
+def opened(folder):
     table = tomllib.loads((folder / "bundle.toml").read_text())
     detector = Detector(
         table["detector"]["k"],
@@ -29,6 +40,7 @@ def shipped(request):
         tuple(table["score"]["scales"]),
         table["score"]["top_pixels"],
         table["score"].get("head_weight", 0.0),
+        table["score"].get("feature_weight", 0.0),
     )
     denoise = denoiser(session(str(folder / table["model"]["file"]), threads=1))
     return folder, table, detector, denoise, load_file(folder / table["golden"]["file"])
@@ -75,22 +87,22 @@ def assert_reproduced(computed, stored, spread, table):
     assert (np.abs(computed - stored) <= allowed).all(), (computed, stored)
 
 
-def test_raw_golden_scores_are_reproduced(shipped):
-    _, table, _, _, golden = shipped
-    by_draw, by_frame = scores(shipped)
+def test_raw_golden_scores_are_reproduced(scoring):
+    _, table, _, _, golden = scoring
+    by_draw, by_frame = scores(scoring)
     assert_reproduced(by_draw, golden["raw_score"], table["golden"]["raw_spread"], table)
     assert_reproduced(by_frame, golden["raw_empirical"], table["golden"]["raw_spread"], table)
 
 
-def test_calibrated_golden_scores_of_rust_are_reproduced(shipped):
-    folder, table, _, _, golden = shipped
+def test_calibrated_golden_scores_of_rust_are_reproduced(scoring):
+    folder, table, _, _, golden = scoring
     if "calibration" not in table:
         pytest.skip(f"{folder.name} is not calibrated yet")
     content = (folder / table["calibration"]["maps"]).read_bytes()
     assert sha256(content) == table["calibration"]["maps_sha256"]
     maps = load_file(folder / table["calibration"]["maps"])
     assert (maps["std"] > 0).all() and (maps["empirical_std"] > 0).all()
-    by_draw, by_frame = scores(shipped, maps)
+    by_draw, by_frame = scores(scoring, maps)
     assert_reproduced(by_draw, golden["score"], table["calibration"]["score_spread"], table)
     assert_reproduced(by_frame, golden["empirical"], table["calibration"]["empirical_spread"], table)
 

@@ -11,8 +11,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from certiscope_models import Refused, bundle, onnx_graph
+from certiscope_models.prediction import Prediction
 from certiscope_models.score_numpy import Detector, certified, draw
 from certiscope_models.unet import Architecture, build
+from with_features import OneTimestep, WithFeatures
 
 DETECTOR = Detector(k=50, sigma=0.03, filter_px=3, head_weight=0.5)
 
@@ -50,7 +52,9 @@ def test_the_graph_equals_the_model_at_every_batch_size(exported):
     x_k = torch.randn(5, 1, 16, 16)
     with torch.no_grad():
         wanted = tiny_model(x_k, torch.full((5,), 9))
-    for got, right in zip(onnx_graph.denoiser(running)(x_k.numpy(), 9), wanted, strict=True):
+    found = onnx_graph.denoiser(running)(x_k.numpy(), 9).present()
+    assert list(found) == ["eps_hat", "defect_logit"]
+    for got, right in zip(found.values(), wanted.present().values(), strict=True):
         np.testing.assert_allclose(got, right.numpy(), atol=1e-4)
 
 
@@ -60,8 +64,64 @@ def test_a_model_without_a_head_exports_the_predicted_noise_alone():
     onnx_graph.round_to_fp16(model)
     content = onnx_graph.to_onnx(model, 3, 16, 16).SerializeToString()
     assert onnx_graph.verify(content, model, 3, 16, 16) <= 1e-4
-    eps_hat, defect_logit = onnx_graph.denoiser(onnx_graph.session(content))(np.zeros((2, 3, 16, 16), np.float32), 9)
-    assert eps_hat.shape == (2, 3, 16, 16) and defect_logit is None
+    found = onnx_graph.denoiser(onnx_graph.session(content))(np.zeros((2, 3, 16, 16), np.float32), 9)
+    assert found.eps_hat.shape == (2, 3, 16, 16) and list(found.present()) == ["eps_hat"]
+
+
+@pytest.fixture(scope="module")
+def three_maps():
+    """(model, graph bytes): all three outputs, made for k = 50; the graph has no input k."""
+    torch.manual_seed(3)
+    unet = build(Architecture(size=16, channels=1, unshuffle=2, base=8, multipliers=(1, 2)))
+    model = OneTimestep(WithFeatures(unet), 50).eval()
+    onnx_graph.round_to_fp16(model)
+    graph = onnx_graph.to_onnx(model, 1, 16, 16)
+    for taken in [taken for taken in graph.graph.input if taken.name == "k"]:
+        graph.graph.input.remove(taken)
+    return model, graph.SerializeToString()
+
+
+def test_a_graph_for_one_timestep_gives_all_maps_by_their_names(three_maps):
+    model, content = three_maps
+    assert onnx_graph.verify(content, model, 1, 16, 16, k=50) <= 1e-4
+    running = onnx_graph.session(content)
+    assert [taken.name for taken in running.get_inputs()] == ["x_k"]
+    x_k = torch.randn(3, 1, 16, 16)
+    found = onnx_graph.denoiser(running)(x_k.numpy(), 50)
+    with torch.no_grad():
+        wanted = model(x_k, None)
+    for got, right in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got, right.numpy(), atol=1e-4)
+    with pytest.raises(Refused, match="made for one timestep"):
+        onnx_graph.verify(content, model, 1, 16, 16)
+
+
+def test_a_graph_whose_outputs_are_not_those_of_the_model_is_refused(three_maps):
+    model, content = three_maps
+    with pytest.raises(Refused, match="outputs eps_hat, defect_logit, feature_distance: those of the model are"):
+        onnx_graph.verify(content, OneTimestep(model.model.model, 50), 1, 16, 16, k=50)
+
+
+def test_a_bundle_with_a_feature_map_says_its_weight(three_maps, held_back, tmp_path, monkeypatch):
+    model, content = three_maps
+    monkeypatch.setattr(bundle, "to_onnx", lambda *_: onnx.load_from_string(content))
+    subject = bundle.Subject(model, 1, 16, 16, {"data": "noise"})
+    detector = Detector(50, 0.03, 3, head_weight=0.25, feature_weight=0.5)
+    bundle.write(subject, "tiny", detector, 8, held_back, tmp_path / "tiny")
+    table = tomllib.loads((tmp_path / "tiny" / "bundle.toml").read_text())
+    assert table["score"]["head_weight"] == 0.25 and table["score"]["feature_weight"] == 0.5
+    golden = load_file(tmp_path / "tiny" / "golden.safetensors")
+    denoise = onnx_graph.denoiser(onnx_graph.session(content))
+    z = draw(golden["input"][0], golden["noise"][0], detector.sigma)
+    for other, same in ((detector, True), (Detector(50, 0.03, 3, head_weight=0.25), False)):
+        scores = certified(denoise, z, golden["inner_noise"][0], other)
+        assert np.allclose(scores, golden["raw_score"][0], rtol=1e-4) == same
+
+
+def test_a_feature_weight_that_the_model_cannot_serve_writes_no_bundle(subject, held_back, tmp_path):
+    with pytest.raises(Refused, match="feature_weight = 0.5: the model has no output feature_distance"):
+        bundle.write(subject, "tiny", Detector(50, 0.03, feature_weight=0.5), 8, held_back, tmp_path / "tiny")
+    assert not (tmp_path / "tiny").exists()
 
 
 def test_weights_are_stored_in_half_precision(exported):
@@ -110,12 +170,17 @@ def test_a_bundle_holds_what_the_agent_checks(subject, held_back, tmp_path):
     assert 0 <= golden["input"].min() and golden["input"].max() <= 1
 
 
+def changed_by(denoise, change):
+    """`denoise` with a change of each of its outputs."""
+    return lambda x_k, k: Prediction(**{name: change(out) for name, out in denoise(x_k, k).present().items()})
+
+
 def test_golden_scores_notice_another_model(exported):
     denoise = onnx_graph.denoiser(onnx_graph.session(exported[1].SerializeToString()))
     golden = bundle.golden_vectors(denoise, (1, 16, 16), DETECTOR)
     bundle.check_golden(denoise, golden, DETECTOR, 1e-7)
     with pytest.raises(Refused, match="golden"):
-        bundle.check_golden(lambda x_k, k: [out + np.float32(1e-3) for out in denoise(x_k, k)], golden, DETECTOR, 1e-7)
+        bundle.check_golden(changed_by(denoise, lambda out: out + np.float32(1e-3)), golden, DETECTOR, 1e-7)
 
 
 def test_scores_that_are_not_those_of_pytorch_are_refused(exported):
@@ -125,7 +190,7 @@ def test_scores_that_are_not_those_of_pytorch_are_refused(exported):
     assert bundle.check_scores(model, denoise, inputs, DETECTOR, spread=0.01) <= 1e-4
     with pytest.raises(Refused, match="in PyTorch"):
         bundle.check_scores(
-            model, lambda x_k, k: [out * np.float32(1.01) for out in denoise(x_k, k)], inputs, DETECTOR, spread=0.01
+            model, changed_by(denoise, lambda out: out * np.float32(1.01)), inputs, DETECTOR, spread=0.01
         )
 
 

@@ -80,21 +80,37 @@ impl Bundle {
         })
     }
 
-    /// Refuses a score that needs a defect map where the model gives none (`has_head`), and training maps that do not
-    /// fit the model.
-    pub fn check_head(&self, has_head: bool) -> Result<(), BundleError> {
-        let asked = self.score.head_weight;
-        let mapped = self.calibrated.as_ref().is_none_or(|c| c.maps.defect.is_some() == has_head);
-        if (asked == 0.0 || has_head) && mapped {
-            return Ok(());
+    /// Refuses a score that needs a map that the model does not give, and training maps that do not fit the model.
+    /// `has_head`, `has_features`: whether the model gives a defect map, and one of feature distances.
+    pub fn check_outputs(&self, has_head: bool, has_features: bool) -> Result<(), BundleError> {
+        let fit = |has_map: bool, map: fn(&TrainingMaps) -> bool| {
+            let both =
+                |c: &Calibrated| [&c.maps, &c.empirical_maps].into_iter().all(|maps| map(maps) == has_map);
+            self.calibrated.as_ref().is_none_or(both)
+        };
+        let refused = |what: String, allowed: &'static str| {
+            Err(BundleError::Content { path: self.folder.clone(), what, allowed })
+        };
+        let ScoreParameters { head_weight, feature_weight, .. } = self.score;
+        let mapped = fit(has_head, |maps| maps.defect.is_some());
+        if !((head_weight == 0.0 || has_head) && mapped) {
+            return refused(
+                format!(
+                    "score.head_weight = {head_weight}, model with a defect head: {has_head}, training maps that fit: {mapped}"
+                ),
+                "a model with output `defect_logit` and maps made with it are needed; export and calibrate again",
+            );
         }
-        Err(BundleError::Content {
-            path: self.folder.clone(),
-            what: format!(
-                "score.head_weight = {asked}, model with a defect head: {has_head}, training maps that fit: {mapped}"
-            ),
-            allowed: "a model with output `defect_logit` and maps made with it are needed; export and calibrate again",
-        })
+        let mapped = fit(has_features, |maps| maps.feature.is_some());
+        if !((feature_weight == 0.0 || has_features) && mapped) {
+            return refused(
+                format!(
+                    "score.feature_weight = {feature_weight}, model with a bank of features: {has_features}, training maps that fit: {mapped}"
+                ),
+                "a model with output `feature_distance` and maps made with it are needed; export and calibrate again",
+            );
+        }
+        Ok(())
     }
 
     /// Format and size of the pictures of the threshold, if a camera took them.
@@ -221,6 +237,9 @@ pub(super) fn noise_level(manifest: &Manifest) -> Result<NoiseLevel, BundleError
 /// Prefixes of the names of tensors: of the maps of the certified score, and of those of the empirical score.
 const CERTIFIED: &str = "";
 const EMPIRICAL: &str = "empirical_";
+/// What follows them for the maps of the defect head, and for those of the features; nothing for the residual.
+const DEFECT: &str = "defect_";
+const FEATURE: &str = "feature_";
 
 fn read_maps(tensors: &Tensors, score: &str, shape: [usize; 2]) -> Result<TrainingMaps, BundleError> {
     let map = |name: &str| -> Result<Array2<f32>, BundleError> {
@@ -238,15 +257,17 @@ fn read_maps(tensors: &Tensors, score: &str, shape: [usize; 2]) -> Result<Traini
         }
         Ok(found)
     };
-    let residual = statistics("")?;
-    let headed = tensors.shape(&format!("{score}defect_mean")).is_some();
-    let defect = if headed { Some(statistics("defect_")?) } else { None };
-    Ok(TrainingMaps { residual, defect })
+    let optional = |part: &str| -> Result<Option<PixelStatistics>, BundleError> {
+        let there = tensors.shape(&format!("{score}{part}mean")).is_some();
+        there.then(|| statistics(part)).transpose()
+    };
+    Ok(TrainingMaps { residual: statistics("")?, defect: optional(DEFECT)?, feature: optional(FEATURE)? })
 }
 
 /// The maps of one score, each with the name of its tensor.
 fn named_maps<'a>(maps: &'a TrainingMaps, score: &str) -> Vec<(String, &'a Array2<f32>)> {
-    let parts = [("", Some(&maps.residual)), ("defect_", maps.defect.as_ref())];
+    let parts =
+        [("", Some(&maps.residual)), (DEFECT, maps.defect.as_ref()), (FEATURE, maps.feature.as_ref())];
     let present = parts.into_iter().filter_map(|(part, statistics)| Some((part, statistics?)));
     present
         .flat_map(|(part, PixelStatistics { mean, std })| {

@@ -102,12 +102,21 @@ pub struct ScoreSection {
     /// Share of the defect map in the score; 0 in the bundles of models without a defect head.
     #[serde(default)]
     pub head_weight: f32,
+    /// Share of the feature map in the score; 0 in the bundles of models without a bank of features. Not written where
+    /// it is 0, so that older programs can read those bundles.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub feature_weight: f32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(weight: &f32) -> bool {
+    *weight == 0.0
 }
 
 impl From<ScoreSection> for ScoreParameters {
     fn from(score: ScoreSection) -> Self {
-        let ScoreSection { scales, filter_px, top_pixels, head_weight } = score;
-        Self { scales, filter_px, top_pixels, head_weight }
+        let ScoreSection { scales, filter_px, top_pixels, head_weight, feature_weight } = score;
+        Self { scales, filter_px, top_pixels, head_weight, feature_weight }
     }
 }
 
@@ -360,6 +369,18 @@ impl Manifest {
             (0.0..=1.0).contains(&head_weight),
             format!(
                 "score.head_weight = {head_weight}: 0 (residual alone) to 1 (defect map alone) are allowed"
+            ),
+        );
+        let feature_weight = self.score.feature_weight;
+        unless(
+            (0.0..=1.0).contains(&feature_weight),
+            format!("score.feature_weight = {feature_weight}: 0 (none) to 1 (feature map alone) are allowed"),
+        );
+        unless(
+            // Each is refused above if it is not a number or too large alone.
+            !(head_weight <= 1.0 && feature_weight <= 1.0 && head_weight + feature_weight > 1.0),
+            format!(
+                "score: head_weight = {head_weight} and feature_weight = {feature_weight}: more than the whole score; a sum of at most 1 is allowed"
             ),
         );
         unless(

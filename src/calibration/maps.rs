@@ -16,23 +16,35 @@ const FLOOR: f64 = 0.2;
 pub(crate) struct MapAccumulator {
     residual: Option<Moments>,
     defect: Option<Moments>,
+    feature: Option<Moments>,
 }
 
 impl MapAccumulator {
     pub(crate) fn add(&mut self, maps: &AnomalyMaps) {
-        self.residual.get_or_insert_with(|| Moments::new(&maps.residual)).add(&maps.residual);
-        if let Some(defect) = &maps.defect {
-            self.defect.get_or_insert_with(|| Moments::new(defect)).add(defect);
+        let of_this = [
+            (&mut self.residual, Some(&maps.residual)),
+            (&mut self.defect, maps.defect.as_ref()),
+            (&mut self.feature, maps.feature.as_ref()),
+        ];
+        for (moments, map) in of_this {
+            if let Some(map) = map {
+                moments.get_or_insert_with(|| Moments::new(map)).add(map);
+            }
         }
     }
 
     /// The training maps; `None` with fewer than two inputs or if no pixel varies.
     pub(crate) fn maps(&self) -> Option<TrainingMaps> {
-        let defect = match &self.defect {
-            Some(moments) => Some(moments.statistics()?),
-            None => None,
+        // The outer `None` is a map that does not vary, the inner one a map that the model does not give.
+        let optional = |moments: &Option<Moments>| match moments {
+            Some(moments) => moments.statistics().map(Some),
+            None => Some(None),
         };
-        Some(TrainingMaps { residual: self.residual.as_ref()?.statistics()?, defect })
+        Some(TrainingMaps {
+            residual: self.residual.as_ref()?.statistics()?,
+            defect: optional(&self.defect)?,
+            feature: optional(&self.feature)?,
+        })
     }
 }
 
@@ -86,10 +98,14 @@ mod tests {
         let mut accumulator = MapAccumulator::default();
         for (left, right) in [(1.0, 5.0), (2.0, 5.0), (6.0, 5.0)] {
             let defect = Some(ndarray::array![[-left, -right]]);
-            accumulator.add(&AnomalyMaps { residual: ndarray::array![[left, right]], defect });
+            let feature = Some(ndarray::array![[2.0 * left, 2.0 * right]]);
+            accumulator.add(&AnomalyMaps { residual: ndarray::array![[left, right]], defect, feature });
         }
-        let TrainingMaps { residual: maps, defect } = accumulator.maps().unwrap();
+        let TrainingMaps { residual: maps, defect, feature } = accumulator.maps().unwrap();
         assert_eq!(defect.unwrap().mean, ndarray::array![[-3.0, -5.0]]);
+        let feature = feature.unwrap();
+        assert_eq!(feature.mean, ndarray::array![[6.0, 10.0]]);
+        assert!((feature.std[[0, 0]] - 2.0 * 7.0_f32.sqrt()).abs() < 1e-6);
         assert_eq!(maps.mean, ndarray::array![[3.0, 5.0]]);
         let deviation = 7.0_f32.sqrt();
         assert!((maps.std[[0, 0]] - deviation).abs() < 1e-6);
@@ -100,10 +116,20 @@ mod tests {
     #[test]
     fn too_few_or_unvarying_errors_make_no_maps() {
         let mut accumulator = MapAccumulator::default();
-        let still = AnomalyMaps { residual: Array2::ones((2, 2)), defect: None };
+        let still = AnomalyMaps { residual: Array2::ones((2, 2)), defect: None, feature: None };
         accumulator.add(&still);
         assert!(accumulator.maps().is_none());
         accumulator.add(&still);
+        assert!(accumulator.maps().is_none());
+    }
+
+    #[test]
+    fn a_feature_map_that_does_not_vary_makes_no_maps() {
+        let mut accumulator = MapAccumulator::default();
+        for value in [1.0, 2.0] {
+            let residual = Array2::from_elem((2, 2), value);
+            accumulator.add(&AnomalyMaps { residual, defect: None, feature: Some(Array2::ones((2, 2))) });
+        }
         assert!(accumulator.maps().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The interface to the U-Net: it predicts the noise in x_k and, with a defect head, where a defect is.
+//! The interface to the model: it predicts the noise in x_k and, where it can, marks what looks like a defect.
 //!
 //! `onnx` implements it for real models, `testing` with formulas, so that tests know the right answers.
 
@@ -13,6 +13,9 @@ pub struct Prediction {
     pub eps_hat: Array4<f32>,
     /// Log odds of a defect at each pixel, \[B,H,W\]; `None` from a model without a defect head.
     pub defect_logit: Option<Array3<f32>>,
+    /// Distance of each pixel's features to a bank of normal ones, 0 or more, \[B,H,W\]; `None` from a model without
+    /// such a bank.
+    pub feature_distance: Option<Array3<f32>>,
 }
 
 /// A U-Net call: x_k \[B,C,H,W\] in the network's units and the timestep give a [`Prediction`].

@@ -1,7 +1,7 @@
 //! One-shot reconstruction: one U-Net call turns a noisy draw into the picture that the model expects of a normal part.
 //!
-//! Guarantees: a [`Reconstruction`] holds x0_hat and the defect map with the draw they were made from, so the certified
-//! score can be computed from it alone. Draws keep their order. A failed call is an error of the whole batch, so no
+//! Guarantees: a [`Reconstruction`] holds x0_hat and the maps of the model with the draw they were made from, so the
+//! certified score can be computed from it alone. Draws keep their order. A failed call is an error of the whole batch, so no
 //! draw is lost silently.
 
 use ndarray::{Array2, Array3, Array4, ArrayView2, ArrayView3, Axis, Zip};
@@ -10,12 +10,14 @@ use super::denoiser::{Denoiser, DenoiserError, Prediction};
 use super::noise::NoisyDraw;
 
 /// A noisy draw z and what the model makes of it: x0_hat, both CHW in \[0,1\] units (x0_hat clamped), and, from
-/// a model with a defect head, the log odds of a defect at each pixel, HW.
+/// a model with a defect head, the log odds of a defect at each pixel, HW; and from a model with a bank of features
+/// their distance to it, HW.
 #[derive(Debug, Clone)]
 pub struct Reconstruction {
     z: Array3<f32>,
     x0_hat: Array3<f32>,
     defect_logit: Option<Array2<f32>>,
+    feature_distance: Option<Array2<f32>>,
 }
 
 impl Reconstruction {
@@ -29,6 +31,10 @@ impl Reconstruction {
 
     pub fn defect_logit(&self) -> Option<ArrayView2<'_, f32>> {
         self.defect_logit.as_ref().map(|logit| logit.view())
+    }
+
+    pub fn feature_distance(&self) -> Option<ArrayView2<'_, f32>> {
+        self.feature_distance.as_ref().map(|distance| distance.view())
     }
 }
 
@@ -47,10 +53,13 @@ pub fn reconstruct(
     for (mut slot, draw) in x_k.outer_iter_mut().zip(&draws) {
         slot.assign(&draw.x_k());
     }
-    let Prediction { eps_hat: mut x0_hat, defect_logit } = denoiser.predict(x_k.view(), level.k())?;
+    let Prediction { eps_hat: mut x0_hat, defect_logit, feature_distance } =
+        denoiser.predict(x_k.view(), level.k())?;
     check_shape("eps_hat", x0_hat.shape(), x_k.shape())?;
-    if let Some(logit) = &defect_logit {
-        check_shape("defect_logit", logit.shape(), &[x_k.dim().0, height, width])?;
+    for (output, maps) in [("defect_logit", &defect_logit), ("feature_distance", &feature_distance)] {
+        if let Some(maps) = maps {
+            check_shape(output, maps.shape(), &[x_k.dim().0, height, width])?;
+        }
     }
     let signal = level.alpha_bar().sqrt() as f32;
     let noise = (1.0 - level.alpha_bar()).sqrt() as f32;
@@ -64,9 +73,14 @@ pub fn reconstruct(
         .map(|(n, (draw, x0_hat))| Reconstruction {
             z: draw.z().to_owned(),
             x0_hat: x0_hat.to_owned(),
-            defect_logit: defect_logit.as_ref().map(|logit| logit.index_axis(Axis(0), n).to_owned()),
+            defect_logit: map_of_draw(&defect_logit, n),
+            feature_distance: map_of_draw(&feature_distance, n),
         })
         .collect())
+}
+
+fn map_of_draw(maps: &Option<Array3<f32>>, n: usize) -> Option<Array2<f32>> {
+    maps.as_ref().map(|maps| maps.index_axis(Axis(0), n).to_owned())
 }
 
 fn check_shape(output: &'static str, got: &[usize], wanted: &[usize]) -> Result<(), DenoiserError> {

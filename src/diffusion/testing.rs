@@ -39,6 +39,6 @@ impl Denoiser for GaussianDenoiser {
             let x0 = mean + self.gain() * (x_k - a.sqrt() * mean);
             ((x_k - a.sqrt() * x0) / (1.0 - a).sqrt()) as f32
         });
-        Ok(Prediction { eps_hat, defect_logit: None })
+        Ok(Prediction { eps_hat, defect_logit: None, feature_distance: None })
     }
 }

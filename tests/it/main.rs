@@ -10,6 +10,7 @@
 //! | a picture becomes an input | `preprocess.rs` |
 //! | folders, the simulator, a camera in trouble, triggers | `capture.rs`, `simulator.rs`, `source.rs`, `trigger.rs` |
 //! | the model goes wrong, in this process | `faulty_model.rs` |
+//! | a model with all three maps, made for one timestep | `three_maps.rs` |
 //! | the inspection log, and a year of it | `store.rs`, `year.rs` |
 //! | what reaches the broker, with a real one | `delivery/` |
 //! | the whole agent as its users run it | `agent.rs` |
@@ -56,5 +57,6 @@ mod stop_limits;
 mod store;
 mod storm;
 mod support;
+mod three_maps;
 mod trigger;
 mod year;

@@ -126,7 +126,13 @@ impl World {
     }
 
     fn detector(&self, denoiser: Box<dyn Denoiser>, batch: u32) -> Detector {
-        let one_block = ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1, head_weight: 0.0 };
+        let one_block = ScoreParameters {
+            scales: vec![SIDE],
+            filter_px: 1,
+            top_pixels: 1,
+            head_weight: 0.0,
+            feature_weight: 0.0,
+        };
         let maps = TrainingMaps::identity(SIDE, SIDE);
         Detector::for_testing(denoiser, self.level, one_block, maps.clone(), maps, batch)
     }
@@ -265,7 +271,13 @@ fn the_detector_s_draws_are_made_of_noise_model_and_score_bit_for_bit() {
     let world = World::new(150, 0.2, 2.5e-5);
     let (input, seed) = (Grey::with_p(&world, 0.5).input(), FrameSeed([9; 32]));
     let maps = TrainingMaps::identity(SIDE, SIDE);
-    let parameters = ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1, head_weight: 0.0 };
+    let parameters = ScoreParameters {
+        scales: vec![SIDE],
+        filter_px: 1,
+        top_pixels: 1,
+        head_weight: 0.0,
+        feature_weight: 0.0,
+    };
     let by_hand: Vec<u32> = (0..20)
         .map(|index| {
             let draw = NoisyDraw::of(&input, world.level, seed, index);
@@ -382,7 +394,7 @@ impl Denoiser for Breaking {
             How::Error => Err(DenoiserError::Call("planted".to_owned())),
             How::NotANumber => {
                 let eps_hat = Array4::from_elem(x_k.raw_dim(), f32::NAN);
-                Ok(Prediction { eps_hat, defect_logit: None })
+                Ok(Prediction { eps_hat, defect_logit: None, feature_distance: None })
             }
         }
     }

@@ -33,6 +33,7 @@ def add_arguments(parser):
     add("--filter-px", type=int, default=5, help="side of the mean filter in px, odd")
     add("--top-pixels", type=int, default=1, help="how many of the largest pixels are averaged into the score")
     add("--head-weight", type=float, default=0.0, help="share of the defect map in the score, 0 to 1")
+    add("--feature-weight", type=float, default=0.0, help="share of the feature map in the score, 0 to 1")
     add("--held-back", required=True, help="folder of normal pictures the model was not trained on")
     train_options.add_of_pictures(add)
     add("--max-mib", type=float, default=6.0, help="largest allowed size of model.onnx, in MiB")
@@ -68,7 +69,8 @@ def subject(arguments):
 
 def run(arguments):
     a = arguments
-    detector = Detector(a.k, a.sigma, a.filter_px, top_pixels=a.top_pixels, head_weight=a.head_weight)
+    shares = {"head_weight": a.head_weight, "feature_weight": a.feature_weight}
+    detector = Detector(a.k, a.sigma, a.filter_px, top_pixels=a.top_pixels, **shares)
     exported, read = subject(a)
     found = bundle.write(exported, a.name, detector, a.draws, a.held_back, a.out, a.max_mib, a.version, read)
     print(

@@ -16,7 +16,7 @@ use crate::smoothing::{FixedDesign, FixedRun};
 
 /// How many draws of each picture go into the maps. A few are enough, because the maps average over the pictures.
 const MAP_DRAWS: u32 = 8;
-/// The maps of the certified and of the empirical error.
+/// The maps of the certified and of the empirical score, of each kind that the model gives.
 pub(super) fn make_maps(
     detector: &mut Detector,
     inputs: &[Input],
@@ -35,7 +35,7 @@ pub(super) fn make_maps(
     }
     bar.finish();
     certified.maps().zip(empirical.maps()).ok_or_else(|| {
-        Failure::refused(anyhow!("training maps: the errors of the normal pictures do not vary or are not numbers; pictures of different parts and a sound model are needed"))
+        Failure::refused(anyhow!("training maps: one of the maps does not vary over the normal pictures, or is not a number; pictures of different parts and a sound model are needed"))
     })
 }
 

@@ -92,17 +92,26 @@ impl BundleCopy {
 
     /// Replaces the tensors of a file, and its hash.
     pub(crate) fn forge_tensors(&self, name: &str, change: impl Fn(&str, ArrayD<f32>) -> ArrayD<f32>) {
+        self.forge_some_tensors(name, |name, tensor| Some(change(name, tensor)));
+    }
+
+    /// Takes all other tensors out of a file, and updates its hash.
+    pub(crate) fn keep_tensors(&self, name: &str, keep: impl Fn(&str) -> bool) {
+        self.forge_some_tensors(name, |name, tensor| keep(name).then_some(tensor));
+    }
+
+    fn forge_some_tensors(&self, name: &str, change: impl Fn(&str, ArrayD<f32>) -> Option<ArrayD<f32>>) {
         let bytes = std::fs::read(self.file(name)).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let changed: Vec<(String, ArrayD<f32>)> = file
             .tensors()
             .into_iter()
-            .map(|(name, view)| {
+            .filter_map(|(name, view)| {
                 let values =
                     view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
                 let tensor = ArrayD::from_shape_vec(view.shape(), values.collect()).unwrap();
-                let tensor = change(&name, tensor);
-                (name, tensor)
+                let tensor = change(&name, tensor)?;
+                Some((name, tensor))
             })
             .collect();
         let views: Vec<_> = changed.iter().map(|(name, tensor)| (name.as_str(), tensor.view())).collect();
