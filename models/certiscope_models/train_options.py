@@ -7,10 +7,11 @@ Leaves out: folders and the device, which do not decide what is trained.
 
 from dataclasses import asdict, fields
 
+from . import Refused
 from .augment import Line
 from .objective import Weights
 from .recipe import Recipe
-from .unet import Architecture
+from .unet import Architecture, multiple_of, sides
 
 
 def numbers(text):
@@ -21,7 +22,9 @@ def numbers(text):
 def add(parser):
     """Add the options to `parser`."""
     option = parser.add_argument
-    option("--size", type=int, default=64, help="side of the square model input, px")
+    option("--size", type=int, default=64, help="about SIZE x SIZE px of model input, with the pictures' aspect ratio")
+    option("--height", type=int, help="height of the model input in px, in place of --size; --width is needed too")
+    option("--width", type=int, help="width of the model input in px")
     option("--channels", type=int, default=1, choices=(1, 3))
     option("--unshuffle", type=int, default=2, help="pixel-unshuffle factor inside the graph")
     option("--base", type=int, default=32, help="channels of the first level")
@@ -52,10 +55,19 @@ def add_of_pictures(option):
     option("--mixed-sizes", action="store_true", help="accept pictures of several sizes in one set")
 
 
-def settings(arguments):
-    """(architecture, recipe) of parsed options."""
+def input_sides(arguments, aspect):
+    """(height, width) of the model input for pictures `aspect` times as wide as high."""
     a = arguments
-    architecture = Architecture(a.size, a.channels, a.unshuffle, a.base, a.multipliers, a.attention, a.head)
+    if (a.height is None) != (a.width is None):
+        raise Refused(f"train.height = {a.height}, train.width = {a.width}: give both, or --size alone")
+    return (a.height, a.width) if a.height else sides(a.size, aspect, multiple_of(a.unshuffle, a.multipliers))
+
+
+def settings(arguments, aspect=1.0):
+    """(architecture, recipe) of parsed options, for pictures `aspect` times as wide as high."""
+    a = arguments
+    shape = input_sides(a, aspect)
+    architecture = Architecture(*shape, a.channels, a.unshuffle, a.base, a.multipliers, a.attention, a.head)
     line = Line(a.flips, a.shift, a.turn, a.zoom, a.crop, a.exposure, a.light)
     weights = Weights(a.heal, a.pixel, a.picture, a.consistency)
     defects = a.defects if a.head else 0.0
@@ -68,7 +80,7 @@ def command(architecture, recipe):
     """The `train` command with these settings, without its folders."""
     a, r = architecture, recipe
     words = {
-        **{"size": a.size, "channels": a.channels, "unshuffle": a.unshuffle, "base": a.base},
+        **{"height": a.height, "width": a.width, "channels": a.channels, "unshuffle": a.unshuffle, "base": a.base},
         **{"multipliers": ",".join(map(str, a.multipliers)), "k-max": r.k_max, "steps": r.steps},
         **{"batch": r.batch, "lr": r.lr, "seed": r.seed, "defects": r.defects},
         **{name: value for name, value in asdict(r.line).items() if name != "flips"},

@@ -146,7 +146,7 @@ class Training:
         state = torch.load(path, weights_only=True, map_location="cpu")
         recipe = dict(state["recipe"])
         recipe |= {"line": Line(**recipe["line"]), "weights": Weights(**recipe["weights"])}
-        training = cls(Architecture(**state["architecture"]), Recipe(**recipe), device)
+        training = cls(Architecture.stored(state["architecture"]), Recipe(**recipe), device)
         training.model.load_state_dict(state["model"])
         training.ema = {name: weight.to(training.device) for name, weight in state["ema"].items()}
         of_this_device = {name: training.optimizer.param_groups[0][name] for name in ("lr", "fused", "capturable")}

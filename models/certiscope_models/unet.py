@@ -5,6 +5,8 @@ That makes one draw fast enough on a CPU.
 """
 
 from dataclasses import dataclass
+from itertools import product
+from math import lcm, log, sqrt
 
 from diffusers import UNet2DModel
 from torch import nn
@@ -17,7 +19,8 @@ from . import Refused
 class Architecture:
     """The settings of a model; stored in every checkpoint."""
 
-    size: int
+    height: int
+    width: int
     channels: int = 1
     unshuffle: int = 2
     base: int = 32
@@ -27,11 +30,19 @@ class Architecture:
 
     def __post_init__(self):
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
-        halvings = self.unshuffle * 2 ** (len(self.multipliers) - 1)
-        if self.size % halvings or self.size % 8:
-            raise Refused(f"architecture.size = {self.size}: not a multiple of {halvings} and of 8; choose one that is")
+        multiple = multiple_of(self.unshuffle, self.multipliers)
+        for name, side in (("height", self.height), ("width", self.width)):
+            if side % multiple or side <= 0:
+                raise Refused(f"architecture.{name} = {side}: not a multiple of {multiple}; choose one that is")
         if self.base % 8:
             raise Refused(f"architecture.base = {self.base}: not a multiple of 8; choose one that is")
+
+    @classmethod
+    def stored(cls, settings):
+        """The architecture with the settings of a checkpoint; earlier versions had square inputs and stored `size`."""
+        settings = dict(settings)
+        side = settings.pop("size", None)
+        return cls(**({"height": side, "width": side} if side else {}), **settings)
 
     def describe(self, model):
         """One line for a person; of `model` only the parameters are counted."""
@@ -42,6 +53,28 @@ class Architecture:
             f"{'attention at the lowest level' if self.attention else 'no attention'}, "
             f"{'predicted noise and defect head' if self.head else 'predicted noise only'}, {millions:.2f} M parameters"
         )
+
+
+def multiple_of(unshuffle, multipliers):
+    """Both sides of the input are multiples of this: each level halves them, and the score has blocks of 8 px."""
+    return lcm(unshuffle * 2 ** (len(multipliers) - 1), 8)
+
+
+def sides(size, aspect, multiple):
+    """(height, width) of an input of about size * size px for pictures `aspect` times as wide as high.
+
+    Both are multiples of `multiple`. So a picture may be squashed by a few per cent; it is never padded or cut.
+    """
+
+    def near(side):
+        low = max(1, int(side // multiple))
+        return low * multiple, (low + 1) * multiple
+
+    def error(pair):
+        height, width = pair
+        return 2 * abs(log(width / height / aspect)) + abs(log(width * height / size**2))
+
+    return min(product(near(size / sqrt(aspect)), near(size * sqrt(aspect))), key=error)
 
 
 class UnshuffledUNet(nn.Module):
@@ -70,7 +103,7 @@ def build(architecture):
     levels = len(architecture.multipliers)
     lowest = "Attn" if architecture.attention else ""
     unet = UNet2DModel(
-        sample_size=architecture.size // architecture.unshuffle,
+        sample_size=(architecture.height // architecture.unshuffle, architecture.width // architecture.unshuffle),
         in_channels=architecture.channels * inner,
         out_channels=(architecture.channels + architecture.head) * inner,
         layers_per_block=1,

@@ -25,7 +25,7 @@ def generator(seed):
 def model():
     torch.manual_seed(3)
     return (
-        build(Architecture(size=8, channels=1, unshuffle=1, base=8, multipliers=(1, 2), attention=False))
+        build(Architecture(height=8, width=8, channels=1, unshuffle=1, base=8, multipliers=(1, 2), attention=False))
         .double()
         .eval()
     )
