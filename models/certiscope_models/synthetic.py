@@ -12,8 +12,8 @@ mask. The mask holds only pixels that changed by more than VISIBLE. Everything r
 Picture i gets row i mod 8 of the catalogue and appearance (i div 8) mod 8 of that row, counted from a random start. So
 a batch of 64 has every combination, a small batch can have any of them, and the tensors always have the same size.
 Costs: about 2 ms for a picture of 128x128 on one core.
-Pictures are float32 [B, C, H, W] in [0,1], masks [B, 1, H, W]. Lengths are px of a picture of 128x128, and grow with the
-square root of the picture's area.
+Pictures are float32 [B, C, H, W] in [0,1], masks [B, 1, H, W]. Lengths are px of a picture of 128x128; they grow with
+the square root of the picture's area.
 """
 
 from math import sqrt
@@ -64,8 +64,8 @@ def interleave(parts, count):
 def smooth_noise(count, x, cells, generator, stretch=1.0):
     """Smooth noise [count, 1, H, W] with mean 0 and deviation about 1 for the pictures `x`.
 
-    A square picture of their area has `cells` features from side to side. `cells` and `stretch` are numbers or [B, 1, 1, 1]. Features are `stretch` times as long in one direction, which is
-    random.
+    A square picture of their area has `cells` features from side to side. `cells` and `stretch` are numbers or [B, 1, 1, 1]. Features
+    are `stretch` times as long in one direction, which is random.
     """
     device = generator.device
     table = torch.randn(count, 1, TEXTURE, TEXTURE, generator=generator, device=device)

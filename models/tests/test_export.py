@@ -56,7 +56,9 @@ def test_the_graph_equals_the_model_at_every_batch_size(exported):
 
 def test_a_model_without_a_head_exports_the_predicted_noise_alone():
     torch.manual_seed(3)
-    model = build(Architecture(height=16, width=16, channels=3, unshuffle=2, base=8, multipliers=(1, 2), head=False)).eval()
+    model = build(
+        Architecture(height=16, width=16, channels=3, unshuffle=2, base=8, multipliers=(1, 2), head=False)
+    ).eval()
     onnx_graph.round_to_fp16(model)
     content = onnx_graph.to_onnx(model, 3, 16, 16).SerializeToString()
     assert onnx_graph.verify(content, model, 3, 16, 16) <= 1e-4
