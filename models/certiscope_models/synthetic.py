@@ -64,8 +64,8 @@ def interleave(parts, count):
 def smooth_noise(count, x, cells, generator, stretch=1.0):
     """Smooth noise [count, 1, H, W] with mean 0 and deviation about 1 for the pictures `x`.
 
-    A square picture of their area has `cells` features from side to side. `cells` and `stretch` are numbers or [B, 1, 1, 1]. Features
-    are `stretch` times as long in one direction, which is random.
+    A square picture of their area has `cells` features from side to side. `cells` and `stretch` are numbers or
+    [B, 1, 1, 1]. Features are `stretch` times as long in one direction, which is random.
     """
     device = generator.device
     table = torch.randn(count, 1, TEXTURE, TEXTURE, generator=generator, device=device)
