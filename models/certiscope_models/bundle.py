@@ -22,6 +22,7 @@ from . import Refused, schedule
 from .onnx_graph import denoiser, round_to_fp16, session, to_onnx, verify
 from .picture_files import picture_files
 from .picture_set import PictureSet
+from .prediction import Prediction
 from .score_numpy import certified, draw, empirical
 
 FORMAT = 1
@@ -94,8 +95,8 @@ def torch_denoiser(model):
 
     def denoise(x_k, k):
         with torch.no_grad():
-            eps_hat, *defect_logit = model(torch.from_numpy(x_k), torch.full((len(x_k),), k))
-        return eps_hat.numpy(), defect_logit[0].numpy() if defect_logit else None
+            found = model(torch.from_numpy(x_k), torch.full((len(x_k),), k))
+        return Prediction(**{name: out.numpy() for name, out in found.present().items()})
 
     return denoise
 
@@ -145,7 +146,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     content = graph.SerializeToString()
     if len(content) > max_mib * 2**20:
         raise Refused(f"model.onnx: {len(content) / 2**20:.1f} MiB: too large; up to {max_mib} MiB is allowed")
-    difference = verify(content, subject.model, *subject.shape)
+    difference = verify(content, subject.model, *subject.shape, detector.k)
 
     denoise = denoiser(session(content))
     spread = float(np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS)), axis=1).std())
@@ -182,6 +183,8 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
             "filter_px": detector.filter_px,
             "top_pixels": detector.top_pixels,
             "head_weight": detector.head_weight,
+            # left out where it is 0, so that programs that do not know it can read the bundle
+            **({"feature_weight": detector.feature_weight} if detector.feature_weight else {}),
         },
         "golden": {
             "file": "golden.safetensors",

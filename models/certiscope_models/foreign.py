@@ -17,6 +17,7 @@ from diffusers.models.attention_processor import Attention
 from torch import nn
 
 from . import Refused, schedule
+from .prediction import Prediction
 
 MULTIPLIERS = {256: (1, 1, 2, 2, 4, 4), 64: (1, 2, 3, 4), 32: (1, 2, 2, 2)}  # improved-diffusion, by image_size
 
@@ -42,14 +43,14 @@ IMPROVED_IGNORED = {"dropout", "sigma_small", "use_kl", "rescale_timesteps", "re
 
 
 class NoiseOnly(nn.Module):
-    """A UNet2DModel as a model of this package: (eps_hat,) = model(x_k, k), without channels of learned variance."""
+    """A UNet2DModel as a model of this package. It predicts the noise only; channels of learned variance are left out."""
 
     def __init__(self, unet):
         super().__init__()
         self.unet = unet
 
     def forward(self, x_k, k):
-        return (self.unet(x_k, k, return_dict=False)[0][:, : self.unet.config.in_channels],)
+        return Prediction(self.unet(x_k, k, return_dict=False)[0][:, : self.unet.config.in_channels])
 
 
 def require(found, key, wanted, where):

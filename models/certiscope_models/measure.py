@@ -6,7 +6,7 @@ Costs: one model call for CHUNK draws.
 
 import torch
 
-from .score import draw, filtered, maps, mean_filter, pooled
+from .score import KINDS, Maps, draw, maps, mean_filter, pooled, require_maps
 
 MAP_DRAWS = 8
 CHUNK = 256  # draws a model call
@@ -14,7 +14,7 @@ CHUNK = 256  # draws a model call
 
 @torch.no_grad()
 def draw_maps(model, x, detector, generator):
-    """The unfiltered maps (residual, defect or None) of one fresh draw of each picture x [B, C, H, W]."""
+    """The unfiltered `Maps` of one fresh draw of each picture x [B, C, H, W]."""
     noise, inner_noise = (torch.randn(x.shape, generator=generator, device=x.device) for _ in range(2))
     return maps(model, draw(x, noise, detector.sigma), inner_noise, detector)
 
@@ -24,7 +24,7 @@ def training_maps(model, normal, detector, filters, generator):
     sums = {}
     for _ in range(MAP_DRAWS):
         for x in normal.split(CHUNK):
-            for kind, found in zip(("", "defect_"), draw_maps(model, x, detector, generator)):
+            for kind, found in zip(KINDS, draw_maps(model, x, detector, generator)):
                 for px in filters if found is not None else ():
                     smooth = mean_filter(found, px)
                     moments = torch.stack([smooth.sum(0), (smooth**2).sum(0)])
@@ -48,7 +48,12 @@ def scores(model, x, detectors, made, draws, generator):
     rows = [[] for _ in detectors]
     for some in x.split(at_once):
         found = draw_maps(model, some.repeat_interleave(draws, 0), detectors[0], generator)
+        smooth = {}  # by filter_px: many detectors share a filter
         for row, detector in zip(rows, detectors):
-            one = pooled(*filtered(*found, detector), detector, made.get(detector.filter_px, {}))
+            require_maps(found.defect, found.feature, detector)
+            px = detector.filter_px
+            if px not in smooth:
+                smooth[px] = Maps(*(None if one is None else mean_filter(one, px) for one in found))
+            one = pooled(*smooth[px], detector, made.get(px, {}))
             row.append(one.view(len(some), draws).cpu())
     return [torch.cat(parts) for parts in rows]

@@ -77,12 +77,12 @@ def losses(model, weights, normal, changed, mask, k, eps):
     twice = (2, 1, 1, 1)
     x_k, signal, noise = x_k_of(changed.repeat(twice), k.repeat(2), eps.flatten(0, 1))
     out = model(x_k, k.repeat(2).to(x_k.device))
-    eps_hat = out[0].float()
+    eps_hat = out.eps_hat.float()
     outside = 1.0 - mask.repeat(twice)
     found = {"noise": (outside * (eps_hat - eps.flatten(0, 1)) ** 2).mean() / outside.mean()}
     total = found["noise"]
-    if len(out) == 2:
-        defect_logit = out[1].float()
+    if out.defect_logit is not None:
+        defect_logit = out.defect_logit.float()
         x0_hat = (x_k - noise * eps_hat) / signal
         wrong = (1.0 - outside) * (x0_hat - (2.0 * normal.repeat(twice) - 1.0)) ** 2
         found["heal"] = wrong.sum() / mask.sum().clamp(min=1.0) / 2.0 / normal.shape[1]

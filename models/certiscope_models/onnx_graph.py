@@ -1,7 +1,8 @@
 """Write a denoiser as ONNX with half-precision weights, and check that the file computes what PyTorch computes.
 
-The graph takes x_k [B, C, H, W] float32 and k [B] int64 and gives eps_hat like x_k and, from a model with a defect
-head, defect_logit [B, 1, H, W]; B is dynamic, H and W are fixed.
+The graph takes x_k [B, C, H, W] float32 and, unless it is made for one timestep, k [B] int64. It gives eps_hat like
+x_k and, from models that have them, defect_logit [B, 1, H, W] and feature_distance [B, 1, H, W]. Outputs are known by
+their names. B is dynamic, H and W are fixed.
 Guarantees: at batch 1, 3 and 8 the file agrees with the model within TOLERANCE in ONNX Runtime, else `Refused`.
 Weights are rounded to fp16 first, in the model itself, so that the PyTorch model has exactly the stored weights.
 Arithmetic stays fp32: each weight passes one Cast, which ONNX Runtime computes once, when it loads the file.
@@ -22,10 +23,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import Refused
+from .prediction import Prediction
 
 OPSET = 17
 TOLERANCE = 1e-4
-OUTPUTS = ("eps_hat", "defect_logit")
+OUTPUTS = Prediction._fields
 SMALL = 16  # initializers with fewer values stay fp32: shapes and constants, which take no space
 
 
@@ -86,23 +88,34 @@ def for_tracing(model):
     return model
 
 
+class Present(nn.Module):
+    """A model whose outputs are those that it gives: the exporter takes no None."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x_k, k):
+        return tuple(self.model(x_k, k).present().values())
+
+
 def to_onnx(model, channels, height, width):
     """The ONNX graph of `model` (already rounded to fp16) as a ModelProto with fp16 initializers."""
     x_k = torch.rand(2, channels, height, width)
     k = torch.tensor([3, 40])
     with torch.no_grad():
-        outputs = OUTPUTS[: len(model(x_k, k))]
+        outputs = list(model(x_k, k).present())
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of constant shapes; here they are meant to be constant
         torch.onnx.export(
-            for_tracing(model),
+            Present(for_tracing(model)),
             (x_k, k),
             file,
             dynamo=False,
             opset_version=OPSET,
             input_names=["x_k", "k"],
-            output_names=list(outputs),
+            output_names=outputs,
             dynamic_axes={name: {0: "batch"} for name in ("x_k", "k", *outputs)},
         )
     graph = onnxslim.slim(onnx.load_from_string(file.getvalue()))  # folds the exporter's shape arithmetic
@@ -139,28 +152,46 @@ def session(source, threads=0):
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
+def takes_k(running):
+    """Whether the graph takes any timestep; one that is made for a single timestep has no input `k`."""
+    return any(taken.name == "k" for taken in running.get_inputs())
+
+
+def predict(running, x_k, k):
+    """The `Prediction`, of arrays, of a session for x_k [B, C, H, W] float32 and k [B] int64."""
+    names = [name for name in OUTPUTS if name in {given.name for given in running.get_outputs()}]
+    found = running.run(names, {"x_k": x_k, "k": k} if takes_k(running) else {"x_k": x_k})
+    return Prediction(**dict(zip(names, found)))
+
+
 def denoiser(running):
     """The `denoise` function of `score_numpy` for an ONNX Runtime session."""
 
     def denoise(x_k, k):
-        eps_hat, *defect_logit = running.run(None, {"x_k": x_k, "k": np.full(len(x_k), k, np.int64)})
-        return eps_hat, defect_logit[0] if defect_logit else None
+        return predict(running, x_k, np.full(len(x_k), k, np.int64))
 
     return denoise
 
 
-def verify(content, model, channels, height, width):
-    """Largest difference between the graph's bytes and `model` in any output; refuses one above TOLERANCE."""
+def verify(content, model, channels, height, width, k=None):
+    """Largest difference between the graph's bytes and `model` in any output; refuses one above TOLERANCE.
+
+    `k` is the timestep that a graph without an input `k` is made for; other graphs are tried with several.
+    """
     running = session(content)
+    if not takes_k(running) and k is None:
+        raise Refused("onnx: the graph has no input k: it is made for one timestep, which must be given")
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for batch in (1, 3, 8):
         x_k = torch.randn(batch, channels, height, width, generator=generator)
-        k = torch.randint(200, (batch,), generator=generator)
+        of_draws = torch.randint(200, (batch,), generator=generator) if takes_k(running) else torch.full((batch,), k)
         with torch.no_grad():
-            wanted = model(x_k, k)
-        found = running.run(None, {"x_k": x_k.numpy(), "k": k.numpy()})
-        for name, got, right in zip(OUTPUTS, found, wanted, strict=False):
+            wanted = model(x_k, of_draws).present()
+        found = predict(running, x_k.numpy(), of_draws.numpy()).present()
+        if list(found) != list(wanted):
+            raise Refused(f"onnx: outputs {', '.join(found)}: those of the model are {', '.join(wanted)}; export again")
+        for name, got, right in ((name, found[name], wanted[name]) for name in found):
             # logits may be large: then the difference counts as a share of the largest
             scale = max(1.0, float(right.abs().max()) / 8.0)
             difference = float(np.abs(got - right.numpy()).max()) / scale

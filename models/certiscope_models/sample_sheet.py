@@ -14,8 +14,8 @@ def sample_sheet(model, inputs, k, path):
     steps = torch.full((len(inputs),), k, device=inputs.device)
     x_k, signal, noise = x_k_of(inputs, steps, eps)
     out = model(x_k, steps)
-    x0_hat = ((x_k - noise * out[0]) / signal + 1.0) / 2.0
-    maps = [torch.sigmoid(defect_logit).expand_as(inputs) for defect_logit in out[1:]]
+    x0_hat = ((x_k - noise * out.eps_hat) / signal + 1.0) / 2.0
+    maps = [] if out.defect_logit is None else [torch.sigmoid(out.defect_logit).expand_as(inputs)]
     columns = torch.stack([inputs, (x_k + 1.0) / 2.0, x0_hat, *maps], dim=1).clamp(0.0, 1.0)  # [N, 3 or 4, C, H, W]
     n, across, c, h, w = columns.shape
     sheet = columns.permute(0, 3, 1, 4, 2).reshape(n * h, across * w, c)

@@ -1,6 +1,15 @@
 """The score of a draw, defined once, in PyTorch (method.md, sections 3 and 4).
 
-    picture x -> draw z = x + sigma noise -> reconstruction x0_hat by one model call -> two maps -> one number
+    picture x -> draw z = x + sigma noise -> one model call -> reconstruction x0_hat and up to three maps -> one number
+
+The maps are the residual of the draw against x0_hat, the log odds of a defect (from a model with a defect head), and
+the distance of frozen network features to a bank of normal ones (from a model with such a bank). Each map passes the
+mean filter; then, with h = `head_weight` and f = `feature_weight`, each pixel is
+
+    mixed = (1 - h - f) |residual - mean| / std + h (defect - defect_mean) / defect_std
+            + f (feature - feature_mean) / feature_std
+
+and the score is the mean of the `top_pixels` largest pixels. All three maps are functions of the draw alone.
 
 Guarantees: a gradient passes from the score to the draw, and through it to the picture: nothing here is inside
 `no_grad`, and everything is differentiable almost everywhere. `certified` takes the draw and never the clean picture,
@@ -10,13 +19,14 @@ Leaves out: thresholds and verdicts, which exist in Rust only; numpy arrays (`sc
 Costs: one model call a draw; the maps cost a few per cent of it.
 
 Pictures and noises are [B, C, H, W] in units of [0,1], maps [B, H, W].
-A model is a function (x_k [B, C, H, W], k [B] int64) -> (eps_hat like x_k,) or (eps_hat, defect_logit [B, 1, H, W]).
-Training maps are a dict with "mean" and "std" of the residual map, and "defect_mean" and "defect_std" with a head;
-{} leaves the maps as they are.
+A model is a function (x_k [B, C, H, W], k [B] int64) -> `Prediction`.
+Training maps are a dict with "mean" and "std" of the residual map, "defect_mean" and "defect_std" with a head, and
+"feature_mean" and "feature_std" with a bank of features; {} leaves the maps as they are.
 """
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -26,7 +36,7 @@ from . import Refused, schedule
 
 @dataclass(frozen=True)
 class Detector:
-    """What decides a score besides the model: timestep, certification noise, pooling, share of the defect map."""
+    """What decides a score besides the model: timestep, certification noise, pooling, shares of the maps."""
 
     k: int
     sigma: float
@@ -34,6 +44,12 @@ class Detector:
     scales: tuple = (1, 2, 4, 8)
     top_pixels: int = 1
     head_weight: float = 0.0
+    feature_weight: float = 0.0
+
+    @property
+    def residual_weight(self):
+        """What the other two leave of 1. Their sum is taken first: it is rounded to 1 where the weights add up to 1."""
+        return 1.0 - (self.head_weight + self.feature_weight)
 
     def __post_init__(self):
         allowed = schedule.sigma_k(self.k)
@@ -44,8 +60,25 @@ class Detector:
             )
         if self.filter_px % 2 == 0:
             raise Refused(f"score.filter_px = {self.filter_px}: has no middle pixel; an odd number is needed")
-        if not 0.0 <= self.head_weight <= 1.0:
-            raise Refused(f"score.head_weight = {self.head_weight}: not a share; 0 to 1 is allowed")
+        for name in ("head_weight", "feature_weight"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise Refused(f"score.{name} = {getattr(self, name)}: not a share; 0 to 1 is allowed")
+        if self.residual_weight < 0.0:
+            raise Refused(
+                f"score: head_weight = {self.head_weight} and feature_weight = {self.feature_weight}: more than the "
+                f"whole score; a sum of at most 1 is allowed"
+            )
+
+
+class Maps(NamedTuple):
+    """The maps of draws, each [B, H, W] float64; None for what the model does not give or the score does not use."""
+
+    residual: torch.Tensor | None
+    defect: torch.Tensor | None = None
+    feature: torch.Tensor | None = None
+
+
+KINDS = Maps("", "defect_", "feature_")  # what the names of the training maps of each kind begin with
 
 
 def draw(x, noise, sigma):
@@ -54,16 +87,19 @@ def draw(x, noise, sigma):
 
 
 def reconstruct(model, z, inner_noise, detector):
-    """(x0_hat like z, defect_logit [B, H, W] or None) of the draws z, by one model call.
+    """(x0_hat like z, defect_logit [B, H, W] or None, feature_distance [B, H, W] or None) of the draws z.
+
+    One model call for all of them.
 
     The draw holds less noise than step k of the model expects: `inner_noise` adds the rest.
     """
     a = float(schedule.alpha_bar(detector.k))
     rest = sqrt(max(0.0, 1.0 - a - 4.0 * a * detector.sigma**2))
     x_k = (sqrt(a) * (2.0 * z.double() - 1.0) + rest * inner_noise.double()).to(z.dtype)
-    eps_hat, *defect_logit = model(x_k, torch.full((len(z),), detector.k, device=z.device))
+    eps_hat, *of_model = model(x_k, torch.full((len(z),), detector.k, device=z.device))
     x0_hat = ((x_k.double() - sqrt(1.0 - a) * eps_hat.double()) / sqrt(a) + 1.0) / 2.0
-    return x0_hat.clamp(0.0, 1.0).to(z.dtype), defect_logit[0][:, 0] if defect_logit else None
+    defect_logit, feature_distance = (None if out is None else out[:, 0] for out in of_model)
+    return x0_hat.clamp(0.0, 1.0).to(z.dtype), defect_logit, feature_distance
 
 
 def residual_map(a, b, scales):
@@ -77,9 +113,9 @@ def residual_map(a, b, scales):
 
 
 def maps(model, z, inner_noise, detector):
-    """(residual, defect or None): the two unfiltered maps [B, H, W] of the draws z."""
-    x0_hat, defect_logit = reconstruct(model, z, inner_noise, detector)
-    return residual_map(z, x0_hat, detector.scales), None if defect_logit is None else defect_logit.double()
+    """The unfiltered `Maps` of the draws z."""
+    x0_hat, *of_model = reconstruct(model, z, inner_noise, detector)
+    return Maps(residual_map(z, x0_hat, detector.scales), *(None if out is None else out.double() for out in of_model))
 
 
 def mean_filter(maps, size):
@@ -90,26 +126,39 @@ def mean_filter(maps, size):
     return maps
 
 
-def filtered(residual, defect, detector):
-    """Both maps after the mean filter; a map that the score does not use is None."""
-    return (
-        mean_filter(residual, detector.filter_px) if detector.head_weight < 1.0 else None,
-        mean_filter(defect, detector.filter_px) if detector.head_weight > 0.0 else None,
-    )
+def filtered(residual, defect, feature, detector):
+    """The `Maps` after the mean filter; a map that the score does not use is None."""
+    require_maps(defect, feature, detector)
+    weights = detector.residual_weight, detector.head_weight, detector.feature_weight
+    found = (residual, defect, feature)
+    return Maps(*(mean_filter(one, detector.filter_px) if w > 0.0 else None for one, w in zip(found, weights)))
 
 
-def pooled(residual, defect, detector, training_maps):
+def require_maps(defect, feature, detector):
+    """Refuse a weight for a map that the model does not give."""
+    for found, weight, output in ((defect, "head_weight", "defect_logit"), (feature, "feature_weight", "feature_distance")):
+        if found is None and getattr(detector, weight) > 0.0:
+            raise Refused(
+                f"score.{weight} = {getattr(detector, weight)}: the model has no output {output}; "
+                f"0, or a model with that output, is needed"
+            )
+
+
+def pooled(residual, defect, feature, detector, training_maps):
     """The scores [B] of filtered maps: the mean of the `top_pixels` largest values of their weighted sum.
 
-    The residual counts by its distance from the training mean, in training deviations; the defect map upwards only.
+    The residual counts by its distance from the training mean, in training deviations; the other maps upwards only.
     """
     mixed = 0.0
-    if detector.head_weight < 1.0:
+    if detector.residual_weight > 0.0:
         distance = (residual - training_maps.get("mean", 0.0)).abs() / training_maps.get("std", 1.0)
-        mixed = (1.0 - detector.head_weight) * distance
+        mixed = detector.residual_weight * distance
     if detector.head_weight > 0.0:
         upwards = (defect - training_maps.get("defect_mean", 0.0)) / training_maps.get("defect_std", 1.0)
         mixed = mixed + detector.head_weight * upwards
+    if detector.feature_weight > 0.0:
+        upwards = (feature - training_maps.get("feature_mean", 0.0)) / training_maps.get("feature_std", 1.0)
+        mixed = mixed + detector.feature_weight * upwards
     return mixed.flatten(1).topk(detector.top_pixels, dim=1).values.mean(dim=1)
 
 
@@ -122,10 +171,10 @@ def certified(model, z, inner_noise, detector, training_maps=None):
 def empirical(model, x, noise, inner_noise, detector, training_maps=None):
     """The score of one clean picture x [C, H, W] against the mean reconstruction of its draws. No certificate.
 
-    This is the paper's score, with the mean defect map of the draws mixed in as `head_weight` says. `noise` and
-    `inner_noise` are [draws, C, H, W]; the result has no dimension.
+    This is the paper's score, with the mean defect map and the mean feature map of the draws mixed in by their
+    weights. `noise` and `inner_noise` are [draws, C, H, W]; the result has no dimension.
     """
-    x0_hat, defect_logit = reconstruct(model, draw(x, noise, detector.sigma), inner_noise, detector)
+    x0_hat, *of_model = reconstruct(model, draw(x, noise, detector.sigma), inner_noise, detector)
     residual = residual_map(x[None], x0_hat.double().mean(dim=0, keepdim=True), detector.scales)
-    defect = None if defect_logit is None else defect_logit.double().mean(dim=0, keepdim=True)
-    return pooled(*filtered(residual, defect, detector), detector, training_maps or {})[0]
+    means = (None if out is None else out.double().mean(dim=0, keepdim=True) for out in of_model)
+    return pooled(*filtered(residual, *means, detector), detector, training_maps or {})[0]

@@ -2,13 +2,14 @@
 
 Guarantees: the same numbers as `score`, without a gradient.
 Arrays are float32 [..., C, H, W] in [0,1]. A `denoise` is any function (x_k [B, C, H, W] float32, k int) ->
-(eps_hat like x_k, defect_logit [B, 1, H, W] or None), such as an ONNX Runtime session (`onnx_graph.denoiser`).
+`Prediction` of arrays, such as an ONNX Runtime session (`onnx_graph.denoiser`).
 """
 
 import numpy as np
 import torch
 
 from . import score
+from .prediction import Prediction
 from .score import Detector
 
 __all__ = ["Detector", "certified", "draw", "empirical", "reconstruct"]
@@ -26,7 +27,7 @@ def model_of(denoise):
     """The function `denoise` over arrays as a model over tensors."""
 
     def model(x_k, k):
-        return tuple(tensor(out) for out in denoise(x_k.numpy(), int(k[0])) if out is not None)
+        return Prediction(**{name: tensor(out) for name, out in denoise(x_k.numpy(), int(k[0])).present().items()})
 
     return model
 
@@ -38,9 +39,9 @@ def draw(x, noise, sigma):
 
 @torch.no_grad()
 def reconstruct(denoise, z, inner_noise, detector):
-    """`score.reconstruct`: (x0_hat, defect_logit or None) of the draws z."""
-    x0_hat, logit = score.reconstruct(model_of(denoise), pictures(z), pictures(inner_noise), detector)
-    return x0_hat.numpy(), None if logit is None else logit.numpy()
+    """`score.reconstruct`: (x0_hat, defect_logit or None, feature_distance or None) of the draws z."""
+    found = score.reconstruct(model_of(denoise), pictures(z), pictures(inner_noise), detector)
+    return tuple(None if out is None else out.numpy() for out in found)
 
 
 @torch.no_grad()

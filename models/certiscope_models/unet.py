@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import Refused
+from .prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def sides(size, aspect, multiple):
 
 
 class UnshuffledUNet(nn.Module):
-    """(eps_hat, defect_logit) = model(x_k, k), or (eps_hat,) without a head.
+    """A `Prediction` = model(x_k, k): eps_hat and, with a head, defect_logit.
 
-    x_k [B, C, H, W] in the network's own range, k [B] int64, eps_hat like x_k, defect_logit [B, 1, H, W].
+    x_k [B, C, H, W] in the network's own range, k [B] int64.
     """
 
     def __init__(self, unet, channels, unshuffle):
@@ -94,7 +95,7 @@ class UnshuffledUNet(nn.Module):
         out = self.unet(inner, k, return_dict=False)[0]
         out = F.pixel_shuffle(out, self.unshuffle) if self.unshuffle > 1 else out
         c = self.channels
-        return (out[:, :c], out[:, c:]) if out.shape[1] > c else (out,)
+        return Prediction(out[:, :c], out[:, c:]) if out.shape[1] > c else Prediction(out)
 
 
 def build(architecture):

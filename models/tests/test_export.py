@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from certiscope_models import Refused, bundle, onnx_graph
+from certiscope_models.prediction import Prediction
 from certiscope_models.score_numpy import Detector, certified, draw
 from certiscope_models.unet import Architecture, build
 
@@ -50,7 +51,9 @@ def test_the_graph_equals_the_model_at_every_batch_size(exported):
     x_k = torch.randn(5, 1, 16, 16)
     with torch.no_grad():
         wanted = tiny_model(x_k, torch.full((5,), 9))
-    for got, right in zip(onnx_graph.denoiser(running)(x_k.numpy(), 9), wanted, strict=True):
+    found = onnx_graph.denoiser(running)(x_k.numpy(), 9).present()
+    assert list(found) == ["eps_hat", "defect_logit"]
+    for got, right in zip(found.values(), wanted.present().values(), strict=True):
         np.testing.assert_allclose(got, right.numpy(), atol=1e-4)
 
 
@@ -62,8 +65,8 @@ def test_a_model_without_a_head_exports_the_predicted_noise_alone():
     onnx_graph.round_to_fp16(model)
     content = onnx_graph.to_onnx(model, 3, 16, 16).SerializeToString()
     assert onnx_graph.verify(content, model, 3, 16, 16) <= 1e-4
-    eps_hat, defect_logit = onnx_graph.denoiser(onnx_graph.session(content))(np.zeros((2, 3, 16, 16), np.float32), 9)
-    assert eps_hat.shape == (2, 3, 16, 16) and defect_logit is None
+    found = onnx_graph.denoiser(onnx_graph.session(content))(np.zeros((2, 3, 16, 16), np.float32), 9)
+    assert found.eps_hat.shape == (2, 3, 16, 16) and list(found.present()) == ["eps_hat"]
 
 
 def test_weights_are_stored_in_half_precision(exported):
@@ -112,12 +115,17 @@ def test_a_bundle_holds_what_the_agent_checks(subject, held_back, tmp_path):
     assert 0 <= golden["input"].min() and golden["input"].max() <= 1
 
 
+def changed_by(denoise, change):
+    """`denoise` with a change of each of its outputs."""
+    return lambda x_k, k: Prediction(**{name: change(out) for name, out in denoise(x_k, k).present().items()})
+
+
 def test_golden_scores_notice_another_model(exported):
     denoise = onnx_graph.denoiser(onnx_graph.session(exported[1].SerializeToString()))
     golden = bundle.golden_vectors(denoise, (1, 16, 16), DETECTOR)
     bundle.check_golden(denoise, golden, DETECTOR, 1e-7)
     with pytest.raises(Refused, match="golden"):
-        bundle.check_golden(lambda x_k, k: [out + np.float32(1e-3) for out in denoise(x_k, k)], golden, DETECTOR, 1e-7)
+        bundle.check_golden(changed_by(denoise, lambda out: out + np.float32(1e-3)), golden, DETECTOR, 1e-7)
 
 
 def test_scores_that_are_not_those_of_pytorch_are_refused(exported):
@@ -127,7 +135,7 @@ def test_scores_that_are_not_those_of_pytorch_are_refused(exported):
     assert bundle.check_scores(model, denoise, inputs, DETECTOR, spread=0.01) <= 1e-4
     with pytest.raises(Refused, match="in PyTorch"):
         bundle.check_scores(
-            model, lambda x_k, k: [out * np.float32(1.01) for out in denoise(x_k, k)], inputs, DETECTOR, spread=0.01
+            model, changed_by(denoise, lambda out: out * np.float32(1.01)), inputs, DETECTOR, spread=0.01
         )
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from certiscope_models import measure, score
+from certiscope_models.prediction import Prediction
 from certiscope_models.score import Detector
 from certiscope_models.unet import Architecture, build
 
@@ -14,21 +15,37 @@ DETECTORS = [
     Detector(50, 0.05, 3),
     Detector(50, 0.05, 5, top_pixels=7, head_weight=0.6),
     Detector(50, 0.05, 1, scales=(1, 4), top_pixels=3, head_weight=1.0),
+    Detector(50, 0.05, 3, top_pixels=5, head_weight=0.3, feature_weight=0.5),
+    Detector(50, 0.05, 3, top_pixels=64, feature_weight=1.0),  # its features are local: all pixels, so that all have a slope
 ]
+THREE_MAPS = DETECTORS[3]
 
 
 def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
+class WithFeatures(torch.nn.Module):
+    """A model, and beside it the distance of features of x_k to the nearest of a bank of three."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.features = torch.nn.Conv2d(1, 4, 3, padding=1)
+        self.bank = torch.nn.Parameter(torch.randn(3, 4, generator=generator(4)))
+
+    def forward(self, x_k, k):
+        places = self.features(x_k).movedim(1, -1).flatten(1, 2)
+        distance = torch.cdist(places, self.bank[None]).amin(dim=2)
+        return self.model(x_k, k)._replace(feature_distance=distance.view(len(x_k), 1, *x_k.shape[2:]))
+
+
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(3)
-    return (
-        build(Architecture(height=8, width=8, channels=1, unshuffle=1, base=8, multipliers=(1, 2), attention=False))
-        .double()
-        .eval()
-    )
+    square = Architecture(height=8, width=8, channels=1, unshuffle=1, base=8, multipliers=(1, 2), attention=False)
+    unet = build(square)
+    return WithFeatures(unet).double().eval()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +54,8 @@ def case():
     x = torch.rand(1, 1, 8, 8, generator=generator(1), dtype=torch.float64) * 0.6 + 0.2
     noise, inner = torch.randn(2, 2, 1, 8, 8, generator=generator(2), dtype=torch.float64)
     mean, std = torch.rand(2, 8, 8, generator=generator(3), dtype=torch.float64) * 0.1 + 0.05
-    return x, noise, inner, {"mean": mean, "std": std, "defect_mean": -mean, "defect_std": std}
+    maps = {"mean": mean, "std": std, "defect_mean": -mean, "defect_std": std}
+    return x, noise, inner, {**maps, "feature_mean": 0.5 * mean, "feature_std": std + 0.02}
 
 
 def certified(model, case, detector):
@@ -75,7 +93,7 @@ def test_the_gradient_passes_through_the_model_and_not_around_it(model, case, de
     x = case[0].clone().requires_grad_()
 
     def cut(x_k, k):
-        return tuple(out.detach() for out in model(x_k, k))
+        return Prediction(**{name: out.detach() for name, out in model(x_k, k).present().items()})
 
     (whole,) = torch.autograd.grad(certified(model, case, detector)(x).sum(), x)
     around = certified(cut, case, detector)(x).sum()
@@ -86,19 +104,22 @@ def test_the_gradient_passes_through_the_model_and_not_around_it(model, case, de
 
 def test_every_part_of_the_score_lets_a_gradient_pass(model, case):
     x, noise, inner, maps = case
-    detector = DETECTORS[1]
+    detector = THREE_MAPS
     z = score.draw(x, noise, detector.sigma).requires_grad_()
-    x0_hat, logit = score.reconstruct(model, z, inner, detector)
-    residual, defect = score.maps(model, z, inner, detector)
-    smooth = score.filtered(residual, defect, detector)
+    x0_hat, logit, distance = score.reconstruct(model, z, inner, detector)
+    found = score.maps(model, z, inner, detector)
+    smooth = score.filtered(*found, detector)
     parts = {
         "draw": score.draw(x.clone().requires_grad_(), noise, detector.sigma),
         "reconstruction": x0_hat,
         "defect logit": logit,
-        "residual map": residual,
-        "defect map": defect,
-        "filtered residual": smooth[0],
-        "filtered defect map": smooth[1],
+        "feature distance": distance,
+        "residual map": found.residual,
+        "defect map": found.defect,
+        "feature map": found.feature,
+        "filtered residual": smooth.residual,
+        "filtered defect map": smooth.defect,
+        "filtered feature map": smooth.feature,
         "pooled": score.pooled(*smooth, detector, maps),
     }
     assert [name for name, part in parts.items() if not part.requires_grad] == []

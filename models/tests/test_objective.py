@@ -5,6 +5,7 @@ import torch
 
 from certiscope_models import schedule
 from certiscope_models.objective import Weights, losses, pooled, x_k_of
+from certiscope_models.prediction import Prediction
 
 
 class Fixed:
@@ -14,7 +15,7 @@ class Fixed:
         self.eps, self.logit = eps, logit
 
     def __call__(self, x_k, k):
-        return self.eps, self.logit.expand(len(x_k), 1, *x_k.shape[2:])
+        return Prediction(self.eps, self.logit.expand(len(x_k), 1, *x_k.shape[2:]))
 
 
 def batch(change):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from certiscope_models import Refused, schedule
+from certiscope_models.prediction import Prediction
 from certiscope_models.score import Detector, filtered, mean_filter, pooled, residual_map
 from certiscope_models.score_numpy import certified, draw, empirical, reconstruct
 
@@ -12,13 +13,14 @@ DETECTOR = Detector(k=50, sigma=0.03, filter_px=1)
 
 
 def noise_free(x_k, k):
-    return np.zeros_like(x_k), None
+    return Prediction(np.zeros_like(x_k))
 
 
-def score(residual, defect, detector, training_maps):
+def score(residual, defect, detector, training_maps, feature=None):
     """The score of one picture's maps [H, W]."""
     one = [
-        None if values is None else torch.as_tensor(values, dtype=torch.float64)[None] for values in (residual, defect)
+        None if values is None else torch.as_tensor(values, dtype=torch.float64)[None]
+        for values in (residual, defect, feature)
     ]
     maps = {name: torch.as_tensor(values) for name, values in training_maps.items()}
     return pooled(*filtered(*one, detector), detector, maps)[0].item()
@@ -84,7 +86,7 @@ def test_the_noise_of_step_k_is_whole():
 
     def spy(x_k, k):
         seen.append(x_k)
-        return np.zeros_like(x_k), None
+        return Prediction(np.zeros_like(x_k))
 
     reconstruct(spy, draw(x, noise, 0.05), inner, Detector(k=80, sigma=0.05))
     a = schedule.alpha_bar(80)
@@ -98,7 +100,7 @@ def test_reconstruction_inverts_the_noise_when_it_is_known():
     sigma = float(schedule.sigma_k(50))
     noise = rng.standard_normal(x.shape, dtype=np.float32)
     logit = np.ones((1, 1, 8, 8), np.float32)
-    known = reconstruct(lambda x_k, k: (noise, logit), draw(x, noise, sigma), np.zeros_like(x), Detector(50, sigma))
+    known = reconstruct(lambda x_k, k: Prediction(noise, logit), draw(x, noise, sigma), np.zeros_like(x), Detector(50, sigma))
     np.testing.assert_allclose(known[0], x, atol=1e-5)
     assert known[1].shape == (1, 8, 8)
 
