@@ -11,7 +11,7 @@ from . import Refused
 from .augment import Line
 from .objective import Weights
 from .recipe import Recipe
-from .unet import Architecture, multiple_of, sides
+from .unet import NETWORKS, Architecture, multiple_of, sides
 
 
 def numbers(text):
@@ -26,10 +26,11 @@ def add(parser):
     option("--height", type=int, help="height of the model input in px, in place of --size; --width is needed too")
     option("--width", type=int, help="width of the model input in px")
     option("--channels", type=int, default=1, choices=(1, 3))
+    option("--network", default="edge", choices=NETWORKS, help="edge, made for a CPU, or the one of earlier versions")
     option("--unshuffle", type=int, default=2, help="pixel-unshuffle factor inside the graph")
     option("--base", type=int, default=32, help="channels of the first level")
     option("--multipliers", type=numbers, default=(1, 2, 3), help="width of each level over --base")
-    option("--no-attention", dest="attention", action="store_false")
+    option("--no-attention", dest="attention", action="store_false", help="of the diffusers network")
     option("--no-head", dest="head", action="store_false", help="predicted noise only, as in the paper")
     option("--k-max", type=int, default=100, help="train at timesteps 0..k-max")
     option("--steps", type=int, required=True, help="length of the run and of its cosine")
@@ -67,7 +68,8 @@ def settings(arguments, aspect=1.0):
     """(architecture, recipe) of parsed options, for pictures `aspect` times as wide as high."""
     a = arguments
     shape = input_sides(a, aspect)
-    architecture = Architecture(*shape, a.channels, a.unshuffle, a.base, a.multipliers, a.attention, a.head)
+    of_network = a.unshuffle, a.base, a.multipliers, a.attention, a.head, a.network
+    architecture = Architecture(*shape, a.channels, *of_network)
     line = Line(a.flips, a.shift, a.turn, a.zoom, a.crop, a.exposure, a.light)
     weights = Weights(a.heal, a.pixel, a.picture, a.consistency)
     defects = a.defects if a.head else 0.0
@@ -80,7 +82,8 @@ def command(architecture, recipe):
     """The `train` command with these settings, without its folders."""
     a, r = architecture, recipe
     words = {
-        **{"height": a.height, "width": a.width, "channels": a.channels, "unshuffle": a.unshuffle, "base": a.base},
+        **{"height": a.height, "width": a.width, "channels": a.channels, "network": a.network},
+        **{"unshuffle": a.unshuffle, "base": a.base},
         **{"multipliers": ",".join(map(str, a.multipliers)), "k-max": r.k_max, "steps": r.steps},
         **{"batch": r.batch, "lr": r.lr, "seed": r.seed, "defects": r.defects},
         **{name: value for name, value in asdict(r.line).items() if name != "flips"},

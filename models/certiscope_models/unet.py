@@ -1,5 +1,6 @@
-"""The U-Net: diffusers' UNet2DModel on pixel-unshuffled pictures, with a defect head beside the predicted noise.
+"""The networks and their settings: `EdgeUNet`, and the diffusers U-Net that earlier versions trained.
 
+Both work on pixel-unshuffled pictures, and have a defect head beside the predicted noise.
 Pixel-unshuffle by f rearranges [C, H, W] as [C f^2, H/f, W/f]: the same numbers, but 1/f^2 of the places to convolve.
 That makes one draw fast enough on a CPU.
 """
@@ -13,7 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import Refused
+from .edge_unet import EdgeUNet
 from .prediction import Prediction
+
+NETWORKS = ("edge", "diffusers")
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,14 @@ class Architecture:
     unshuffle: int = 2
     base: int = 32
     multipliers: tuple = (1, 2, 3)
-    attention: bool = True  # at the lowest level only
+    attention: bool = True  # at the lowest level of the diffusers network only; the other has none
     head: bool = True  # a defect-logit map beside the predicted noise, of the same forward pass
+    network: str = "edge"  # one of NETWORKS
 
     def __post_init__(self):
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
+        if self.network not in NETWORKS:
+            raise Refused(f"architecture.network = {self.network}: unknown; {' or '.join(NETWORKS)} is allowed")
         multiple = multiple_of(self.unshuffle, self.multipliers)
         for name, side in (("height", self.height), ("width", self.width)):
             if side % multiple or side <= 0:
@@ -38,20 +45,30 @@ class Architecture:
         if self.base % 8:
             raise Refused(f"architecture.base = {self.base}: not a multiple of 8; choose one that is")
 
+    @property
+    def widths(self):
+        """Channels of each level, from full size down."""
+        return tuple(self.base * m for m in self.multipliers)
+
     @classmethod
     def stored(cls, settings):
-        """The architecture with the settings of a checkpoint; earlier versions had square inputs and stored `size`."""
-        settings = dict(settings)
+        """The architecture with the settings of a checkpoint.
+
+        Earlier versions had one network, and square inputs, whose side they stored as `size`.
+        """
+        settings = {"network": "diffusers", **settings}
         side = settings.pop("size", None)
         return cls(**({"height": side, "width": side} if side else {}), **settings)
 
     def describe(self, model):
         """One line for a person; of `model` only the parameters are counted."""
-        widths = ", ".join(str(self.base * m) for m in self.multipliers)
+        widths = ", ".join(str(width) for width in self.widths)
         millions = sum(p.numel() for p in model.parameters()) / 1e6
+        attention = f"{'attention at the lowest level' if self.attention else 'no attention'}, "
         return (
-            f"UNet2DModel, pixel-unshuffle {self.unshuffle}, 1 resnet a level, widths {widths}, "
-            f"{'attention at the lowest level' if self.attention else 'no attention'}, "
+            f"{'EdgeUNet' if self.network == 'edge' else 'UNet2DModel'}, pixel-unshuffle {self.unshuffle}, "
+            f"{'' if self.network == 'edge' else '1 resnet a level, '}widths {widths}, "
+            f"{'' if self.network == 'edge' else attention}"
             f"{'predicted noise and defect head' if self.head else 'predicted noise only'}, {millions:.2f} M parameters"
         )
 
@@ -100,6 +117,13 @@ class UnshuffledUNet(nn.Module):
 
 def build(architecture):
     """A new model; the global seed of torch decides its weights."""
+    if architecture.network == "edge":
+        return EdgeUNet(architecture.channels, architecture.unshuffle, architecture.widths, architecture.head)
+    return diffusers_unet(architecture)
+
+
+def diffusers_unet(architecture):
+    """The network of earlier versions, so that their checkpoints can be resumed and exported."""
     inner = architecture.unshuffle**2
     levels = len(architecture.multipliers)
     lowest = "Attn" if architecture.attention else ""
@@ -108,7 +132,7 @@ def build(architecture):
         in_channels=architecture.channels * inner,
         out_channels=(architecture.channels + architecture.head) * inner,
         layers_per_block=1,
-        block_out_channels=tuple(architecture.base * m for m in architecture.multipliers),
+        block_out_channels=architecture.widths,
         down_block_types=("DownBlock2D",) * (levels - 1) + (f"{lowest}DownBlock2D",),
         up_block_types=(f"{lowest}UpBlock2D",) + ("UpBlock2D",) * (levels - 1),
         norm_num_groups=8,
