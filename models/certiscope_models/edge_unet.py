@@ -15,11 +15,12 @@ Leaves out: the settings (`unet.Architecture`), and the diffusers U-Net that ear
 import copy
 from math import log, sqrt
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import Refused
+from . import Refused, schedule
 from .prediction import Prediction
 
 EXPANSION = 2  # width inside of a block over its own
@@ -54,16 +55,17 @@ class Block(nn.Module):
 
 
 class EdgeUNet(nn.Module):
-    """A `Prediction` = model(x_k, k): eps_hat and, with a head, defect_logit.
+    """A `Prediction` = model(x_k, k): eps_hat and, with their heads, defect_logit and denoised.
 
     x_k [B, C, H, W] in the network's own range, k [B] int64. What `at` returned takes x_k alone.
     """
 
-    def __init__(self, channels, unshuffle, widths, head=True):
+    def __init__(self, channels, unshuffle, widths, head=True, denoised=False):
         super().__init__()
         self.unshuffle = unshuffle
         self.k = None  # the only timestep that the model is for; None: any
-        self.outputs = {"eps_hat": channels} | ({"defect_logit": 1} if head else {})  # channels of each
+        heads = {"eps_hat": channels, "defect_logit": head, "denoised": channels * denoised}
+        self.outputs = {name: int(count) for name, count in heads.items() if count}  # channels of each
         levels = range(len(widths))
         self.stem = convolution(channels * unshuffle**2, widths[0], 3, STEM_GAIN, padding=1)
         counts = [FIRST_BLOCKS if level == 0 else BLOCKS for level in levels]
@@ -71,7 +73,9 @@ class EdgeUNet(nn.Module):
         self.up = nn.ModuleList(nn.ModuleList(Block(widths[n]) for _ in range(counts[n])) for n in levels[:-1])
         self.shrink = nn.ModuleList(convolution(*widths[n : n + 2], 2, 1.0, stride=2) for n in levels[:-1])
         self.grow = nn.ModuleList(convolution(widths[n + 1], widths[n], 1, 1.0) for n in levels[:-1])
-        self.out = convolution(widths[0], sum(self.outputs.values()) * unshuffle**2, 3, 1.0, padding=1)
+        self.out = convolution(widths[0], sum(self.rows()), 3, 1.0, padding=1)
+        levels_of_signal = torch.from_numpy(schedule.alpha_bar(np.arange(schedule.STEPS)))
+        self.register_buffer("alpha_bar", levels_of_signal.float(), persistent=False)
         self.of_k = nn.Sequential(
             nn.Linear(2 * FREQUENCIES, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, sum(b.inner for b in self.blocks()))
         )
@@ -91,11 +95,15 @@ class EdgeUNet(nn.Module):
         return dict(zip(blocks, found.split([block.inner for block in blocks], dim=1)))
 
     def forward(self, x_k, k=None):
-        found = self.maps(x_k, k)
-        return Prediction(**{name: found[name] for name in found if name in Prediction._fields})
+        found = self.heads(x_k, k)
+        if "denoised" in found:  # its head predicts the noise too, and is not to take a defect for noise
+            a = self.alpha_bar[self.k if k is None else k].view(-1, 1, 1, 1)
+            without = (x_k - (1.0 - a).sqrt() * found["denoised"]) / a.sqrt()
+            found["denoised"] = ((without + 1.0) / 2.0).clamp(0.0, 1.0)
+        return Prediction(**found)
 
-    def maps(self, x_k, k=None):
-        """{name: map} of all outputs."""
+    def heads(self, x_k, k):
+        """{name: map [B, channels, H, W]} as the last convolution gives them."""
         of_k = self.biases_for(k)
 
         def through(level, h):
@@ -122,6 +130,19 @@ class EdgeUNet(nn.Module):
         if k is not None and bool((k != self.k).any()):
             raise Refused(f"k = {k.tolist()}: the model is made for k = {self.k} alone; give that or none")
         return {}
+
+    @torch.no_grad()
+    def keep(self, names):
+        """Cut off the heads that are not in `names`, so that nobody waits for them."""
+        rows = dict(zip(self.outputs, torch.arange(self.out.out_channels).split(self.rows())))
+        self.outputs = {name: count for name, count in self.outputs.items() if name in names}
+        kept = torch.cat([rows[name] for name in self.outputs])
+        self.out.weight, self.out.bias = (nn.Parameter(w[kept]) for w in (self.out.weight, self.out.bias))
+        self.out.out_channels = len(kept)
+
+    def rows(self):
+        """Channels of the last convolution that each head has."""
+        return [count * self.unshuffle**2 for count in self.outputs.values()]
 
     @torch.no_grad()
     def at(self, k):

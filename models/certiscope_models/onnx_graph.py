@@ -23,11 +23,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import Refused
-from .prediction import Prediction
+from .prediction import OUTPUTS, Prediction
 
 OPSET = 17
 TOLERANCE = 1e-4
-OUTPUTS = Prediction._fields
 SMALL = 16  # initializers with fewer values stay fp32: shapes and constants, which take no space
 
 
@@ -79,6 +78,8 @@ def round_to_fp16(model):
 def for_tracing(model):
     """A copy of `model` in a form that the exporter writes as few nodes."""
     model = copy.deepcopy(model).eval()
+    if hasattr(model, "keep"):
+        model.keep(OUTPUTS)
     for module in list(model.modules()):
         if isinstance(module, Attention):
             module.set_processor(AttnProcessor())

@@ -32,6 +32,7 @@ def add(parser):
     option("--multipliers", type=numbers, default=(1, 2, 3), help="width of each level over --base")
     option("--no-attention", dest="attention", action="store_false", help="of the diffusers network")
     option("--no-head", dest="head", action="store_false", help="predicted noise only, as in the paper")
+    option("--no-denoised", dest="denoised", action="store_false", help="no output of the draw without its noise")
     option("--k-max", type=int, default=100, help="train at timesteps 0..k-max")
     option("--steps", type=int, required=True, help="length of the run and of its cosine")
     option("--batch", type=int, default=12)
@@ -68,10 +69,10 @@ def settings(arguments, aspect=1.0):
     """(architecture, recipe) of parsed options, for pictures `aspect` times as wide as high."""
     a = arguments
     shape = input_sides(a, aspect)
-    of_network = a.unshuffle, a.base, a.multipliers, a.attention, a.head, a.network
+    of_network = a.unshuffle, a.base, a.multipliers, a.attention, a.head, a.network, a.denoised
     architecture = Architecture(*shape, a.channels, *of_network)
     line = Line(a.flips, a.shift, a.turn, a.zoom, a.crop, a.exposure, a.light)
-    weights = Weights(a.heal, a.pixel, a.picture, a.consistency)
+    weights = Weights(*(getattr(a, term.name) for term in fields(Weights)))
     defects = a.defects if a.head else 0.0
     return architecture, Recipe(
         *(a.steps, a.batch, a.lr, a.k_max, a.seed, defects, line, weights, a.full_scale, a.mixed_sizes)
@@ -91,7 +92,7 @@ def command(architecture, recipe):
         **({"full-scale": r.full_scale} if r.full_scale is not None else {}),
     }
     switches = {
-        **{"--no-attention": not a.attention, "--no-head": not a.head},
+        **{"--no-attention": not a.attention, "--no-head": not a.head, "--no-denoised": not a.denoised},
         **{"--mixed-sizes": r.mixed_sizes, "--flips": r.line.flips},
     }
     options = [f"--{name} {value}" for name, value in words.items()]

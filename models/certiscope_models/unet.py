@@ -33,6 +33,7 @@ class Architecture:
     attention: bool = True  # at the lowest level of the diffusers network only; the other has none
     head: bool = True  # a defect-logit map beside the predicted noise, of the same forward pass
     network: str = "edge"  # one of NETWORKS
+    denoised: bool = True  # the draw without its noise as a third output; of the edge network only
 
     def __post_init__(self):
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
@@ -56,7 +57,7 @@ class Architecture:
 
         Earlier versions had one network, and square inputs, whose side they stored as `size`.
         """
-        settings = {"network": "diffusers", **settings}
+        settings = {"network": "diffusers", "denoised": False, **settings}
         side = settings.pop("size", None)
         return cls(**({"height": side, "width": side} if side else {}), **settings)
 
@@ -64,13 +65,12 @@ class Architecture:
         """One line for a person; of `model` only the parameters are counted."""
         widths = ", ".join(str(width) for width in self.widths)
         millions = sum(p.numel() for p in model.parameters()) / 1e6
-        attention = f"{'attention at the lowest level' if self.attention else 'no attention'}, "
-        return (
-            f"{'EdgeUNet' if self.network == 'edge' else 'UNet2DModel'}, pixel-unshuffle {self.unshuffle}, "
-            f"{'' if self.network == 'edge' else '1 resnet a level, '}widths {widths}, "
-            f"{'' if self.network == 'edge' else attention}"
-            f"{'predicted noise and defect head' if self.head else 'predicted noise only'}, {millions:.2f} M parameters"
-        )
+        attention = "attention at the lowest level" if self.attention else "no attention"
+        edge = self.network == "edge"
+        kind = ["EdgeUNet"] if edge else ["UNet2DModel", "1 resnet a level", attention]
+        heads = ["predicted noise", *["defect head"] * self.head, *["denoised draw"] * (edge and self.denoised)]
+        words = [*kind, f"pixel-unshuffle {self.unshuffle}", f"widths {widths}", " and ".join(heads)]
+        return ", ".join([*words, f"{millions:.2f} M parameters"])
 
 
 def multiple_of(unshuffle, multipliers):
@@ -118,7 +118,8 @@ class UnshuffledUNet(nn.Module):
 def build(architecture):
     """A new model; the global seed of torch decides its weights."""
     if architecture.network == "edge":
-        return EdgeUNet(architecture.channels, architecture.unshuffle, architecture.widths, architecture.head)
+        a = architecture
+        return EdgeUNet(a.channels, a.unshuffle, a.widths, a.head, a.denoised)
     return diffusers_unet(architecture)
 
 
