@@ -27,7 +27,7 @@ from .score import Detector
 from .search import with_synthetic_defects
 from .train import train
 from .training import Training
-from .training_data import Pictures
+from .training_data import Pictures, aspect_of
 
 GOOD = ("good", "ok")  # names of the folder of good parts below `test`, in any case of letters
 SEED = 0  # of the draws and of the synthetic defects that rows are measured with
@@ -128,18 +128,21 @@ class Words(argparse.ArgumentParser):
         raise Refused(f"ablation: {message}; the options of `train`, see `train --help`")
 
 
-def settings_of(words, steps=None):
-    """Return (architecture, recipe) of a run from its words. `steps`, if given, replaces the number in the table."""
+def settings_of(words, steps=None, aspect=1.0):
+    """Return (architecture, recipe) of a run from its words, for pictures `aspect` times as wide as high.
+
+    `steps`, if given, replaces the number in the table.
+    """
     parser = Words(add_help=False, allow_abbrev=False)
     train_options.add(parser)
-    architecture, recipe = train_options.settings(parser.parse_args(words))
+    architecture, recipe = train_options.settings(parser.parse_args(words), aspect)
     return architecture, replace(recipe, steps=steps or recipe.steps)
 
 
 def trained(table, name, fit, held_back, out, steps=None, device="cpu"):
     """Return the finished run `name`; train it first, or continue it, if needed."""
     begin, options = table.runs[name]
-    architecture, recipe = settings_of(options, steps)
+    architecture, recipe = settings_of(options, steps, aspect_of(fit))
     folder = Path(out) / name
     checkpoint = folder / "checkpoint.pt"
     if begin:
@@ -223,7 +226,7 @@ def run_rows(table, rows, fit, held_back, test, out, steps=None, device="cpu"):
         read = PictureSet(training.recipe.full_scale, training.recipe.mixed_sizes, training.pictures)
 
         def inputs(chosen, architecture=architecture, read=read):
-            loaded = read.inputs(chosen, architecture.channels, architecture.size, architecture.size)
+            loaded = read.inputs(chosen, architecture.channels, architecture.height, architecture.width)
             return torch.from_numpy(loaded).to(device)
 
         of_fit = Pictures(None, architecture, Path(out) / row.run / "fit.npy", device, read).inputs

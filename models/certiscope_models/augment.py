@@ -19,7 +19,7 @@ class Line:
     shift: int = 0  # px of the model input
     turn: float = 0.0  # degrees
     zoom: float = 0.0  # share of the size
-    crop: float = 0.0  # largest share of the side that a window leaves out
+    crop: float = 0.0  # largest share of both sides that a window leaves out
     exposure: float = 0.0  # share of the gain; half of it for the offset and for gamma
     light: float = 0.0  # share of the gain, from one side of the picture to the other
 
@@ -35,10 +35,10 @@ def log_between(low, high, count, generator):
     return torch.exp(between(torch.tensor(low).log().item(), torch.tensor(high).log().item(), count, generator))
 
 
-def places(size, device):
-    """Pixel centres of a square picture in [-1,1]: (x, y), [1, 1, S, S] each."""
-    at = (torch.arange(size, device=device) + 0.5) * 2.0 / size - 1.0
-    y, x = torch.meshgrid(at, at, indexing="ij")
+def places(height, width, device):
+    """Pixel centres of a picture, from -1 at one border to 1 at the other: (x, y), [1, 1, H, W] each."""
+    down, across = ((torch.arange(side, device=device) + 0.5) * 2.0 / side - 1.0 for side in (height, width))
+    y, x = torch.meshgrid(down, across, indexing="ij")
     return x[None, None], y[None, None]
 
 
@@ -58,13 +58,15 @@ def as_seen(x, line, generator):
 
 def moved(x, line, generator):
     """Shift the pictures, and rotate and zoom every second one; places without pixels are mirrored."""
-    count, _, size, _ = x.shape
+    count, _, height, width = x.shape
     turned = between(0.0, 1.0, count, generator) < 0.5
     angle = torch.where(turned, between(-line.turn, line.turn, count, generator), 0.0) * (torch.pi / 180.0)
     scale = torch.where(turned, 1.0 + between(-line.zoom, line.zoom, count, generator), 1.0)
     shift_x, shift_y = (between(-line.shift - 0.5, line.shift + 0.5, count, generator).round() for _ in range(2))
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-    rows = [cos, -sin, shift_x * 2.0 / size, sin, cos, shift_y * 2.0 / size]
+    # grid_sample counts both axes from -1 to 1; a rotation keeps its angle only if the sides are taken into account
+    upright, lying = height / width, width / height
+    rows = [cos, -sin * upright, shift_x * 2.0 / width, sin * lying, cos, shift_y * 2.0 / height]
     theta = torch.cat(rows, dim=1).reshape(count, 2, 3)
     grid = F.affine_grid(theta, x.shape, align_corners=False)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
@@ -83,12 +85,12 @@ def cropped(x, line, generator):
 
 def lit(x, line, generator):
     """Change the exposure (gain, offset, gamma), and light the pictures from one side."""
-    count, size = len(x), x.shape[-1]
+    count = len(x)
     e, light = line.exposure, line.light
     gain = torch.exp(between(-e, e, count, generator))
     offset = between(-e / 4, e / 4, count, generator)
     gamma = torch.exp(between(-e / 2, e / 2, count, generator))
-    across, down = places(size, x.device)
+    across, down = places(*x.shape[2:], x.device)
     slope_x, slope_y, bow = (between(-light, light, count, generator) for _ in range(3))
     lamp = 1.0 + 0.5 * (slope_x * across + slope_y * down + bow * (across**2 + down**2 - 0.67))
     return ((x.clamp(1e-4, 1.0) ** gamma) * gain * lamp + offset).clamp(0.0, 1.0)

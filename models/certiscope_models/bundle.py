@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from . import Refused, schedule
-from .onnx_graph import denoiser, round_to_fp16, session, to_onnx, verify
+from .onnx_graph import denoiser, for_timestep, round_to_fp16, session, to_onnx, verify
 from .picture_files import picture_files
 from .picture_set import PictureSet
 from .prediction import Prediction
@@ -153,12 +153,13 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     read = read or PictureSet()
     inputs = read.inputs(picture_files(held_back), *subject.shape)
     read.require_one_kind()
-    round_to_fp16(subject.model)
-    graph = to_onnx(subject.model, *subject.shape)
+    model = for_timestep(subject.model, detector.k)
+    round_to_fp16(model)
+    graph = to_onnx(model, *subject.shape)
     content = graph.SerializeToString()
     if len(content) > max_mib * 2**20:
         raise Refused(f"model.onnx: {len(content) / 2**20:.1f} MiB: too large; up to {max_mib} MiB is allowed")
-    difference = verify(content, subject.model, *subject.shape, detector.k)
+    difference = verify(content, model, *subject.shape, detector.k)
 
     denoise = denoiser(session(content))
     spread = float(np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS)), axis=1).std())
@@ -166,7 +167,7 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
         raise Refused(
             f"golden.raw_spread = {spread}: all held-back pictures score the same; pictures that differ are needed"
         )
-    scores_differ = check_scores(subject.model, denoise, inputs, detector, spread)
+    scores_differ = check_scores(model, denoise, inputs, detector, spread)
     golden = golden_vectors(denoise, subject.shape, detector)
     check_golden(denoise, golden, detector, TOLERANCE["fp32"] * spread)
     vectors = save(golden)

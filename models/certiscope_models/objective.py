@@ -8,6 +8,7 @@ Terms (weights in `Weights`):
   pixel        focal loss (Lin et al. 2017) and soft dice of the defect map
   picture      cross entropy of the pooled defect map: is there a defect anywhere? Left out for changes too small to be
                seen in the noise of the draw, where the right answer cannot be learnt
+  kept         ||eps - eps_kept||^2 everywhere, of a model that gives the draw without its noise, with its defects kept
   consistency  squared difference of the pooled defect map between the two draws of one picture
 """
 
@@ -35,6 +36,7 @@ class Weights:
     pixel: float = 10.0
     picture: float = 0.3
     consistency: float = 0.5
+    kept: float = 1.0
 
 
 @cache
@@ -80,7 +82,8 @@ def losses(model, weights, normal, changed, mask, k, eps):
     eps_hat = out.eps_hat.float()
     outside = 1.0 - mask.repeat(twice)
     found = {"noise": (outside * (eps_hat - eps.flatten(0, 1)) ** 2).mean() / outside.mean()}
-    total = found["noise"]
+    if out.denoised is not None:  # in units of the noise, as eps_hat
+        found["kept"] = ((2.0 * signal / noise * (out.denoised.float() - changed.repeat(twice))) ** 2).mean()
     if out.defect_logit is not None:
         defect_logit = out.defect_logit.float()
         x0_hat = (x_k - noise * eps_hat) / signal
@@ -95,5 +98,5 @@ def losses(model, weights, normal, changed, mask, k, eps):
         found["picture"] = (seen * entropy).sum() / seen.sum().clamp(min=1.0)
         first, second = scores.chunk(2)
         found["consistency"] = ((first - second) ** 2).mean()
-        total = total + sum(getattr(weights, name) * found[name] for name in found if name != "noise")
+    total = sum(getattr(weights, name, 1.0) * found[name] for name in found)
     return {**found, "loss": total}

@@ -23,11 +23,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import Refused
-from .prediction import Prediction
+from .prediction import OUTPUTS, Prediction
 
 OPSET = 17
 TOLERANCE = 1e-4
-OUTPUTS = Prediction._fields
 SMALL = 16  # initializers with fewer values stay fp32: shapes and constants, which take no space
 
 
@@ -79,6 +78,8 @@ def round_to_fp16(model):
 def for_tracing(model):
     """A copy of `model` in a form that the exporter writes as few nodes."""
     model = copy.deepcopy(model).eval()
+    if hasattr(model, "keep"):
+        model.keep(OUTPUTS)
     for module in list(model.modules()):
         if isinstance(module, Attention):
             module.set_processor(AttnProcessor())
@@ -95,28 +96,37 @@ class Present(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x_k, k):
-        return tuple(self.model(x_k, k).present().values())
+    def forward(self, *inputs):
+        return tuple(self.model(*inputs).present().values())
+
+
+def for_timestep(model, k):
+    """`model` for the timestep k alone, where it has a method `at` that gives it; else as it is, for any timestep."""
+    return model.at(k) if hasattr(model, "at") else model
 
 
 def to_onnx(model, channels, height, width):
-    """The ONNX graph of `model` (already rounded to fp16) as a ModelProto with fp16 initializers."""
-    x_k = torch.rand(2, channels, height, width)
-    k = torch.tensor([3, 40])
+    """The ONNX graph of `model` (already rounded to fp16) as a ModelProto with fp16 initializers.
+
+    A model that is made for one timestep, its attribute `k`, becomes a graph without the input k.
+    """
+    inputs = {"x_k": torch.rand(2, channels, height, width)}
+    if getattr(model, "k", None) is None:
+        inputs["k"] = torch.tensor([3, 40])
     with torch.no_grad():
-        outputs = list(model(x_k, k).present())
+        outputs = list(model(*inputs.values()).present())
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of constant shapes; here they are meant to be constant
         torch.onnx.export(
             Present(for_tracing(model)),
-            (x_k, k),
+            tuple(inputs.values()),
             file,
             dynamo=False,
             opset_version=OPSET,
-            input_names=["x_k", "k"],
+            input_names=list(inputs),
             output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in ("x_k", "k", *outputs)},
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
         )
     graph = onnxslim.slim(onnx.load_from_string(file.getvalue()))  # folds the exporter's shape arithmetic
     store_as_fp16(graph)

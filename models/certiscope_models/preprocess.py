@@ -3,7 +3,8 @@
 Guarantees: a picture file gives the input that the station computes from it (`capture::decode` and `preprocess` in
 Rust); tests/fixtures/resize.json and tests/golden/bmp.json compare the two. The map from the decoded picture to the
 input is linear, with explicit weights (`resize_weights`), so its operator norm is known.
-Leaves out: cropping, and keeping the aspect ratio: a picture is squashed to the input size.
+Leaves out: cropping, and keeping the aspect ratio: a picture is squashed to the input, whose shape fits the pictures of
+the training (`unet.sides`).
 Costs: two matrix products a picture, about 3 ms at 640x400.
 """
 

@@ -4,7 +4,7 @@ The idea is that of DRAEM (Zavrtanik et al. 2021) and DiffusionAD (Zhang et al. 
 only changes of normal pictures at known places. A defect has a shape (where the picture changes) and an appearance (how
 it changes). CATALOGUE lists the combinations; there are many on purpose, and they imitate no product. Lines and spots
 mostly change the brightness, areas mostly the surface.
-A function for a shape takes (count, x, generator) and returns the coverage [count, 1, S, S] in [0,1]. A function for an
+A function for a shape takes (count, x, generator) and returns the coverage [count, 1, H, W] in [0,1]. A function for an
 appearance takes (x, coverage, others, generator) and returns the pictures as they would look if the defect covered all
 of them.
 Guarantees: outside of the mask every pixel is the given one, except for a faint change at a soft edge, just outside the
@@ -12,8 +12,11 @@ mask. The mask holds only pixels that changed by more than VISIBLE. Everything r
 Picture i gets row i mod 8 of the catalogue and appearance (i div 8) mod 8 of that row, counted from a random start. So
 a batch of 64 has every combination, a small batch can have any of them, and the tensors always have the same size.
 Costs: about 2 ms for a picture of 128x128 on one core.
-Pictures are float32 [B, C, S, S] in [0,1], masks [B, 1, S, S].
+Pictures are float32 [B, C, H, W] in [0,1], masks [B, 1, H, W]. Lengths are px of a picture of 128x128; they grow with
+the square root of the picture's area.
 """
+
+from math import sqrt
 
 import torch
 from torch.nn import functional as F
@@ -58,30 +61,30 @@ def interleave(parts, count):
 # ---- smooth noise
 
 
-def smooth_noise(count, size, cells, generator, stretch=1.0):
-    """Smooth noise [count, 1, S, S] with mean 0, deviation about 1, and `cells` features across the picture.
+def smooth_noise(count, x, cells, generator, stretch=1.0):
+    """Smooth noise [count, 1, H, W] with mean 0 and deviation about 1 for the pictures `x`.
 
-    `cells` and `stretch` are numbers or [B, 1, 1, 1]. Features are `stretch` times as long in one direction, which is
-    random.
+    A square picture of their area has `cells` features from side to side. `cells` and `stretch` are numbers or
+    [B, 1, 1, 1]. Features are `stretch` times as long in one direction, which is random.
     """
     device = generator.device
     table = torch.randn(count, 1, TEXTURE, TEXTURE, generator=generator, device=device)
     angle = between(0.0, torch.pi, count, generator)
-    across, down = places(size, device)
-    u = (across * torch.cos(angle) + down * torch.sin(angle)) * cells / TEXTURE
-    v = (down * torch.cos(angle) - across * torch.sin(angle)) * cells / TEXTURE / stretch
+    px, across, down = pixels(x)
+    u = (across * torch.cos(angle) + down * torch.sin(angle)) * cells / TEXTURE / (64 * px)
+    v = (down * torch.cos(angle) - across * torch.sin(angle)) * cells / TEXTURE / (64 * px) / stretch
     start_u, start_v = between(-1, 1, count, generator), between(-1, 1, count, generator)
     grid = torch.cat([u + start_u, v + start_v], dim=1).permute(0, 2, 3, 1)
     return 1.6 * F.grid_sample(table, grid, padding_mode="reflection", align_corners=False)
 
 
-def rough_edge(count, size, generator):
-    """Noise of two sizes [count, 1, S, S], about in [-1,1]. Shapes add it to their edges, so that these are uneven."""
+def rough_edge(count, x, generator):
+    """Noise of two sizes [count, 1, H, W], about in [-1,1]. Shapes add it to their edges, so that these are uneven."""
     cells = log_between(4.0, 24.0, count, generator)
-    return 0.6 * (smooth_noise(count, size, cells, generator) + 0.5 * smooth_noise(count, size, 2 * cells, generator))
+    return 0.6 * (smooth_noise(count, x, cells, generator) + 0.5 * smooth_noise(count, x, 2 * cells, generator))
 
 
-# ---- shapes: coverage in [0,1]; lengths in px of a 128 px picture, scaled to the picture's size
+# ---- shapes: coverage in [0,1]; lengths in px of a 128x128 picture, scaled to the picture's size
 
 
 def soft(inside, width):
@@ -93,27 +96,28 @@ def soft(inside, width):
 
 
 def pixels(x):
-    """Return (size, px, across, down) of the square pictures `x`.
+    """Return (px, across, down) of the pictures `x`.
 
-    `size` is the side in px. Shapes give lengths in px of a 128 px picture; times `px` they are px of these pictures.
-    `across` and `down` are the distances of the pixel centres from the middle, in px.
+    Shapes give lengths in px of a 128x128 picture; times `px` they are px of these pictures. `across` and `down` are
+    the distances of the pixel centres from the middle, in px.
     """
-    size = x.shape[-1]
-    across, down = places(size, x.device)
-    return size, size / 128.0, across * size / 2, down * size / 2
+    height, width = x.shape[2:]
+    across, down = places(height, width, x.device)
+    return sqrt(height * width) / 128.0, across * width / 2, down * height / 2
 
 
-def anywhere(count, size, generator):
-    """Random places (x, y) in the picture, in px from its middle, [count, 1, 1, 1] each."""
-    return between(-0.48, 0.48, count, generator) * size, between(-0.48, 0.48, count, generator) * size
+def anywhere(count, x, generator):
+    """Random places (x, y) in the pictures `x`, in px from their middle, [count, 1, 1, 1] each."""
+    height, width = x.shape[2:]
+    return between(-0.48, 0.48, count, generator) * width, between(-0.48, 0.48, count, generator) * height
 
 
 def region(count, x, generator):
     """Islands of any form, near one place or all over the picture: where smooth noise exceeds a level."""
-    size, px, across, down = pixels(x)
+    px, across, down = pixels(x)
     cells, stretch = log_between(2.0, 20.0, count, generator), log_between(1.0, 6.0, count, generator)
-    field = smooth_noise(count, size, cells, generator, stretch)
-    centre_x, centre_y = anywhere(count, size, generator)
+    field = smooth_noise(count, x, cells, generator, stretch)
+    centre_x, centre_y = anywhere(count, x, generator)
     reach = log_between(6.0, 80.0, count, generator) * px
     near = torch.exp(-((across - centre_x) ** 2 + (down - centre_y) ** 2) / (2 * reach**2))
     field = field * near + 1.5 * (near - 1.0)
@@ -126,13 +130,13 @@ def region(count, x, generator):
 
 def crack(count, x, generator):
     """A thin line that changes its direction, such as a crack or a scratch."""
-    size, px, across, down = pixels(x)
-    at_x, at_y = anywhere(count, size, generator)
+    px, across, down = pixels(x)
+    at_x, at_y = anywhere(count, x, generator)
     heading = between(0.0, 2 * torch.pi, count, generator)
     step = log_between(8.0, 140.0, count, generator) * px / (LINE_POINTS - 1)
     jagged = log_between(0.02, 0.9, count, generator)
     bend = between(-0.15, 0.15, count, generator)
-    distance = torch.full((count, 1, size, size), 1e9, device=x.device)
+    distance = torch.full((count, 1, *x.shape[2:]), 1e9, device=x.device)
     for _ in range(LINE_POINTS - 1):
         heading = heading + bend + jagged * torch.randn(count, 1, 1, 1, generator=generator, device=x.device)
         along_x, along_y = step * torch.cos(heading), step * torch.sin(heading)
@@ -141,19 +145,19 @@ def crack(count, x, generator):
         distance = torch.minimum(distance, (q_x - share * along_x) ** 2 + (q_y - share * along_y) ** 2)
         at_x, at_y = at_x + along_x, at_y + along_y
     half_width = log_between(0.3, 2.0, count, generator) * px
-    half_width = half_width * (1.0 + 0.5 * rough_edge(count, size, generator)).clamp(0.2, 2.0)
-    broken = (0.9 + between(0.0, 0.8, count, generator) * rough_edge(count, size, generator)).clamp(0.0, 1.0)
+    half_width = half_width * (1.0 + 0.5 * rough_edge(count, x, generator)).clamp(0.2, 2.0)
+    broken = (0.9 + between(0.0, 0.8, count, generator) * rough_edge(count, x, generator)).clamp(0.0, 1.0)
     return soft(half_width - distance.sqrt(), 1.0) * broken
 
 
 def blobs(count, x, generator):
     """One to four round spots with uneven edges, such as holes, dents, stains and dirt."""
-    size, px, across, down = pixels(x)
-    uneven = rough_edge(count, size, generator) * between(0.0, 0.6, count, generator)
+    px, across, down = pixels(x)
+    uneven = rough_edge(count, x, generator) * between(0.0, 0.6, count, generator)
     edge = log_between(0.8, 6.0, count, generator)
     number = between(0.0, 4.0, count, generator)
-    first_x, first_y = anywhere(count, size, generator)
-    covered = torch.zeros(count, 1, size, size, device=x.device)
+    first_x, first_y = anywhere(count, x, generator)
+    covered = torch.zeros(count, 1, *x.shape[2:], device=x.device)
     for n in range(4):
         centre_x = first_x + (n > 0) * between(-24.0, 24.0, count, generator) * px
         centre_y = first_y + (n > 0) * between(-24.0, 24.0, count, generator) * px
@@ -169,8 +173,8 @@ def blobs(count, x, generator):
 
 def patch(count, x, generator):
     """A rectangle at any angle, such as a label or a pasted piece."""
-    size, px, across, down = pixels(x)
-    centre_x, centre_y = anywhere(count, size, generator)
+    px, across, down = pixels(x)
+    centre_x, centre_y = anywhere(count, x, generator)
     angle = between(0.0, torch.pi, count, generator)
     q_x, q_y = across - centre_x, down - centre_y
     u = (q_x * torch.cos(angle) + q_y * torch.sin(angle)).abs()
@@ -181,34 +185,38 @@ def patch(count, x, generator):
 
 def band(count, x, generator):
     """A stripe with straight or uneven edges that covers up to half of the picture: an unevenly machined surface."""
-    size, px, across, down = pixels(x)
+    px, across, down = pixels(x)
     angle = between(0.0, torch.pi, count, generator)
     # about half of the stripes are parallel to a side of the picture, as machining marks often are
     angle = torch.where(between(0, 1, count, generator) < 0.5, (angle * 2 / torch.pi).round() * torch.pi / 2, angle)
-    offset = between(-0.5, 0.5, count, generator) * size
-    q = across * torch.cos(angle) + down * torch.sin(angle) - offset
-    along = down * torch.cos(angle) - across * torch.sin(angle) - between(-0.4, 0.4, count, generator) * size
+    height, width = x.shape[2:]
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    wide, long = torch.hypot(width * cos, height * sin), torch.hypot(height * cos, width * sin)  # of the picture
+    q = across * cos + down * sin - between(-0.5, 0.5, count, generator) * wide
+    along = down * cos - across * sin - between(-0.4, 0.4, count, generator) * long
     half = log_between(2.0, 50.0, count, generator) * px
     length = log_between(20.0, 160.0, count, generator) * px
-    uneven = rough_edge(count, size, generator) * between(-2.0, 5.0, count, generator).clamp(min=0.0) * px
+    uneven = rough_edge(count, x, generator) * between(-2.0, 5.0, count, generator).clamp(min=0.0) * px
     edge = log_between(0.8, 14.0, count, generator) * px
     return soft(torch.minimum(half - q.abs(), length - along.abs()) + uneven, edge)
 
 
 def edge_piece(count, x, generator):
     """A piece at the border of the picture, such as a chipped or worn edge."""
-    size, px, across, down = pixels(x)
-    along = between(-0.5, 0.5, count, generator) * size
+    px, across, down = pixels(x)
+    height, width = x.shape[2:]
+    along = between(-0.5, 0.5, count, generator)
     side = between(0.0, 4.0, count, generator).floor()
-    end = torch.where(side % 2 == 0, -size / 2, size / 2)
-    end = end * between(0.7, 1.05, count, generator)
     upright = side < 2
+    along = along * torch.where(upright, height, width)
+    end = torch.where(upright, width, height) * torch.where(side % 2 == 0, -0.5, 0.5)
+    end = end * between(0.7, 1.05, count, generator)
     q_x = across - torch.where(upright, end, along)
     q_y = down - torch.where(upright, along, end)
     deep, wide = log_between(2.0, 24.0, count, generator) * px, log_between(3.0, 50.0, count, generator) * px
     r_x, r_y = torch.where(upright, deep, wide), torch.where(upright, wide, deep)
     radius = ((q_x / r_x) ** 2 + (q_y / r_y) ** 2).sqrt()
-    uneven = rough_edge(count, size, generator) * between(0.1, 0.8, count, generator)
+    uneven = rough_edge(count, x, generator) * between(0.1, 0.8, count, generator)
     return soft((1.0 + uneven - radius) * torch.minimum(deep, wide), log_between(0.8, 4.0, count, generator))
 
 
@@ -227,10 +235,12 @@ def step(x, coverage, others, generator):
 
 
 def displaced(x, generator):
-    """Move each picture by whole pixels, an eighth to a half of its side; the missing part is mirrored."""
-    count, size = len(x), x.shape[-1]
+    """Move each picture by whole pixels, an eighth to a half of each side; the missing part is mirrored."""
+    count = len(x)
     ways = [torch.where(between(0.0, 1.0, count, generator) < 0.5, -1.0, 1.0) for _ in range(2)]
-    moves = [way * (between(1 / 8, 1 / 2, count, generator) * size).round() * 2.0 / size for way in ways]
+    sides = x.shape[3], x.shape[2]
+    lengths = [(between(1 / 8, 1 / 2, count, generator) * side).round() * 2.0 / side for side in sides]
+    moves = [way * length for way, length in zip(ways, lengths)]
     one, none = torch.ones_like(moves[0]), torch.zeros_like(moves[0])
     theta = torch.cat([one, none, moves[0], none, one, moves[1]], dim=1).reshape(count, 2, 3)
     grid = F.affine_grid(theta, x.shape, align_corners=False)
@@ -245,9 +255,9 @@ def other_surface(x, coverage, others, generator):
 
 def foreign_texture(x, coverage, others, generator):
     """Replace the surface by a random texture, unlike that of the product."""
-    count, size = len(x), x.shape[-1]
+    count = len(x)
     cells = log_between(4.0, 60.0, count, generator)
-    grain = smooth_noise(count, size, cells, generator, log_between(1.0, 8.0, count, generator))
+    grain = smooth_noise(count, x, cells, generator, log_between(1.0, 8.0, count, generator))
     level = (x * coverage).sum(dim=(1, 2, 3), keepdim=True) / coverage.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1.0)
     level = level / x.shape[1] + signed(0.01, 0.3, count, generator)
     return level + log_between(0.02, 0.25, count, generator) * grain
@@ -266,16 +276,16 @@ def blurred(x, coverage, others, generator):
 
 def shading(x, coverage, others, generator):
     """Change the brightness slowly from place to place, as on a surface that is no longer flat."""
-    count, size = len(x), x.shape[-1]
-    slow = smooth_noise(count, size, log_between(1.0, 8.0, count, generator), generator)
+    count = len(x)
+    slow = smooth_noise(count, x, log_between(1.0, 8.0, count, generator), generator)
     return x + log_between(0.04, 0.3, count, generator) * slow + signed(0.01, 0.15, count, generator, 0.5)
 
 
 def streaks(x, coverage, others, generator):
     """Add long marks in one direction, as a tool leaves them."""
-    count, size = len(x), x.shape[-1]
+    count = len(x)
     cells, stretch = log_between(8.0, 60.0, count, generator), log_between(6.0, 40.0, count, generator)
-    marks = smooth_noise(count, size, cells, generator, stretch)
+    marks = smooth_noise(count, x, cells, generator, stretch)
     return x + log_between(0.03, 0.25, count, generator) * marks + signed(0.01, 0.12, count, generator)
 
 

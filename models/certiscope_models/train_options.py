@@ -7,10 +7,11 @@ Leaves out: folders and the device, which do not decide what is trained.
 
 from dataclasses import asdict, fields
 
+from . import Refused
 from .augment import Line
 from .objective import Weights
 from .recipe import Recipe
-from .unet import Architecture
+from .unet import NETWORKS, Architecture, multiple_of, sides
 
 
 def numbers(text):
@@ -21,13 +22,17 @@ def numbers(text):
 def add(parser):
     """Add the options to `parser`."""
     option = parser.add_argument
-    option("--size", type=int, default=64, help="side of the square model input, px")
+    option("--size", type=int, default=64, help="about SIZE x SIZE px of model input, with the pictures' aspect ratio")
+    option("--height", type=int, help="height of the model input in px, in place of --size; --width is needed too")
+    option("--width", type=int, help="width of the model input in px")
     option("--channels", type=int, default=1, choices=(1, 3))
+    option("--network", default="edge", choices=NETWORKS, help="edge, made for a CPU, or the one of earlier versions")
     option("--unshuffle", type=int, default=2, help="pixel-unshuffle factor inside the graph")
     option("--base", type=int, default=32, help="channels of the first level")
     option("--multipliers", type=numbers, default=(1, 2, 3), help="width of each level over --base")
-    option("--no-attention", dest="attention", action="store_false")
+    option("--no-attention", dest="attention", action="store_false", help="of the diffusers network")
     option("--no-head", dest="head", action="store_false", help="predicted noise only, as in the paper")
+    option("--no-denoised", dest="denoised", action="store_false", help="no output of the draw without its noise")
     option("--k-max", type=int, default=100, help="train at timesteps 0..k-max")
     option("--steps", type=int, required=True, help="length of the run and of its cosine")
     option("--batch", type=int, default=12)
@@ -52,12 +57,22 @@ def add_of_pictures(option):
     option("--mixed-sizes", action="store_true", help="accept pictures of several sizes in one set")
 
 
-def settings(arguments):
-    """(architecture, recipe) of parsed options."""
+def input_sides(arguments, aspect):
+    """(height, width) of the model input for pictures `aspect` times as wide as high."""
     a = arguments
-    architecture = Architecture(a.size, a.channels, a.unshuffle, a.base, a.multipliers, a.attention, a.head)
+    if (a.height is None) != (a.width is None):
+        raise Refused(f"train.height = {a.height}, train.width = {a.width}: give both, or --size alone")
+    return (a.height, a.width) if a.height else sides(a.size, aspect, multiple_of(a.unshuffle, a.multipliers))
+
+
+def settings(arguments, aspect=1.0):
+    """(architecture, recipe) of parsed options, for pictures `aspect` times as wide as high."""
+    a = arguments
+    shape = input_sides(a, aspect)
+    of_network = a.unshuffle, a.base, a.multipliers, a.attention, a.head, a.network, a.denoised
+    architecture = Architecture(*shape, a.channels, *of_network)
     line = Line(a.flips, a.shift, a.turn, a.zoom, a.crop, a.exposure, a.light)
-    weights = Weights(a.heal, a.pixel, a.picture, a.consistency)
+    weights = Weights(*(getattr(a, term.name) for term in fields(Weights)))
     defects = a.defects if a.head else 0.0
     return architecture, Recipe(
         *(a.steps, a.batch, a.lr, a.k_max, a.seed, defects, line, weights, a.full_scale, a.mixed_sizes)
@@ -68,7 +83,8 @@ def command(architecture, recipe):
     """The `train` command with these settings, without its folders."""
     a, r = architecture, recipe
     words = {
-        **{"size": a.size, "channels": a.channels, "unshuffle": a.unshuffle, "base": a.base},
+        **{"height": a.height, "width": a.width, "channels": a.channels, "network": a.network},
+        **{"unshuffle": a.unshuffle, "base": a.base},
         **{"multipliers": ",".join(map(str, a.multipliers)), "k-max": r.k_max, "steps": r.steps},
         **{"batch": r.batch, "lr": r.lr, "seed": r.seed, "defects": r.defects},
         **{name: value for name, value in asdict(r.line).items() if name != "flips"},
@@ -76,7 +92,7 @@ def command(architecture, recipe):
         **({"full-scale": r.full_scale} if r.full_scale is not None else {}),
     }
     switches = {
-        **{"--no-attention": not a.attention, "--no-head": not a.head},
+        **{"--no-attention": not a.attention, "--no-head": not a.head, "--no-denoised": not a.denoised},
         **{"--mixed-sizes": r.mixed_sizes, "--flips": r.line.flips},
     }
     options = [f"--{name} {value}" for name, value in words.items()]

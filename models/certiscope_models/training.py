@@ -1,10 +1,10 @@
 """The state of a training run and one step of it: model, averaged weights, optimizer, random generator, checkpoint.
 
 Guarantees: a run resumed from its checkpoint ends with the weights of a run that never stopped (same --steps, same
-machine, on a CPU), since all of that state is in the checkpoint. On a GPU the U-Net computes in bfloat16; everything
-else, and all of it on a CPU, in float32.
+machine, on a CPU), since all of that state is in the checkpoint. The network computes in bfloat16 on a GPU and on CPUs
+that multiply in it; everything else, and all of it on other CPUs, in float32.
 Leaves out: the loop over steps (`train`), the pictures (`training_data`), several devices.
-Costs: at 128x128, base 24, batch 8 about 4 s a step on one core; the model cards give more.
+COSTS
 """
 
 import os
@@ -31,6 +31,12 @@ WEIGHT_DECAY = 0.01
 HELD_BACK = 96  # held-back pictures that the held-back losses are taken over
 
 
+def multiplies_in_bfloat16():
+    """Whether this CPU has instructions for products of bfloat16; without them it would be slower than float32."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("amx_tile"))
+
+
 class Training:
     """One run: model, EMA weights, optimizer, generator and the number of steps done."""
 
@@ -38,8 +44,8 @@ class Training:
         self.architecture, self.recipe, self.device = architecture, recipe, torch.device(device)
         torch.manual_seed(recipe.seed)
         self.on_gpu = self.device.type == "cuda"
-        layout = torch.channels_last if self.on_gpu else torch.preserve_format
-        self.model = build(architecture).to(self.device, memory_format=layout)
+        self.bfloat16 = self.on_gpu or multiplies_in_bfloat16()
+        self.model = build(architecture).to(self.device, memory_format=torch.channels_last)
         self.ema = {name: w.detach().clone() for name, w in self.model.state_dict().items()}
         lr = torch.tensor(recipe.lr, device=self.device) if self.on_gpu else recipe.lr
         self.optimizer = torch.optim.AdamW(
@@ -66,7 +72,7 @@ class Training:
 
     def losses(self, model, noised):
         """The objective's terms by name."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.on_gpu, cache_enabled=False):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16, cache_enabled=False):
             return losses(model, self.recipe.weights, *noised)
 
     def optimize(self, noised):
@@ -146,7 +152,7 @@ class Training:
         state = torch.load(path, weights_only=True, map_location="cpu")
         recipe = dict(state["recipe"])
         recipe |= {"line": Line(**recipe["line"]), "weights": Weights(**recipe["weights"])}
-        training = cls(Architecture(**state["architecture"]), Recipe(**recipe), device)
+        training = cls(Architecture.stored(state["architecture"]), Recipe(**recipe), device)
         training.model.load_state_dict(state["model"])
         training.ema = {name: weight.to(training.device) for name, weight in state["ema"].items()}
         of_this_device = {name: training.optimizer.param_groups[0][name] for name in ("lr", "fused", "capturable")}

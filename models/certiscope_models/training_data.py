@@ -6,18 +6,23 @@ Costs: all pictures are held in memory at the size of the model input.
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import astuple, replace
+from math import ceil
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
 
 from . import Refused
 from .augment import as_seen
+from .decode import read_picture
 from .picture_files import picture_files
 from .picture_set import Facts, PictureSet
 from .synthetic import with_defects
 
+LOOKED_AT = 25  # pictures that the aspect ratio is taken from; in most sets all are alike
 AT_ONCE = 1024  # pictures changed together on a GPU, where many small calls would wait for their launch
 
 
@@ -41,6 +46,20 @@ def record_beside(cache):
         return json.loads(cache.with_suffix(".json").read_text())
     except (OSError, ValueError):
         return None
+
+
+def aspect_of(folder):
+    """The width of the folder's pictures over their height: the median of LOOKED_AT of them.
+
+    Pictures that cannot be read are passed over, because `PictureSet` refuses them by name.
+    """
+    files = picture_files(folder)
+    found = []
+    for file in files[:: ceil(len(files) / LOOKED_AT)]:
+        with suppress(Refused):
+            height, width = read_picture(file).shape[:2]
+            found.append(width / height)
+    return median(found) if found else 1.0
 
 
 class Pictures:
@@ -75,7 +94,7 @@ class Pictures:
         elif not folder:
             raise Refused(f"cache: {cache}: not there; give the folder of a training run")
         else:
-            inputs = into.inputs(self.files, architecture.channels, architecture.size, architecture.size)
+            inputs = into.inputs(self.files, architecture.channels, architecture.height, architecture.width)
             self.facts = [into.facts.get(file) for file in self.files]
         self.inputs = torch.from_numpy(inputs).to(device)
 

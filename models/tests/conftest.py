@@ -11,7 +11,7 @@ torch.set_num_threads(1)
 @pytest.fixture
 def tiny():
     """An architecture small enough to train and export within a test."""
-    return Architecture(size=16, channels=1, unshuffle=2, base=8, multipliers=(1, 2))
+    return Architecture(height=16, width=16, channels=1, unshuffle=2, base=8, multipliers=(1, 2))
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_split_train_search_export(pictures, tmp_path, monkeypatch, capsys):
 
 REFUSED = [
     ("train --data nowhere --out run --steps 1", "no such folder"),
-    ("train --data good --out run --steps 1 --size 20", "architecture.size = 20"),
+    ("train --data good --out run --steps 1 --height 16 --width 20", "architecture.width = 20"),
     ("train --data good --out run --steps 1 --resume", "not there"),
     ("train --data good --held-back nowhere --out run --steps 1 --size 16", "no such folder"),
     ("train --data good --out run --steps 1 --begin-with nowhere", "not there"),

@@ -58,6 +58,16 @@ def test_keeping_a_defect_is_not_healing_it():
     assert terms(0.3)["heal"].item() == pytest.approx(0.36, rel=1e-3)
 
 
+def test_the_kept_loss_is_that_of_the_draw_without_noise_defects_included():
+    normal, changed, mask, k, eps = batch(0.3)
+    for off in (0.0, 0.01):
+        given = Prediction(eps.flatten(0, 1), denoised=changed.repeat(2, 1, 1, 1) + off)
+        wanted = sum((2 * off) ** 2 / (1 / schedule.alpha_bar(int(n)) - 1) for n in k) / 2
+        found = losses(lambda x_k, k, given=given: given, Weights(kept=3.0), normal, changed, mask, k, eps)
+        assert found["kept"].item() == pytest.approx(wanted, rel=1e-3, abs=1e-9)
+        assert found["loss"].item() == pytest.approx(3.0 * wanted, rel=1e-3, abs=1e-9)
+
+
 def test_a_change_too_small_to_be_seen_does_not_count_in_the_picture_term():
     # |change| = 4 delta: at k = 20 the noise level is 0.039, so 0.04 cannot be seen and 0.1 can
     evident, hidden = terms(0.1, logit=-9.0)["picture"], terms(0.04, logit=-9.0)["picture"]

@@ -86,3 +86,45 @@ def test_small_batches_reach_the_whole_catalogue(monkeypatch):
     for _ in range(40):
         with_defects(PICTURES[:2], PICTURES[2:4], rng)
     assert drawn == set(range(len(rows)))
+
+
+WIDE = torch.rand(64, 1, 16, 64, generator=torch.Generator().manual_seed(6)) * 0.4 + 0.3
+
+
+def test_defects_are_put_everywhere_in_a_wide_picture_and_in_a_high_one():
+    for x in (WIDE.repeat(8, 1, 1, 1), WIDE.mT.repeat(8, 1, 1, 1)):
+        changed, mask = with_defects(x, x.roll(1, 0), generator(4))
+        assert changed.shape == x.shape and mask.shape == x.shape
+        assert (mask.flatten(1).sum(dim=1) > 0).float().mean() > 0.7
+        across, down = (mask.mean(dim=(0, 1, axis)) for axis in (2, 3))
+        for share in (across, down):  # no end of a side is left out, and none has all of them
+            thirds = [part.mean() for part in share.split(len(share) // 3 + 1)]
+            assert min(thirds) > 0.4 * max(thirds)
+
+
+def test_spots_are_round_in_a_wide_picture(monkeypatch):
+    """A length is the same number of px in both directions."""
+    monkeypatch.setattr(synthetic, "rough_edge", lambda count, x, rng: torch.zeros(count, 1, *x.shape[2:]))
+    x = torch.zeros(1, 1, 64, 256)
+    covered = synthetic.blobs(400, x, generator(5)) > 0.5
+    inner = covered[:, 0, 8:-8, 8:-8].any(dim=(1, 2)) & ~covered[:, 0, [0, -1]].any(dim=(1, 2))
+    heights, widths = (covered[inner, 0].any(dim=axis).sum(dim=1).float().mean() for axis in (2, 1))
+    assert 0.8 < widths / heights < 1.6  # several spots of one picture lie apart in both directions alike
+
+
+def test_a_rotation_keeps_right_angles_in_a_wide_picture():
+    x = torch.zeros(1, 1, 32, 96)
+    x[..., 14:18, 24:72] = 1.0  # a bar of 48 x 4 px
+    for seed in range(40):
+        seen = as_seen(x, Line(turn=60.0), generator(seed))
+        if torch.equal(seen, x):
+            continue
+        weight = seen[0, 0] / seen.sum()
+        down, across = torch.meshgrid(torch.arange(32.0), torch.arange(96.0), indexing="ij")
+        down, across = down - (weight * down).sum(), across - (weight * across).sum()
+        moments = [(weight * a * b).sum() for a, b in ((across, across), (across, down), (down, down))]
+        if seen[..., 0, :].any() or seen[..., -1, :].any():
+            continue
+        spread = torch.linalg.eigvalsh(torch.tensor([moments[:2], moments[1:]]))
+        assert spread.max().sqrt() == pytest.approx(48 / 12**0.5, rel=0.03)
+        assert spread.min().sqrt() == pytest.approx(4 / 12**0.5, rel=0.3)

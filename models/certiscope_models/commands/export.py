@@ -53,9 +53,9 @@ def subject(arguments):
             )
         scale = of_run if a.full_scale is None else a.full_scale
         read = PictureSet(scale, training.recipe.mixed_sizes or a.mixed_sizes, training.pictures)
-        model, size = training.ema_model(), training.architecture.size
+        model, shape = training.ema_model(), training.architecture
         table = {"data": a.trained_on, **provenance(training, model)}
-        return bundle.Subject(model, training.architecture.channels, size, size, table), read
+        return bundle.Subject(model, shape.channels, shape.height, shape.width, table), read
     if a.diffusers:
         loaded = from_diffusers(a.diffusers, a.schedule_is_linear)
         origin = f"diffusers UNet2DModel {Path(a.diffusers).name}"

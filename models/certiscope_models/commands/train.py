@@ -4,6 +4,7 @@ import torch
 
 from .. import train_options
 from ..train import train
+from ..training_data import aspect_of
 
 HELP = "train a denoiser on a folder of normal pictures"
 
@@ -27,7 +28,7 @@ def run(arguments):
         arguments.data,
         arguments.held_back,
         arguments.out,
-        *train_options.settings(arguments),
+        *train_options.settings(arguments, aspect_of(arguments.data)),
         arguments.resume,
         arguments.begin_with,
         arguments.stop_after,
