@@ -415,20 +415,22 @@ FIRST = {"look": 20.0, "sort": 1.0, "plan": 20.0}  # seconds, before anything is
 def learn(asked):
     """Do what is not done yet; returns the folder of the bundle."""
     run = Run(asked)
-    finished = "page" in run.work.done
-    if finished and not run.out.exists():
-        raise Refused(
-            f"learn.out = {asked.out}: was made, and is not there any more; delete {run.folder} to make it again"
-        )
-    if run.out.exists() and not finished and not moved_already(run):
-        raise Refused(f"learn.out = {asked.out}: is there already; give a folder that is not")
-    if run.work.resumed:
+    try:
+        refuse_what_is_there(run)
         follow_the_pictures(run)
-    later = budget.SECONDS[asked.budget] / len(
-        STAGES
-    )  # until it is measured, so that the bar does not begin too far on
-    expected = {**dict.fromkeys(STAGES, later), **FIRST}
-    run.progress = Progress(expected)
+        do_the_stages(run)
+    finally:
+        run.work.leave()
+    for doubt in run.done("calibrate")["doubts"]:
+        show(doubt)
+    return run.out
+
+
+def do_the_stages(run):
+    """Every stage that is not done yet, under one bar."""
+    # until it is measured, so that the bar does not begin too far on
+    later = budget.SECONDS[run.asked.budget] / len(STAGES)
+    run.progress = Progress({**dict.fromkeys(STAGES, later), **FIRST})
     try:
         for name, (words, stage) in STAGES.items():
             if name not in run.work.done:
@@ -441,10 +443,17 @@ def learn(asked):
                 say_the_plan(run)
     finally:
         run.progress.close()
-        run.work.leave()
-    for doubt in run.done("calibrate")["doubts"]:
-        show(doubt)
-    return run.out
+
+
+def refuse_what_is_there(run):
+    """Refuse to write over a folder, and to make a bundle again that was taken away."""
+    finished = "page" in run.work.done
+    if finished and not run.out.exists():
+        raise Refused(
+            f"learn.out = {run.asked.out}: was made, and is not there any more; delete {run.folder} to make it again"
+        )
+    if run.out.exists() and not finished and not moved_already(run):
+        raise Refused(f"learn.out = {run.asked.out}: is there already; give a folder that is not")
 
 
 def moved_already(run):

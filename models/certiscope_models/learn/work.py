@@ -105,9 +105,10 @@ class Work:
         self.write()
 
     def leave(self):
-        """Remove a folder in which nothing was done."""
+        """Unlock the folder; one in which nothing was done is removed."""
         if not self.done:
             shutil.rmtree(self.folder, ignore_errors=True)
+        self.lock.close()
 
     def forget(self, stages):
         """These stages must be done again."""
