@@ -61,6 +61,10 @@ def defects(tmp_path):
             pixels = np.asarray(good_part(rng)).copy()
             pixels[10:20, 10:25] = 255 if kind == "hole" else 0
             Image.fromarray(pixels).save(folder / kind / f"{n}.png")
+            if n % 2 == 0:
+                mask = np.zeros((32, 40), np.uint8)
+                mask[10:20, 10:25] = 255
+                Image.fromarray(mask).save(folder / kind / f"{n}_mask.png")
     return folder
 
 
@@ -154,6 +158,12 @@ def test_defects_that_fit_nothing_are_refused_by_name(good, defects, tmp_path):
     Image.new("L", (40, 32)).save(defects / "crack" / "9_mask.png")
     assert "9_mask.png" in refused(words, "1 masks fit no picture", out)
     (defects / "crack" / "9_mask.png").unlink()
+    Image.new("L", (20, 20)).save(defects / "crack" / "1_mask.png")
+    Image.new("L", (40, 32)).save(defects / "hole" / "1_mask.png")
+    line = refused(words, "2 masks cannot be used", out)
+    assert "crack/1_mask.png: 20x20 px" in line and "hole/1_mask.png: nothing in it is white" in line
+    for kind in ("crack", "hole"):
+        (defects / kind / "1_mask.png").unlink()
     (defects / "good").mkdir()
     good_part(np.random.default_rng(9)).save(defects / "good" / "1.png")
     refused(words, "holds a folder `good`", out)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from .. import Refused
+from ..decode import read_picture
 from ..picture_files import picture_files
-from ..preprocess import as_input, to_channels
+from ..preprocess import as_input, scaled, to_channels
 
 SIDE = 64  # px of the picture that looks are compared in
 FAR = 8.0  # robust deviations from the median beyond which a picture is odd
@@ -123,6 +124,28 @@ def masks_of(folder):
             f"is called NAME{MASK}.png, beside it or in ground_truth/KIND"
         )
     return pictures, {file: mask for file, mask in fitting.items() if mask}
+
+
+def refuse_masks(masks, read):
+    """Refuse masks that cannot be read, are of another size than their picture, or show no defect."""
+    wrong = []
+    for file, mask in masks.items():
+        try:
+            samples = read_picture(mask)
+        except Refused as refusal:
+            wrong.append(str(refusal))
+            continue
+        facts = read.facts[file]
+        size = samples.shape[1], samples.shape[0]
+        if size != (facts.width, facts.height):
+            wrong.append(f"{mask}: {size[0]}x{size[1]} px, its picture has {facts.width}x{facts.height}")
+        elif scaled(samples).max() < 0.5:
+            wrong.append(f"{mask}: nothing in it is white")
+    if wrong:
+        raise Refused(
+            f"learn.defects: {len(wrong)} masks cannot be used: {'; '.join(wrong[:LISTED])}; a mask has the size of "
+            "its picture, 255 where the defect is and 0 elsewhere; or take it out: masks are optional"
+        )
 
 
 def kinds_of(folder, pictures):

@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .. import Refused, bundle
@@ -19,12 +20,14 @@ from ..augment import Line
 from ..output import say_once, show
 from ..picture_files import picture_files
 from ..picture_set import PictureSet
+from ..preprocess import as_input, decode, to_channels
 from ..recipe import Recipe
 from ..train import train
 from ..training import Training
 from ..training_data import Pictures
 from ..unet import Architecture
 from . import budget, card, choices, choose, jitter, look, page, parts, report, station, work
+from .pasted import Pasted
 from .progress import Progress, in_words
 
 SIDES = ("fit", "choose", "threshold", "maps")
@@ -90,6 +93,7 @@ class Run:
         pictures = {
             "good": work.digests(asked.good, self.files),
             "defects": work.digests(asked.defects, self.defects) if asked.defects else {},
+            "masks": work.digests(asked.defects, self.masks.values()) if asked.defects else {},
         }
         look.refuse_overlap(pictures["good"], pictures["defects"])
         folder = work.folder_of(out)
@@ -141,6 +145,7 @@ def look_at_pictures(run):
     if run.defects:
         real = run.read(facts)
         look.look(run.defects, real)
+        look.refuse_masks(run.masks, real)
     odd = {os.path.relpath(file, run.source): why for file, why in look.odd(seen).items()}
     kept = [n for n, file in enumerate(seen.files) if not run.asked.leave_out_odd or name_of(run, file) not in odd]
     names = [name_of(run, seen.files[n]) for n in kept]
@@ -212,7 +217,9 @@ def plan_of(run, architecture):
     speed = budget.measure(architecture, recipe, pictures, run.device)
     counts = {**run.done("sort"), "defects": sum(len(chosen_with(files)) for files in run.kinds.values())}
     draws = budget.SEARCH_DRAWS[asked.budget]
-    reported = report.SYNTHETIC + report.HIGHEST + report.USUAL + sum(map(len, run.kinds.values())) // 2
+    reported = (
+        report.SYNTHETIC + report.HIGHEST + report.USUAL + sum(len(reported_on(files)) for files in run.kinds.values())
+    )
     others = budget.seconds_of_stages(speed, counts, choices.DRAWS, timesteps, draws, reported)
     steps, seconds = budget.steps_of(asked.budget, speed, others, EVERY, asked.steps)
     kept = asdict(replace(recipe, steps=steps))
@@ -247,6 +254,7 @@ def training(run):
         every=run.done("plan")["every"],
         device=run.device,
         progress=run.progress.steps,
+        pasted=real_defects(run),
     )
     return {"steps": trained.done, "seconds": trained.seconds, "counts": trained.counts}
 
@@ -255,13 +263,30 @@ def trained(run):
     return Training.load(run.place("run") / "checkpoint.pt", run.device)
 
 
-def chosen_with(files):
-    """Every second picture of a kind of real defect, the first included; the others are reported on."""
+def taught(files):
+    """Of the pictures of one kind of real defect every second one teaches, the first included. Of the others half are
+    chosen with and half are reported on."""
     return files[::2]
 
 
+def chosen_with(files):
+    return files[1::4]
+
+
 def reported_on(files):
-    return files[1::2]
+    return files[3::4]
+
+
+def real_defects(run):
+    """The real defects that teach: those with a mask. None without any."""
+    files = [file for of_kind in run.kinds.values() for file in taught(of_kind) if file in run.masks]
+    if not files:
+        return None
+    shape = choices.input_shape(run.architecture)
+    read = run.read()
+    defects = read.inputs(files, *shape)
+    masks = [as_input(to_channels(decode(run.masks[file]), 1), 1, *shape[1:]) for file in files]
+    return Pasted(*(torch.from_numpy(one).to(run.device) for one in (defects, np.stack(masks))))
 
 
 def choosing(run):
