@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,7 @@ def find(asked):
             raise Refused(f"learn.certiscope = {asked}: no program that can be run; the path of `{NAME}` is needed")
     else:
         clone = Path(__file__).resolve().parents[3]
-        beside = [Path(os.sys.argv[0]).resolve().parent, *(clone / place for place in BUILT)]
+        beside = [Path(sys.argv[0]).resolve().parent, *(clone / place for place in BUILT)]
         program = next((found for place in beside if (found := shutil.which(NAME, path=str(place)))), None)
         program = program or shutil.which(NAME)
         if not program:
