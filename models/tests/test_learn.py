@@ -14,6 +14,7 @@ import pytest
 from needs import skip
 from PIL import Image
 
+from certiscope_models import Refused
 from certiscope_models.__main__ import main
 from certiscope_models.learn import work
 from certiscope_models.learn.stages import STAGES
@@ -224,7 +225,13 @@ def test_killed_in_each_stage_and_typed_again_it_ends_with_the_same_bundle(good,
     page = (straight / "learned.html").read_text()
     assert 'src="http' not in page and "<script" not in page and "St\u00fcck" in page
     assert page.count("data:image/jpeg;base64,") >= 20
-    for words in ("threshold", "What a station will cost", "What to do next", "real defects, hole: AUROC", "ms</b>"):
+    for words in (
+        "threshold",
+        "What a station will cost",
+        "What to do next",
+        "real defects, hole: anomalous, abstain, normal",
+        "ms</b>",
+    ):
         assert words in page, words
     card = (straight / "README.md").read_text()
     assert "learn --budget standard --seed 1" in card and "44 pictures of 44 different good parts" in card
@@ -235,14 +242,25 @@ def test_killed_in_each_stage_and_typed_again_it_ends_with_the_same_bundle(good,
     assert not parts["fit"] & parts["choose"] and not parts["threshold"] & (parts["fit"] | parts["choose"])
     assert table["calibration"]["threshold_groups"] == len(parts["threshold"])
 
-    # other pictures or options than those it began with
-    shutil.rmtree(killed)
-    (work.folder_of(killed) / "state.json").write_text(json.dumps({**state, "done": {"look": state["done"]["look"]}}))
-    refused(asking_with_program(good, killed, "--defects", defects, "--seed", 2), "learn.seed = 2: the work in")
-    Image.new("L", (40, 32), 90).save(good / "neu.png")
-    (good / "Stück 1.png").unlink()
-    line = refused(asking_with_program(good, killed, "--defects", defects), "not the pictures that the work")
-    assert "1 new (neu.png), 1 missing (Stück 1.png)" in line
+
+def test_other_pictures_or_options_than_those_it_began_with_are_refused(good, tmp_path):
+    folder = work.folder_of(tmp_path / "bundle")
+    pictures = {"good": {"a.png": "1", "b.png": "2", "c.png": "3"}}
+    first = work.Work(folder, {"seed": 1}, pictures)
+    first.finish("look", {})
+    first.leave()
+    with pytest.raises(Refused, match="learn.seed = 2: the work in .* began with 1"):
+        work.Work(folder, {"seed": 2}, pictures)
+    changed = {"good": {"a.png": "1", "b.png": "4", "d.png": "5"}}
+    words = r"learn.good: not the pictures .*: 1 new \(d.png\), 1 missing \(c.png\), 1 changed \(b.png\)"
+    with pytest.raises(Refused, match=words):
+        work.Work(folder, {"seed": 1}, changed)
+    again = work.Work(folder, {"seed": 1}, pictures)
+    assert again.resumed and again.done == {"look": {}}
+    again.leave()
+    (folder / "state.json").write_text("{")
+    with pytest.raises(Refused, match="not written by this version"):
+        work.Work(folder, {"seed": 1}, pictures)
 
 
 def test_an_odd_picture_is_named_and_left_out_if_asked(good, tmp_path):

@@ -20,6 +20,7 @@ ZOOMS = np.array([-0.08, -0.04, 0.0, 0.04, 0.08])
 FARTHEST = 0.125  # share of the side that a shift is looked for in
 AGREES = 0.5  # correlation above which a picture lies as the median does
 BEYOND = 0.95  # the quantile of what was seen that becomes the jitter
+GRAIN = 0.15  # mean difference of the log spectra that counts as none
 WINDOWS = 0.15  # crop where nothing registers; what the bundle of the magnetic tiles was trained with
 EXPOSURE, LIGHT = (0.03, 0.2), (0.03, 0.2)
 ALIKE = 0.015  # loss of correlation by mirroring that counts as none
@@ -135,9 +136,19 @@ def lighting(pictures):
     return min(max(exposure, EXPOSURE[0]), EXPOSURE[1]), min(max(light, LIGHT[0]), LIGHT[1])
 
 
+def grains_alike(shapes):
+    """Whether the spectrum of the details is the same when it is mirrored: grain that runs aslant has a direction."""
+    spectrum = np.log((np.abs(np.fft.fft2(shapes)) ** 2).mean(axis=0) + 1e-12)
+    mirrored = np.roll(np.flip(spectrum, 0), 1, axis=0)
+    differs = float(np.abs(spectrum - mirrored)[1:, 1:].mean())
+    return differs < GRAIN + 2.0 / np.sqrt(len(shapes))  # the mean of few pictures differs by chance
+
+
 def mirrored_alike(pictures):
     """Whether pictures mirrored on either axis look as much like the others as they do unmirrored."""
     shapes = details(shrunk(pictures))
+    if not grains_alike(shapes):
+        return False
     flat = shapes.reshape(len(shapes), -1)
     others = ~np.eye(len(flat), dtype=bool)
     plain = float(np.median((flat @ flat.T)[others]))

@@ -135,9 +135,10 @@ class Facts:
         for kind in ("synthetic", *self.real_kinds()):
             anomalous, abstain, normal, count = self.verdicts(kind)
             value = self.auroc_of(kind)
-            if count and value is not None:
-                words = f"{kind} defects" if kind == "synthetic" else kind.replace("real: ", "real defects, ")
-                found.append((f"{words}: AUROC", f"{value:.3f} ({count} pictures)"))
+            words = f"{kind} defects" if kind == "synthetic" else kind.replace("real: ", "real defects, ")
+            if value is not None:
+                found.append((f"{words}: AUROC", f"{value:.3f} ({len(self.scores_of_kind(kind))} pictures)"))
+            if count:
                 found.append((f"{words}: anomalous, abstain, normal", f"{anomalous}, {abstain}, {normal}"))
         took = self.milliseconds()
         if took:
@@ -222,13 +223,18 @@ class Repairer:
 
 
 def histogram(facts):
-    """Scores of good parts, synthetic and real defects, and the threshold, as SVG."""
+    """Scores of good parts, synthetic and real defects, and the threshold, as SVG.
+
+    The axis is even below the threshold, and logarithmic far above it: single defects score a hundred times as much.
+    """
     series = {"good": facts.good_scores(), "synthetic": facts.scores_of_kind("synthetic")}
     series["real"] = [value for kind in facts.real_kinds() for value in facts.scores_of_kind(kind)]
     series = {name: values for name, values in series.items() if values}
-    every = np.array([value for values in series.values() for value in values])
-    low = float(min(every.min(), 0.0))
-    high = float(max(facts.threshold * 1.5, np.quantile(every, 0.97), low + 1e-6))
+    unit = max(abs(facts.threshold), 1e-6)
+    series = {name: np.arcsinh(np.array(values) / unit) for name, values in series.items()}
+    every = np.concatenate(list(series.values()))
+    limit = float(np.arcsinh(facts.threshold / unit))
+    low, high = min(float(every.min()), 0.0), max(float(every.max()), 1.5 * limit, 1e-6)
     width, height, foot = 760, 210, 34
     scale = (width - 20) / (high - low)
     edges = np.linspace(low, high, BINS + 1)
@@ -248,10 +254,11 @@ def histogram(facts):
                     f'width="{(edges[1] - edges[0]) * scale - 1:.1f}" height="{tall:.1f}"/>'
                 )
         drawn.append(f'<g fill="{COLOURS[name]}" fill-opacity="0.6">{"".join(bars)}</g>')
-    at = 10 + (facts.threshold - low) * scale
+    at = 10 + (limit - low) * scale
     ticks = "".join(
-        f'<text x="{10 + (value - low) * scale:.1f}" y="{height - foot + 16}" text-anchor="middle">{value:.3g}</text>'
-        for value in np.linspace(low, high, 7)[:-1]
+        f'<text x="{10 + (place - low) * scale:.1f}" y="{height - foot + 16}" text-anchor="middle">'
+        f"{np.sinh(place) * unit:.3g}</text>"
+        for place in np.linspace(low, high, 9)[:-1]
     )
     names = {"good": "good parts", "synthetic": "synthetic defects", "real": "real defects"}
     legend = "".join(
@@ -367,7 +374,7 @@ table{border-collapse:collapse;margin:.6rem 0}td,th{border:1px solid #ddd;paddin
 .samples{display:flex;flex-wrap:wrap;gap:1rem}
 figure{margin:0;padding:.5rem;border:1px solid #ddd;border-top:4px solid #2b7a4b;border-radius:6px;max-width:100%}
 figure.wrong{border-top-color:#b3261e}.pair{display:flex;gap:4px}
-.pair{overflow-x:auto}.pair img{height:170px;width:auto}
+.pair{overflow-x:auto}.pair img{height:140px;width:auto}
 figcaption{font-size:.9rem}li{margin:.4rem 0}
 .doubt{background:#fdecea;border-left:4px solid #b3261e;padding:.6rem 1rem}
 """
