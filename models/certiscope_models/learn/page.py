@@ -137,7 +137,8 @@ class Facts:
             value = self.auroc_of(kind)
             words = f"{kind} defects" if kind == "synthetic" else kind.replace("real: ", "real defects, ")
             if value is not None:
-                found.append((f"{words}: AUROC", f"{value:.3f} ({len(self.scores_of_kind(kind))} pictures)"))
+                number = len(self.scores_of_kind(kind))
+                found.append((f"{words}: AUROC", f"{value:.3f} ({number} picture{'s' if number > 1 else ''})"))
             if count:
                 found.append((f"{words}: anomalous, abstain, normal", f"{anomalous}, {abstain}, {normal}"))
         took = self.milliseconds()
