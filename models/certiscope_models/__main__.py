@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from . import Refused
-from .commands import ablate, export, search, split, train
+from .commands import ablate, export, learn, search, split, train
 from .output import Unbreakable, drop_stdout, printable
 
-COMMANDS = {"split": split, "train": train, "search": search, "export": export, "ablate": ablate}
+COMMANDS = {"learn": learn, "split": split, "train": train, "search": search, "export": export, "ablate": ablate}
 INSTALLED = "certiscope-models"
 
 

@@ -77,11 +77,11 @@ def golden_vectors(denoise, shape, detector, seed=0):
     }
 
 
-def raw_scores(denoise, inputs, detector, draws, seed=0):
+def raw_scores(denoise, inputs, detector, draws, seed=0, progress=tqdm):
     """Raw certified scores [N, draws] of the pictures `inputs` [N, C, H, W]."""
     rng = np.random.default_rng(seed)
     rows = []
-    for x in tqdm(inputs, desc="scoring held-back pictures", unit="picture"):
+    for x in progress(inputs, desc="scoring held-back pictures", unit="picture"):
         noise, inner = rng.standard_normal((2, draws, *x.shape), dtype=np.float32)
         z = draw(x, noise, detector.sigma)
         rows.append(
@@ -145,10 +145,11 @@ def score_table(detector):
     }
 
 
-def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1, read=None):
+def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1, read=None, progress=tqdm):
     """Write the bundle into the folder `out`, which may hold an earlier one; returns what the command prints.
 
     `read` is the set that reads the held-back pictures; its full scale becomes that of the bundle.
+    `progress` shows how far the slowest part is, as tqdm does.
     """
     read = read or PictureSet()
     inputs = read.inputs(picture_files(held_back), *subject.shape)
@@ -162,7 +163,9 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     difference = verify(content, model, *subject.shape, detector.k)
 
     denoise = denoiser(session(content))
-    spread = float(np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS)), axis=1).std())
+    spread = float(
+        np.median(raw_scores(denoise, inputs, detector, min(draws, SPREAD_DRAWS), progress=progress), axis=1).std()
+    )
     if not spread > 0.0:
         raise Refused(
             f"golden.raw_spread = {spread}: all held-back pictures score the same; pictures that differ are needed"

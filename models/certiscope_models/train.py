@@ -21,13 +21,25 @@ from .training_data import Pictures
 
 
 def train(
-    folder, held_back, run, architecture, recipe, resume=False, begin=None, stop_after=None, every=200, device="cpu"
+    folder,
+    held_back,
+    run,
+    architecture,
+    recipe,
+    resume=False,
+    begin=None,
+    stop_after=None,
+    every=200,
+    device="cpu",
+    progress=tqdm,
+    pasted=None,
 ):
     """Train into the folder `run`: checkpoint.pt, losses.csv, samples/. It stops at `stop_after` and can be resumed.
 
     A resumed run takes its architecture from the checkpoint; `steps` may change, and the cosine with it.
     `begin` is the folder of an earlier run: this one begins with its averaged weights and its architecture.
-    `every` is the number of steps between two checkpoints.
+    `every` is the number of steps between two checkpoints. `progress` shows how far it is, as tqdm does.
+    `pasted` are real defects that the training pictures get besides the synthetic ones.
     """
     run = Path(run)
     checkpoint = run / "checkpoint.pt"
@@ -49,6 +61,7 @@ def train(
     pictures = Pictures(folder, training.architecture, run / "fit.npy", device, read)
     outside = Pictures(held_back, training.architecture, run / "held-back.npy", device, read) if held_back else pictures
     read.require_one_kind()
+    pictures.pasted = pasted
     training.counts, training.pictures = pictures.counts(folder), read.kind()
     (run / "samples").mkdir(parents=True, exist_ok=True)
     for kept in (pictures, outside):
@@ -59,7 +72,7 @@ def train(
         rows = csv.writer(log)
         recent, began = [], time.monotonic()
         batches = pictures.batches(training.recipe, training.generator)
-        bar = tqdm(range(training.done, last), initial=training.done, total=last, desc="training", unit="step")
+        bar = progress(range(training.done, last), initial=training.done, total=last, desc="training", unit="step")
         for _ in bar:
             recent.append(training.step(next(batches)))
             if training.done % every and training.done != last:

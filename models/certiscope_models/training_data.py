@@ -97,6 +97,7 @@ class Pictures:
             inputs = into.inputs(self.files, architecture.channels, architecture.height, architecture.width)
             self.facts = [into.facts.get(file) for file in self.files]
         self.inputs = torch.from_numpy(inputs).to(device)
+        self.pasted = None  # real defects (`learn.pasted`), where a line has some
 
     def keep(self):
         """Write the cache, so that a resumed run need not read the pictures again."""
@@ -132,6 +133,8 @@ class Pictures:
         defective = round(recipe.defects * count)
         if defective:
             changed[:defective], mask[:defective] = with_defects(normal[:defective], others[:defective], generator)
+        if self.pasted:
+            self.pasted.into(normal, changed, mask, defective, generator)
         return normal, changed, mask
 
     def batches(self, recipe, generator):

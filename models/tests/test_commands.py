@@ -137,7 +137,7 @@ def test_the_options_and_their_defaults_are_those_that_scripts_rely_on():
 
 def test_there_are_these_commands_and_each_has_help():
     (commands,) = (action.choices for action in parser()._actions if hasattr(action, "choices") and action.choices)
-    assert set(commands) == {"split", "train", "search", "export", "ablate"}
+    assert set(commands) == {"learn", "split", "train", "search", "export", "ablate"}
     for name, command in commands.items():
         assert "--" in command.format_help() and name in command.format_usage()
 

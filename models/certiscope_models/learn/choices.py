@@ -1,0 +1,94 @@
+"""What `learn` chooses without a flag: input size, channels, network, noise, timesteps, and the detectors to try.
+
+Each choice is one function, and the same pictures and budget give the same choice.
+Leaves out: how good parts differ (`jitter`), and the numbers of steps and draws (`budget`).
+"""
+
+from itertools import product
+from math import ceil
+
+import torch
+
+from .. import Refused, bundle, schedule
+from ..figures import ALPHA, paper_radius
+from ..provenance import provenance
+from ..score import Detector
+from ..unet import Architecture
+
+# px of the model input: the largest that leaves time for enough steps
+SIDES = {"quick": (128, 96, 64), "standard": (128, 96), "best": (128,)}
+SIDE_STEP, SIDE_LEAST = 16, 16  # three halvings after the pixel-unshuffle
+# Draws that must all agree before a verdict is certified at the wanted radius. More draws allow a smaller noise, which
+# hides less of a defect, and cost time for each part.
+AGREEING_DRAWS = 160
+HEAD_WEIGHTS, FILTERS_PX, TOP_PIXELS = (0.0, 0.5, 0.8, 1.0), (5, 9), (1, 8, 32)
+# Timesteps to try: multiples of the first that covers the noise, and at least so large: with a small noise the first
+# one is so small that hardly anything is repaired.
+WIDER = ((1.0, 0), (1.4, 25), (2.0, 35))
+K_MAX_SPARE = 1.2  # training sees a little more noise than any detector
+DRAWS = 64  # of each frame in calibration
+
+
+def architectures_of(width, height, channels, budget):
+    """The networks for pictures of this size, the largest first; `plan` takes the first that this machine trains in
+    the time there is."""
+    largest = max(SIDE_LEAST, max(width, height) // SIDE_STEP * SIDE_STEP)
+    return [architecture_of(side, channels) for side in dict.fromkeys(min(side, largest) for side in SIDES[budget])]
+
+
+def architecture_of(side, channels):
+    """The network for a square model input."""
+    if side < 64:
+        return Architecture(side, channels, base=16, multipliers=(1, 2))
+    return Architecture(side, channels, base=24, multipliers=(1, 2, 3, 4))
+
+
+def input_shape(architecture):
+    """(channels, height, width) of the model input."""
+    return architecture.channels, architecture.size, architecture.size
+
+
+def radius_of(asked, shape):
+    """The radius that is wanted: the one that was asked for, or that of the paper, by its RMS."""
+    values = shape[0] * shape[1] * shape[2]
+    return asked if asked is not None else paper_radius(values)
+
+
+def sigma_of(radius):
+    """The certification noise at which AGREEING_DRAWS that all agree certify `radius`, with ALPHA / 2 a side."""
+    agreeing = (ALPHA / 2) ** (1.0 / AGREEING_DRAWS)
+    reach = float(torch.special.ndtri(torch.tensor(agreeing, dtype=torch.float64)))
+    sigma = round(radius / reach, 4)
+    most = float(schedule.sigma_k(150))
+    if not 0.002 <= sigma <= most:
+        least, highest = 0.002 * reach, most * reach
+        raise Refused(f"learn.radius = {radius:.4f}: needs a noise of {sigma}; {least:.4f} to {highest:.4f} is allowed")
+    return sigma
+
+
+def timesteps_of(sigma):
+    """The timesteps to try with this noise: each covers it."""
+    first = schedule.first_k(sigma)
+    return sorted({min(max(ceil(first * wider), least), schedule.STEPS - 1) for wider, least in WIDER})
+
+
+def k_max_of(timesteps):
+    """The largest timestep that is trained at."""
+    return min(ceil(timesteps[-1] * K_MAX_SPARE) + 5, schedule.STEPS - 1)
+
+
+def detectors(k, sigma, shape, head):
+    """The detectors to try at one timestep: they differ in their pooling and in the share of the defect map."""
+    pixels = shape[1] * shape[2]
+    weights = HEAD_WEIGHTS if head else (0.0,)
+    return [
+        Detector(k, sigma, px, top_pixels=top, head_weight=weight)
+        for weight, px, top in product(weights, FILTERS_PX, [top for top in TOP_PIXELS if top * 8 <= pixels])
+    ]
+
+
+def subject_of(training, words):
+    """What is exported: the averaged weights of a training, and where they came from."""
+    model = training.ema_model().cpu()
+    table = {**words, **provenance(training, model)}
+    return bundle.Subject(model, *input_shape(training.architecture), table)
