@@ -5,7 +5,7 @@ Leaves out: how good parts differ (`jitter`), and the numbers of steps and draws
 """
 
 from itertools import product
-from math import ceil
+from math import ceil, sqrt
 
 import torch
 
@@ -13,9 +13,9 @@ from .. import Refused, bundle, schedule
 from ..figures import ALPHA, paper_radius
 from ..provenance import provenance
 from ..score import Detector
-from ..unet import Architecture
+from ..unet import Architecture, multiple_of, sides
 
-# px of the model input: the largest that leaves time for enough steps
+# The model input has about so many px squared: the largest that leaves time for enough steps.
 SIDES = {"quick": (128, 96, 64), "standard": (128, 96), "best": (128,)}
 SIDE_STEP, SIDE_LEAST = 16, 16  # three halvings after the pixel-unshuffle
 # Draws that must all agree before a verdict is certified at the wanted radius. More draws allow a smaller noise, which
@@ -32,20 +32,21 @@ DRAWS = 64  # of each frame in calibration
 def architectures_of(width, height, channels, budget):
     """The networks for pictures of this size, the largest first; `plan` takes the first that this machine trains in
     the time there is."""
-    largest = max(SIDE_LEAST, max(width, height) // SIDE_STEP * SIDE_STEP)
-    return [architecture_of(side, channels) for side in dict.fromkeys(min(side, largest) for side in SIDES[budget])]
+    largest = max(SIDE_LEAST, round(sqrt(width * height)) // SIDE_STEP * SIDE_STEP)
+    sizes = dict.fromkeys(min(side, largest) for side in SIDES[budget])
+    return [architecture_of(size, width / height, channels) for size in sizes]
 
 
-def architecture_of(side, channels):
-    """The network for a square model input."""
-    if side < 64:
-        return Architecture(side, channels, base=16, multipliers=(1, 2))
-    return Architecture(side, channels, base=24, multipliers=(1, 2, 3, 4))
+def architecture_of(size, aspect, channels):
+    """The network for a model input of about size * size px, `aspect` times as wide as high."""
+    settings = {"base": 16, "multipliers": (1, 2)} if size < 64 else {"base": 32, "multipliers": (1, 2, 3, 4)}
+    multiple = multiple_of(Architecture.unshuffle, settings["multipliers"])
+    return Architecture(*sides(size, aspect, multiple), channels, **settings)
 
 
 def input_shape(architecture):
     """(channels, height, width) of the model input."""
-    return architecture.channels, architecture.size, architecture.size
+    return architecture.channels, architecture.height, architecture.width
 
 
 def radius_of(asked, shape):
