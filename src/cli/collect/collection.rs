@@ -1,7 +1,7 @@
 //! The folder that `collect` fills: numbered pictures, and a list of where each came from.
 //!
 //! Guarantees: a picture appears whole or not at all, with its line in the list. No existing file is overwritten.
-//! Costs: each picture is compared with all pictures before it: 3 ms after a thousand pictures.
+//! Costs: the parts are counted at the end, once (see `near_duplicates`).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ use crate::cli::frames::Fingerprints;
 use crate::cli::output::{print_line, print_note};
 use crate::cli::{progress_bar, whole_file};
 use crate::hex;
-use crate::near_duplicates::{Fingerprint, Parts};
+use crate::near_duplicates::{Fingerprint, groups};
 use crate::preprocess::FULL_SCALE;
 
 /// The folder of the pictures below --out. Every reader of pictures takes `good` for normal parts.
@@ -39,7 +39,6 @@ pub(super) struct Collection {
     list_bytes: u64,
     /// Number of the newest picture.
     newest: u64,
-    parts: Parts,
     fingerprints: Vec<Fingerprint>,
 }
 
@@ -66,19 +65,13 @@ impl Collection {
         let newest = newest(&folder.join(PICTURES)).with_context(at)?;
         let list = File::options().create(true).append(true).open(list).with_context(at)?;
         let list_bytes = list.metadata().with_context(at)?.len();
-        let mut collection = Self {
-            folder: folder.to_path_buf(),
-            list,
-            list_bytes,
-            newest,
-            parts: Parts::default(),
-            fingerprints: Vec::new(),
-        };
+        let mut collection =
+            Self { folder: folder.to_path_buf(), list, list_bytes, newest, fingerprints: Vec::new() };
         if list_bytes == 0 {
             collection.write_line(&COLUMNS).with_context(at)?;
         }
         if newest > 0 {
-            collection.count_parts()?;
+            collection.read_fingerprints()?;
         }
         Ok(collection)
     }
@@ -87,8 +80,8 @@ impl Collection {
         self.folder.join(PICTURES)
     }
 
-    /// Counts the parts that the pictures written earlier show.
-    fn count_parts(&mut self) -> anyhow::Result<()> {
+    /// The fingerprints of the pictures written earlier.
+    fn read_fingerprints(&mut self) -> anyhow::Result<()> {
         let settings = FolderSettings { path: self.pictures(), frames_per_second: None, repeat: false };
         let mut source = FolderSource::open(settings)?;
         let bar = progress_bar(source.len() as u64, "reading");
@@ -99,7 +92,7 @@ impl Collection {
             bar.inc(1);
             let read = frame.picture.map_err(anyhow::Error::from);
             match read.and_then(|picture| Ok(fingerprints.of(&picture)?)) {
-                Ok(fingerprint) => self.count_part(fingerprint),
+                Ok(fingerprint) => self.fingerprints.push(fingerprint),
                 Err(error) => {
                     unreadable += 1;
                     bar.suspend(|| tracing::warn!("not counted: {error:#}"));
@@ -117,11 +110,6 @@ impl Collection {
             );
         }
         Ok(())
-    }
-
-    fn count_part(&mut self, fingerprint: Fingerprint) {
-        self.parts.add(|earlier| self.fingerprints[earlier].is_like(&fingerprint));
-        self.fingerprints.push(fingerprint);
     }
 
     /// Writes the next picture and its line. If one fails, neither is kept.
@@ -151,7 +139,7 @@ impl Collection {
             )
         })?;
         self.newest += 1;
-        self.count_part(fingerprint);
+        self.fingerprints.push(fingerprint);
         Ok(())
     }
 
@@ -170,11 +158,12 @@ impl Collection {
 
     /// Prints how many parts there are, and whether they are enough.
     pub(super) fn report(&self) {
-        let (pictures, parts) = (self.fingerprints.len(), self.parts.count());
+        let pictures = self.fingerprints.len();
+        let parts = groups(&self.fingerprints).into_iter().max().map_or(0, |last| last + 1);
         print_line!("{} holds {pictures} pictures of {parts} different parts", on_one_line(&self.folder));
         if parts < pictures {
             print_line!(
-                "pictures that look alike count as one part; if each of them shows another part, give `calibrate` the option --distinct-parts"
+                "pictures that are near-identical count as one part; where their names tell the part, give `calibrate` the option --part-from, and --distinct-parts if each of them shows another part"
             );
         }
         let needed = frames_needed(FALSE_ALARM_RATE);
