@@ -14,6 +14,7 @@ Costs: five products of all pairs: 600 pictures take a few seconds with decoding
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,7 @@ ROUNDS = 30  # of the subspace iteration
 BLOCK = 512  # rows of the table of all pairs that are held at a time
 THUMBNAIL = 64
 NOISE = 0.01  # strength of fine structure (of 1) that the camera's noise may have
+PART_FROM_ALLOWED = "a regular expression whose first group is the part, such as '^(\\d+)_', or `folder` is allowed"
 BLUR = 9  # px of the box blur that is subtracted, so that slow changes of brightness do not decide
 NO_STRUCTURE = 3e-5  # norm below which fine structure is rounding
 
@@ -147,11 +149,35 @@ def connected(count, near):
     return [number[r] for r in roots]
 
 
-def split(source, out, held_back, seed, read=None):
+def groups_by_name(names, part_from):
+    """The group of each picture by its path below the folder: `folder`, or a regular expression with a group."""
+    if part_from == "folder":
+        parts = [name.rpartition("/")[0] for name in names]
+        for name, part in zip(names, parts):
+            if not part:
+                raise Refused(f"part-from = folder: {name}: lies in no sub-folder; one sub-folder a part is needed")
+    else:
+        try:
+            pattern = re.compile(part_from)
+        except re.error as error:
+            raise Refused(f"part-from = {part_from}: no regular expression: {error}; {PART_FROM_ALLOWED}") from None
+        if pattern.groups == 0:
+            raise Refused(f"part-from = {part_from}: has no group (...); {PART_FROM_ALLOWED}")
+        parts = []
+        for name in names:
+            match = pattern.search(name)
+            if match is None or match[1] is None:
+                raise Refused(f"part-from = {part_from}: does not match {name}; every picture's path must match")
+            parts.append(match[1])
+    number = {part: n for n, part in enumerate(dict.fromkeys(parts))}
+    return [number[part] for part in parts]
+
+
+def split(source, out, held_back, seed, read=None, part_from=None):
     """Put the pictures of `source` into out/fit and out/held-back by group; write and return out/split.json.
 
     `held_back` is the wanted share of the pictures; whole groups are added as long as they fit in it. `read` is the set
-    that reads the pictures. They are linked, or copied where the file system has no links, as on a USB stick.
+    that reads the pictures. `part_from` finds the groups by name (`groups_by_name`) and not by look. Pictures are linked, or copied where the file system has no links, as on a USB stick.
     """
     if not 0.0 < held_back < 1.0:
         raise Refused(f"split.held_back = {held_back}: not a share; above 0 and below 1 is allowed")
@@ -164,9 +190,10 @@ def split(source, out, held_back, seed, read=None):
     if out.resolve().is_relative_to(source.resolve()):
         raise Refused(f"split.out = {out}: within {source}, whose pictures are split; give a folder beside it")
     files = picture_files(source)
+    named = groups_by_name([file.relative_to(source).as_posix() for file in files], part_from) if part_from else None
     found = read.inputs(tqdm(files, desc="reading", unit="picture"), 1, THUMBNAIL, THUMBNAIL)
     read.require_one_kind()
-    groups = groups_of(np.stack([fine_structure(thumbnail) for thumbnail in found]))
+    groups = named or groups_of(np.stack([fine_structure(thumbnail) for thumbnail in found]))
     order = np.random.default_rng(seed).permutation(max(groups) + 1)
     sizes = np.bincount(groups)[order]
     behind = set(order[np.cumsum(sizes) <= held_back * len(files)].tolist())
@@ -174,11 +201,16 @@ def split(source, out, held_back, seed, read=None):
     for file, group in zip(files, groups):
         sides["held-back" if group in behind else "fit"].append({"file": str(file.relative_to(source)), "group": group})
     if not all(sides.values()):
-        raise Refused(f"split: {len(files)} pictures in {max(groups) + 1} groups: one side is empty; add pictures")
+        how = f"by --part-from {part_from}" if part_from else "near-identical pictures are one part"
+        raise Refused(
+            f"split: {len(files)} pictures of {max(groups) + 1} parts ({how}), the largest of {max(sizes)} pictures: one "
+            f"side is empty at held-back {held_back}; add pictures of other parts, or, where names or sub-folders tell the "
+            "part, say so with --part-from"
+        )
     new = not out.exists()
     try:
         linked = put(source, out, sides)
-        record = {"limit": LIMIT, "seed": seed, "linked": linked, **sides}
+        record = {"limit": None if part_from else LIMIT, "part_from": part_from, "seed": seed, "linked": linked, **sides}
         (out / "split.json").write_text(json.dumps(record, indent=1) + "\n")
     except OSError as error:
         for side in SIDES:

@@ -120,8 +120,35 @@ def test_one_group_alone_cannot_be_split(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     for n in range(4):
         Image.fromarray(pixels).save(tmp_path / "good" / f"{n}.png")
-    with pytest.raises(Refused, match="one side is empty"):
+    with pytest.raises(Refused, match="4 pictures of 1 parts.*one side is empty.*--part-from"):
         split(tmp_path / "good", tmp_path / "out", 0.3, 1)
+
+
+def test_names_tell_the_part_where_they_are_said_to(line, tmp_path):
+    record = split(line, tmp_path / "by-name", 0.4, 1, part_from=r"^(\d)_")  # by the shot, against all looks
+    shots = [{row["file"][0] for row in record[side]} for side in ("fit", "held-back")]
+    assert sorted(map(len, shots)) == [1, 2] and not shots[0] & shots[1]
+    for picture in sorted(line.iterdir()):
+        (line / picture.name[0]).mkdir(exist_ok=True)
+        picture.rename(line / picture.name[0] / picture.name)
+    again = split(line, tmp_path / "by-folder", 0.4, 1, part_from="folder")
+    assert [Path(row["file"]).name for row in again["fit"]] == [row["file"] for row in record["fit"]]
+
+
+@pytest.mark.parametrize(
+    "part_from, words",
+    [
+        ("(", "no regular expression"),
+        ("_", "has no group"),
+        (r"^(0)_", "does not match 1_0.png"),
+        ("folder", "0_0.png: lies in no sub-folder"),
+        (r"(\.png)", "24 pictures of 1 parts .by --part-from.*one side is empty"),
+    ],
+)
+def test_names_that_do_not_tell_the_part_are_refused(line, tmp_path, part_from, words):
+    with pytest.raises(Refused, match=words):
+        split(line, tmp_path / "out", 0.3, 1, part_from=part_from)
+    assert not (tmp_path / "out").exists()
 
 
 STICKS = {"FAT": ("mkfs.vfat", "fusefat", "-o", "rw+"), "exFAT": ("mkfs.exfat", "mount.exfat-fuse")}
