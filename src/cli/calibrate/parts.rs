@@ -47,7 +47,9 @@ impl NormalParts {
         all.extend(normal.pictures);
         let set = PictureSet::of(&all, bundle, args.mixed_sizes)?;
 
-        let groups = if args.distinct_parts {
+        let groups = if let Some(part_from) = &args.part_from {
+            part_from.groups(all.iter().map(|it| it.name.as_str())).map_err(Failure::Refused)?
+        } else if args.distinct_parts {
             groups_by(all.len(), |one, other| all[one].input == all[other].input)
         } else {
             let fingerprints: Vec<Fingerprint> = all.iter().map(|it| it.fingerprint.clone()).collect();

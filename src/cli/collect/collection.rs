@@ -3,6 +3,7 @@
 //! Guarantees: a picture appears whole or not at all, with its line in the list. No existing file is overwritten.
 //! Costs: the parts are counted at the end, once (see `near_duplicates`).
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,10 @@ pub(super) struct Collection {
     /// Number of the newest picture.
     newest: u64,
     fingerprints: Vec<Fingerprint>,
+    /// The part of the next picture, where its name tells it.
+    next_part: Option<String>,
+    /// The parts of the pictures written, where their names tell them.
+    named_parts: HashSet<String>,
 }
 
 impl Collection {
@@ -65,8 +70,15 @@ impl Collection {
         let newest = newest(&folder.join(PICTURES)).with_context(at)?;
         let list = File::options().create(true).append(true).open(list).with_context(at)?;
         let list_bytes = list.metadata().with_context(at)?.len();
-        let mut collection =
-            Self { folder: folder.to_path_buf(), list, list_bytes, newest, fingerprints: Vec::new() };
+        let mut collection = Self {
+            folder: folder.to_path_buf(),
+            list,
+            list_bytes,
+            newest,
+            fingerprints: Vec::new(),
+            next_part: None,
+            named_parts: HashSet::new(),
+        };
         if list_bytes == 0 {
             collection.write_line(&COLUMNS).with_context(at)?;
         }
@@ -112,6 +124,11 @@ impl Collection {
         Ok(())
     }
 
+    /// Says which part the next picture shows, for a source whose names tell it.
+    pub(super) fn tell_part(&mut self, part: &str) {
+        self.next_part = Some(part.to_owned());
+    }
+
     /// Writes the next picture and its line. If one fails, neither is kept.
     pub(super) fn add(
         &mut self,
@@ -139,6 +156,7 @@ impl Collection {
             )
         })?;
         self.newest += 1;
+        self.named_parts.extend(self.next_part.take());
         self.fingerprints.push(fingerprint);
         Ok(())
     }
@@ -159,9 +177,12 @@ impl Collection {
     /// Prints how many parts there are, and whether they are enough.
     pub(super) fn report(&self) {
         let pictures = self.fingerprints.len();
-        let parts = groups(&self.fingerprints).into_iter().max().map_or(0, |last| last + 1);
+        let parts = match self.named_parts.len() {
+            0 => groups(&self.fingerprints).into_iter().max().map_or(0, |last| last + 1),
+            named => named,
+        };
         print_line!("{} holds {pictures} pictures of {parts} different parts", on_one_line(&self.folder));
-        if parts < pictures {
+        if parts < pictures && self.named_parts.is_empty() {
             print_line!(
                 "pictures that are near-identical count as one part; where their names tell the part, give `calibrate` the option --part-from, and --distinct-parts if each of them shows another part"
             );
