@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,11 @@ from PIL import Image
 
 from certiscope_models import Refused
 from certiscope_models.__main__ import main
-from certiscope_models.grouping import LIMIT, fingerprint, groups_of, split
+from certiscope_models.grouping import fine_structure, fingerprint, groups_of, split
+from certiscope_models.preprocess import as_input, decode
+from needs import skip
+
+GOLDEN = Path(__file__).parents[2] / "tests/golden/parts.json"
 
 
 @pytest.fixture
@@ -46,20 +51,59 @@ def test_no_part_is_on_both_sides(line, tmp_path, seed):
             assert (tmp_path / "out" / side / row["file"]).read_bytes() == (line / row["file"]).read_bytes()
 
 
-def test_no_pair_above_the_limit_is_separated(line):
-    prints = np.stack([fingerprint(f) for f in sorted(line.iterdir())])
-    groups = groups_of(prints)
-    near = np.argwhere(prints @ prints.T > LIMIT)
-    assert len(near) == 8 * 9
-    assert all(groups[i] == groups[j] for i, j in near)
+def made_up(seed):
+    """A texture [64, 64] from 0 to 1 that Rust's test makes in the same way."""
+    value = np.arange(4096, dtype=np.uint64) + np.uint64(seed * 4096)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+        value = ((value ^ (value >> np.uint64(shift))) * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
+    return (value / 2.0**32).reshape(64, 64)
 
 
-def test_groups_are_closed_under_chains():
-    """a is near b, b is near c, a is not near c: one group all the same."""
-    a, c = np.array([1.0, 0.0]), np.array([np.cos(1.0), np.sin(1.0)])
-    b = np.array([np.cos(0.5), np.sin(0.5)])
-    assert a @ c < LIMIT < a @ b
-    assert groups_of(np.stack([a, c, b])) == [0, 0, 0]
+def pictures_of(case):
+    """The thumbnails of a case of parts.json: the product's texture, the part's own, other light and noise each time."""
+    for shot, part in enumerate(case["parts"]):
+        shown = 0.2 + case["product"] * made_up(1) + case["own"] * made_up(100 + part)
+        picture = (0.7 + 0.1 * (shot % 4)) * shown + case["noise"] * made_up(10_000 + shot)
+        yield picture[None].astype(np.float32)
+
+
+@pytest.mark.parametrize("case", json.loads(GOLDEN.read_text()), ids=lambda case: case["name"])
+def test_the_groups_are_those_that_rust_finds(case):
+    assert groups_of(np.stack([fine_structure(it) for it in pictures_of(case)])) == case["groups"]
+
+
+def data(name):
+    folder = Path(os.environ.get("CERTISCOPE_SHARED_DATA", "shared/data")) / name
+    if not folder.is_dir():
+        skip("photographs", f"{folder} is missing")
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name, allowed",
+    [
+        ("mvtec-ad/bottle/train/good", range(208, 210)),
+        ("mvtec-ad/pill/train/good", range(267, 268)),
+        ("mvtec-ad/transistor/train/good", range(213, 214)),
+        ("magnetic-tile/train/good", range(357, 394)),  # within 5 % of 375
+    ],
+)
+def test_parts_of_real_products_are_counted(name, allowed):
+    assert max(groups_of([fingerprint(file) for file in data(name)])) + 1 in allowed
+
+
+@pytest.mark.parametrize("parts", [1, 10, 40])
+@pytest.mark.parametrize("times", [2, 10])
+def test_real_bottles_photographed_again_are_one_part_each(parts, times):
+    """Under other exposures, with noise, and moved by a pixel of 320. A single bottle is one part up to ten pictures."""
+    rng, found = np.random.default_rng(1), []
+    for file in data("mvtec-ad/bottle/train/good")[:parts]:
+        original = decode(file)
+        for _ in range(times):
+            picture = np.roll(original, rng.integers(0, 2, 2), (1, 2)) * rng.uniform(0.75, 1.15)
+            picture = (picture + rng.normal(0, 2 / 255, picture.shape)).clip(0, 1).astype(np.float32)
+            found.append(fine_structure(as_input(picture, 1, 64, 64)))
+    assert groups_of(found) == [part for part in range(parts) for _ in range(times)]
 
 
 def test_pictures_without_structure_are_one_part_and_like_no_other(tmp_path):
@@ -76,8 +120,35 @@ def test_one_group_alone_cannot_be_split(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     for n in range(4):
         Image.fromarray(pixels).save(tmp_path / "good" / f"{n}.png")
-    with pytest.raises(Refused, match="one side is empty"):
+    with pytest.raises(Refused, match="4 pictures of 1 parts.*one side is empty.*--part-from"):
         split(tmp_path / "good", tmp_path / "out", 0.3, 1)
+
+
+def test_names_tell_the_part_where_they_are_said_to(line, tmp_path):
+    record = split(line, tmp_path / "by-name", 0.4, 1, part_from=r"^(\d)_")  # by the shot, against all looks
+    shots = [{row["file"][0] for row in record[side]} for side in ("fit", "held-back")]
+    assert sorted(map(len, shots)) == [1, 2] and not shots[0] & shots[1]
+    for picture in sorted(line.iterdir()):
+        (line / picture.name[0]).mkdir(exist_ok=True)
+        picture.rename(line / picture.name[0] / picture.name)
+    again = split(line, tmp_path / "by-folder", 0.4, 1, part_from="folder")
+    assert [Path(row["file"]).name for row in again["fit"]] == [row["file"] for row in record["fit"]]
+
+
+@pytest.mark.parametrize(
+    "part_from, words",
+    [
+        ("(", "no regular expression"),
+        ("_", "has no group"),
+        (r"^(0)_", "does not match 1_0.png"),
+        ("folder", "0_0.png: lies in no sub-folder"),
+        (r"(\.png)", "24 pictures of 1 parts .by --part-from.*one side is empty"),
+    ],
+)
+def test_names_that_do_not_tell_the_part_are_refused(line, tmp_path, part_from, words):
+    with pytest.raises(Refused, match=words):
+        split(line, tmp_path / "out", 0.3, 1, part_from=part_from)
+    assert not (tmp_path / "out").exists()
 
 
 STICKS = {"FAT": ("mkfs.vfat", "fusefat", "-o", "rw+"), "exFAT": ("mkfs.exfat", "mount.exfat-fuse")}

@@ -22,6 +22,7 @@ mod line_thread;
 mod local_time;
 mod model_args;
 mod output;
+mod part_from;
 mod run;
 mod simulate;
 mod source_note;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::super::ModelArgs;
+use super::super::part_from::PartFrom;
 use crate::bundle::manifest::LEAST_FULL_SCALE;
 
 /// The default share of good parts that may score above the threshold.
@@ -46,9 +47,13 @@ pub(in crate::cli) struct CalibrateArgs {
     /// Normal parts must be certifiable at this l2 radius at the model input [default: half the sigma]
     #[arg(long)]
     pub(super) radius: Option<f64>,
-    /// Every picture shows another part: count look-alikes separately (parts from one mould look alike)
+    /// Every picture shows another part: near-identical pictures count separately, equal ones once
     #[arg(long)]
     pub(super) distinct_parts: bool,
+    /// Names tell the part: the first group of this regular expression in a picture's path below its folder, or `folder` for its
+    /// sub-folder [default: near-identical pictures show one part]
+    #[arg(long, value_name = "REGEX|folder", value_parser = PartFrom::parse, conflicts_with = "distinct_parts")]
+    pub(super) part_from: Option<PartFrom>,
     /// Value of white in 16-bit pictures, such as 4095 for a camera of 12 bits; written into the bundle [default: the
     /// bundle's, else 65535]
     #[arg(long, value_parser = clap::value_parser!(u16).range(i64::from(LEAST_FULL_SCALE)..))]

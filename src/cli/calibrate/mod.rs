@@ -59,7 +59,7 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let parts = NormalParts::of(args, &bundle)?;
     if parts.maps.len() < MAP_PARTS_NEEDED || parts.threshold.len() < rule.frames_needed() {
         return Err(Failure::refused(anyhow!(
-            "normal parts: {}: too few; at least {MAP_PARTS_NEEDED} and {} different parts are needed at a false alarm rate of {}; look-alikes count as one part unless --distinct-parts is given",
+            "normal parts: {}: too few; at least {MAP_PARTS_NEEDED} and {} different parts are needed at a false alarm rate of {}; near-identical pictures count as one part; where names or sub-folders tell the part, give --part-from, and --distinct-parts if every picture shows another part",
             parts.in_words(),
             rule.frames_needed(),
             args.false_alarm_rate

@@ -13,7 +13,7 @@ use super::args::CalibrateArgs;
 use super::picture_set::PictureSet;
 use crate::bundle::Bundle;
 use crate::capture::GroundTruth;
-use crate::near_duplicates::{first_of_each, groups_by};
+use crate::near_duplicates::{Fingerprint, first_of_each, groups, groups_by};
 use crate::preprocess::Input;
 
 /// A normal part, with the one picture of it that is used.
@@ -47,10 +47,13 @@ impl NormalParts {
         all.extend(normal.pictures);
         let set = PictureSet::of(&all, bundle, args.mixed_sizes)?;
 
-        let groups = if args.distinct_parts {
+        let groups = if let Some(part_from) = &args.part_from {
+            part_from.groups(all.iter().map(|it| it.name.as_str())).map_err(Failure::Refused)?
+        } else if args.distinct_parts {
             groups_by(all.len(), |one, other| all[one].input == all[other].input)
         } else {
-            groups_by(all.len(), |one, other| all[one].fingerprint.is_like(&all[other].fingerprint))
+            let fingerprints: Vec<Fingerprint> = all.iter().map(|it| it.fingerprint.clone()).collect();
+            groups(&fingerprints)
         };
         let firsts = first_of_each(&groups);
         let shared = (for_maps..all.len())

@@ -1,8 +1,9 @@
 //! The folder that `collect` fills: numbered pictures, and a list of where each came from.
 //!
 //! Guarantees: a picture appears whole or not at all, with its line in the list. No existing file is overwritten.
-//! Costs: each picture is compared with all pictures before it: 3 ms after a thousand pictures.
+//! Costs: the parts are counted at the end, once (see `near_duplicates`).
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use crate::cli::frames::Fingerprints;
 use crate::cli::output::{print_line, print_note};
 use crate::cli::{progress_bar, whole_file};
 use crate::hex;
-use crate::near_duplicates::{Fingerprint, Parts};
+use crate::near_duplicates::{Fingerprint, groups};
 use crate::preprocess::FULL_SCALE;
 
 /// The folder of the pictures below --out. Every reader of pictures takes `good` for normal parts.
@@ -39,8 +40,11 @@ pub(super) struct Collection {
     list_bytes: u64,
     /// Number of the newest picture.
     newest: u64,
-    parts: Parts,
     fingerprints: Vec<Fingerprint>,
+    /// The part of the next picture, where its name tells it.
+    next_part: Option<String>,
+    /// The parts of the pictures written, where their names tell them.
+    named_parts: HashSet<String>,
 }
 
 impl Collection {
@@ -71,14 +75,15 @@ impl Collection {
             list,
             list_bytes,
             newest,
-            parts: Parts::default(),
             fingerprints: Vec::new(),
+            next_part: None,
+            named_parts: HashSet::new(),
         };
         if list_bytes == 0 {
             collection.write_line(&COLUMNS).with_context(at)?;
         }
         if newest > 0 {
-            collection.count_parts()?;
+            collection.read_fingerprints()?;
         }
         Ok(collection)
     }
@@ -87,8 +92,8 @@ impl Collection {
         self.folder.join(PICTURES)
     }
 
-    /// Counts the parts that the pictures written earlier show.
-    fn count_parts(&mut self) -> anyhow::Result<()> {
+    /// The fingerprints of the pictures written earlier.
+    fn read_fingerprints(&mut self) -> anyhow::Result<()> {
         let settings = FolderSettings { path: self.pictures(), frames_per_second: None, repeat: false };
         let mut source = FolderSource::open(settings)?;
         let bar = progress_bar(source.len() as u64, "reading");
@@ -99,7 +104,7 @@ impl Collection {
             bar.inc(1);
             let read = frame.picture.map_err(anyhow::Error::from);
             match read.and_then(|picture| Ok(fingerprints.of(&picture)?)) {
-                Ok(fingerprint) => self.count_part(fingerprint),
+                Ok(fingerprint) => self.fingerprints.push(fingerprint),
                 Err(error) => {
                     unreadable += 1;
                     bar.suspend(|| tracing::warn!("not counted: {error:#}"));
@@ -119,9 +124,9 @@ impl Collection {
         Ok(())
     }
 
-    fn count_part(&mut self, fingerprint: Fingerprint) {
-        self.parts.add(|earlier| self.fingerprints[earlier].is_like(&fingerprint));
-        self.fingerprints.push(fingerprint);
+    /// Says which part the next picture shows, for a source whose names tell it.
+    pub(super) fn tell_part(&mut self, part: &str) {
+        self.next_part = Some(part.to_owned());
     }
 
     /// Writes the next picture and its line. If one fails, neither is kept.
@@ -151,7 +156,8 @@ impl Collection {
             )
         })?;
         self.newest += 1;
-        self.count_part(fingerprint);
+        self.named_parts.extend(self.next_part.take());
+        self.fingerprints.push(fingerprint);
         Ok(())
     }
 
@@ -170,11 +176,15 @@ impl Collection {
 
     /// Prints how many parts there are, and whether they are enough.
     pub(super) fn report(&self) {
-        let (pictures, parts) = (self.fingerprints.len(), self.parts.count());
+        let pictures = self.fingerprints.len();
+        let parts = match self.named_parts.len() {
+            0 => groups(&self.fingerprints).into_iter().max().map_or(0, |last| last + 1),
+            named => named,
+        };
         print_line!("{} holds {pictures} pictures of {parts} different parts", on_one_line(&self.folder));
-        if parts < pictures {
+        if parts < pictures && self.named_parts.is_empty() {
             print_line!(
-                "pictures that look alike count as one part; if each of them shows another part, give `calibrate` the option --distinct-parts"
+                "pictures that are near-identical count as one part; where their names tell the part, give `calibrate` the option --part-from, and --distinct-parts if each of them shows another part"
             );
         }
         let needed = frames_needed(FALSE_ALARM_RATE);

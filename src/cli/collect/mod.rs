@@ -17,6 +17,7 @@ use image::DynamicImage;
 use self::collection::Collection;
 use super::frames::{Fingerprints, TroubleReporter, name_of};
 use super::full_scale::{FULL_SCALES, fitting};
+use super::part_from::PartFrom;
 use super::stop_signals::stop_on_signals;
 use super::{Failure, progress_bar, source_note};
 use crate::agent::{Stop, open_source};
@@ -63,6 +64,10 @@ pub(super) struct CollectArgs {
     /// Value of white in 16-bit pictures, such as 4095 for a camera of 12 bits; the pictures stay as they are
     #[arg(long, value_parser = clap::value_parser!(u16).range(i64::from(LEAST_FULL_SCALE)..))]
     full_scale: Option<u16>,
+    /// Names tell the part: the first group of this regular expression in a picture's path below --source, or `folder` for its
+    /// sub-folder [default: near-identical pictures show one part]
+    #[arg(long, value_name = "REGEX|folder", value_parser = PartFrom::parse, requires = "source", conflicts_with = "append")]
+    part_from: Option<PartFrom>,
     /// Continue in a folder that an earlier `collect` wrote, from the next number
     #[arg(long)]
     append: bool,
@@ -83,6 +88,11 @@ impl From<&str> for SourceArgument {
 
 pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
     let (config, region) = configured(args)?;
+    if let (Some(_), Some(SourceArgument::Simulator)) = (&args.part_from, &args.source) {
+        let words =
+            "--part-from: the simulator's pictures have no names, and each shows another part; leave it out";
+        return Err(Failure::refused(anyhow!(words)));
+    }
     let mut source = open_source(&config, None, None).map_err(Failure::refused)?;
     let mut collection = Collection::open(&args.out, args.append).map_err(Failure::Refused)?;
     let stop = Stop::default();
@@ -113,6 +123,10 @@ pub(super) fn collect(args: &CollectArgs) -> Result<ExitCode, Failure> {
         if frame.truth.as_ref().is_some_and(GroundTruth::is_defect) {
             defective += 1;
             continue;
+        }
+        if let Some(part_from) = &args.part_from {
+            let name = frame.part_id.as_deref().unwrap_or_default();
+            collection.tell_part(part_from.part(name).map_err(Failure::Refused)?);
         }
         match prepared(&frame, region, &fingerprints) {
             Ok((image, fingerprint)) => {

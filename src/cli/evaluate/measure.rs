@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::Failure;
 use super::super::frames::PictureReader;
+use super::super::part_from::PartFrom;
 use super::kept::{KeptScores, PictureKey, Scores};
 use super::masks::Masks;
 use crate::bundle::Bundle;
@@ -35,6 +36,8 @@ pub(super) struct Measuring<'a> {
     pub(super) seed: u64,
     /// Every picture shows a different part.
     pub(super) distinct_parts: bool,
+    /// Names tell the part.
+    pub(super) part_from: Option<&'a PartFrom>,
 }
 
 /// A scored picture.
@@ -91,6 +94,10 @@ impl Measuring<'_> {
         kept: &mut Option<KeptScores>,
         bar: &ProgressBar,
     ) -> Result<MeasuredCategory, Failure> {
+        if let Some(it) = self.part_from {
+            // Before hours of scoring.
+            it.groups(category.pictures.iter().map(|it| it.name.as_str())).map_err(Failure::Refused)?;
+        }
         let reader = PictureReader::new(self.bundle.input_shape(), self.bundle.full_scale());
         let range = self.bundle.picture_range();
         let masks = Masks::read(&category.pictures, self.map_shape());
@@ -174,8 +181,15 @@ impl Measuring<'_> {
                 draws,
             });
         }
-        if !self.distinct_parts {
-            for (picture, part) in measured.pictures.iter_mut().zip(groups(&fingerprints)) {
+        let parts = match self.part_from {
+            Some(it) => {
+                let names = measured.pictures.iter().map(|picture| picture.listed.name.as_str());
+                Some(it.groups(names).map_err(Failure::Refused)?)
+            }
+            None => (!self.distinct_parts).then(|| groups(&fingerprints)),
+        };
+        if let Some(parts) = parts {
+            for (picture, part) in measured.pictures.iter_mut().zip(parts) {
                 picture.part = part;
             }
         }

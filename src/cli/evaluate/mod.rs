@@ -25,6 +25,7 @@ use self::kept::KeptScores;
 use self::measure::{MeasuredCategory, Measuring};
 use self::report::EvaluationReport;
 use self::table::print_table;
+use super::part_from::PartFrom;
 use super::{Failure, ModelArgs, load_bundle, progress_bar, whole_file};
 use crate::bundle::{Bundle, MANIFEST};
 use crate::capture::file_names::on_one_line;
@@ -67,6 +68,10 @@ pub(super) struct EvaluateArgs {
     /// Every picture shows another part: do not look for near-duplicates when resampling
     #[arg(long)]
     distinct_parts: bool,
+    /// Names tell the part: the first group of this regular expression in a picture's path below its folder, or `folder` for its
+    /// sub-folder [default: near-identical pictures show one part]
+    #[arg(long, value_name = "REGEX|folder", value_parser = PartFrom::parse, conflicts_with = "distinct_parts")]
+    part_from: Option<PartFrom>,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -82,7 +87,13 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode, Failure> {
     let bar = progress_bar(categories.iter().map(|category| category.pictures.len() as u64).sum(), "scoring");
     for (category, bundle) in categories.into_iter().zip(&bundles) {
         let draws = args.draws.unwrap_or(bundle.manifest.detector.draws);
-        let measuring = Measuring { bundle, draws, seed: args.seed, distinct_parts: args.distinct_parts };
+        let measuring = Measuring {
+            bundle,
+            draws,
+            seed: args.seed,
+            distinct_parts: args.distinct_parts,
+            part_from: args.part_from.as_ref(),
+        };
         let (mut detector, opened, _) = args.model.open(bundle)?;
         provider = format!("{}, {}", opened.provider.active.word(), opened.provider.onnxruntime);
         let mut measured = measuring.category(category, &mut detector, &mut kept, &bar)?;

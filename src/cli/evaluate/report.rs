@@ -44,7 +44,11 @@ pub(super) fn unusable_masks(pixel: &PixelReport) -> String {
 }
 
 pub(super) fn in_words(estimate: Option<Estimate>) -> String {
-    estimate.map_or("-".to_owned(), |e| format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper))
+    // A part drawn again and again, or a perfect score, is the same in every resample: that bounds nothing.
+    estimate.map_or("-".to_owned(), |e| match e.upper > e.lower {
+        true => format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper),
+        false => format!("{:.3} (no interval)", e.value),
+    })
 }
 
 pub(super) fn value_of(estimate: Option<Estimate>) -> String {
