@@ -96,9 +96,11 @@ def reconstruct(model, z, inner_noise, detector):
     a = float(schedule.alpha_bar(detector.k))
     rest = sqrt(max(0.0, 1.0 - a - 4.0 * a * detector.sigma**2))
     x_k = (sqrt(a) * (2.0 * z.double() - 1.0) + rest * inner_noise.double()).to(z.dtype)
-    eps_hat, *of_model = model(x_k, torch.full((len(z),), detector.k, device=z.device))
-    x0_hat = ((x_k.double() - sqrt(1.0 - a) * eps_hat.double()) / sqrt(a) + 1.0) / 2.0
-    defect_logit, feature_distance = (None if out is None else out[:, 0] for out in of_model)
+    found = model(x_k, torch.full((len(z),), detector.k, device=z.device))
+    x0_hat = ((x_k.double() - sqrt(1.0 - a) * found.eps_hat.double()) / sqrt(a) + 1.0) / 2.0
+    defect_logit, feature_distance = (
+        None if out is None else out[:, 0] for out in (found.defect_logit, found.feature_distance)
+    )
     return x0_hat.clamp(0.0, 1.0).to(z.dtype), defect_logit, feature_distance
 
 

@@ -74,7 +74,7 @@ def test_a_model_without_a_head_exports_the_predicted_noise_alone():
 def three_maps():
     """(model, graph bytes): all three outputs, made for k = 50; the graph has no input k."""
     torch.manual_seed(3)
-    unet = build(Architecture(size=16, channels=1, unshuffle=2, base=8, multipliers=(1, 2)))
+    unet = build(Architecture(16, 16, channels=1, unshuffle=2, base=8, multipliers=(1, 2)))
     model = OneTimestep(WithFeatures(unet), 50).eval()
     onnx_graph.round_to_fp16(model)
     graph = onnx_graph.to_onnx(model, 1, 16, 16)

@@ -63,7 +63,7 @@ def test_the_gradient_of_a_score_is_that_of_finite_differences(model, case, dete
     value = scores(x).sum()
     assert value.requires_grad, "no gradient passes: is something inside no_grad, detached, or turned into numpy?"
     (gradient,) = torch.autograd.grad(value, x)
-    assert (gradient != 0.0).float().mean() > 0.8  # the network is local: far pixels may have no slope
+    assert (gradient != 0.0).float().mean() > 0.5  # the network is local: far pixels may have no slope
     with torch.no_grad():
         step = 1e-6
         for seed in range(8):

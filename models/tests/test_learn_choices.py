@@ -98,16 +98,6 @@ def test_rates_need_what_calibrate_needs():
         parts.sides_of([str(n) for n in range(39)], list(range(39)), seed=1)
 
 
-def test_parts_are_named_by_folder_or_by_the_first_group(tmp_path):
-    files = [tmp_path / name for name in ("a/1-x.png", "a/2-x.png", "b/1-y.png")]
-    assert parts.groups_by_name(tmp_path, files, "folder") == [0, 0, 1]
-    assert parts.groups_by_name(tmp_path, files, r"(\d)-\w") == [0, 1, 0]
-    assert parts.groups_by_name(tmp_path, files, r"\d-\w") == [0, 1, 2]
-    assert parts.groups_by_name(tmp_path, files, ".+") == [0, 1, 2]
-    with pytest.raises(Refused, match="not found in"):
-        parts.groups_by_name(tmp_path, files, "z")
-
-
 def test_the_noise_certifies_the_radius_with_the_draws_that_were_meant():
     radius = choices.radius_of(None, (3, 128, 128))
     assert radius == pytest.approx(0.1, abs=1e-3)

@@ -57,7 +57,7 @@ def test_scores_with_features_are_those_of_single_draws(tiny_model):
 def test_the_search_tries_the_weights_of_the_maps_that_the_model_gives(tiny_model):
     x = torch.rand(1, 16, 16, generator=generator(2))
     torch.manual_seed(4)
-    headless = build(Architecture(size=16, channels=1, unshuffle=2, base=8, multipliers=(1, 2), head=False)).eval()
+    headless = build(Architecture(16, 16, channels=1, unshuffle=2, base=8, multipliers=(1, 2), head=False)).eval()
     assert weights(headless, x, 25) == [(0.0, 0.0)]
     assert weights(tiny_model, x, 25) == [(0.0, 0.0), (0.5, 0.0), (0.8, 0.0), (1.0, 0.0)]
     assert weights(WithFeatures(headless), x, 25) == [(0.0, 0.0), (0.0, 0.3), (0.0, 0.6), (0.0, 1.0)]

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ..efficientnet_lite0 import CHANNELS
+from ..features import BANK_LARGEST, FeatureDistance
 from ..training import Training
+from . import bank
 
 # seconds that the whole command should take; `best` ends earlier, at MOST_STEPS
 SECONDS = {"quick": 25 * 60, "standard": 115 * 60, "best": 12 * 3600}
@@ -44,6 +47,11 @@ def measure(architecture, recipe, pictures, device):
     found.sum().item()  # a GPU is asked to finish
     step = (time.monotonic() - began) / MEASURED_STEPS
     model, x = training.ema_model(), pictures.inputs[:1].repeat(DRAWS_AT_ONCE, 1, 1, 1)
+    made = bank.unfilled(model, architecture)
+    if made is not None:
+        some = torch.zeros(BANK_LARGEST, CHANNELS)
+        made.distance_of = FeatureDistance(some, architecture.height, architecture.width)
+        model = made.to(x.device)
     k = torch.full((DRAWS_AT_ONCE,), recipe.k_max // 2, device=x.device)
     with torch.no_grad():
         model(x, k)

@@ -10,6 +10,8 @@ from math import ceil, sqrt
 import torch
 
 from .. import Refused, bundle, schedule
+from ..efficientnet_lite0 import NAMED
+from ..features import WithFeatures
 from ..figures import ALPHA, paper_radius
 from ..provenance import provenance
 from ..score import Detector
@@ -21,7 +23,11 @@ SIDE_STEP, SIDE_LEAST = 16, 16  # three halvings after the pixel-unshuffle
 # Draws that must all agree before a verdict is certified at the wanted radius. More draws allow a smaller noise, which
 # hides less of a defect, and cost time for each part.
 AGREEING_DRAWS = 160
-HEAD_WEIGHTS, FILTERS_PX, TOP_PIXELS = (0.0, 0.5, 0.8, 1.0), (5, 9), (1, 8, 32)
+FILTERS_PX, TOP_PIXELS = (5, 9), (1, 8, 32)
+# Shares of the defect map and of the feature map to try. The defect map has learned the synthetic defects that the search
+# judges by, and so looks better there than on real ones: where there is a feature map, every map has a share.
+WEIGHTS = ((0.0, 0.0), (0.5, 0.0), (0.8, 0.0), (1.0, 0.0))
+WEIGHTS_WITH_FEATURES = ((0.2, 0.6), (0.35, 0.35), (0.4, 0.4), (0.6, 0.2), (0.2, 0.4))
 # Timesteps to try: multiples of the first that covers the noise, and at least so large: with a small noise the first
 # one is so small that hardly anything is repaired.
 WIDER = ((1.0, 0), (1.4, 25), (2.0, 35))
@@ -78,18 +84,22 @@ def k_max_of(timesteps):
     return min(ceil(timesteps[-1] * K_MAX_SPARE) + 5, schedule.STEPS - 1)
 
 
-def detectors(k, sigma, shape, head):
-    """The detectors to try at one timestep: they differ in their pooling and in the share of the defect map."""
+def detectors(k, sigma, shape, features):
+    """The detectors to try at one timestep: they differ in their pooling and in the shares of the maps.
+
+    `features`: the model gives a map of feature distances.
+    """
     pixels = shape[1] * shape[2]
-    weights = HEAD_WEIGHTS if head else (0.0,)
+    shares = WEIGHTS_WITH_FEATURES if features else WEIGHTS
     return [
-        Detector(k, sigma, px, top_pixels=top, head_weight=weight)
-        for weight, px, top in product(weights, FILTERS_PX, [top for top in TOP_PIXELS if top * 8 <= pixels])
+        Detector(k, sigma, px, top_pixels=top, head_weight=head, feature_weight=feature)
+        for (head, feature), px, top in product(shares, FILTERS_PX, [top for top in TOP_PIXELS if top * 8 <= pixels])
     ]
 
 
-def subject_of(training, words):
-    """What is exported: the averaged weights of a training, and where they came from."""
-    model = training.ema_model().cpu()
-    table = {**words, **provenance(training, model)}
-    return bundle.Subject(model, *input_shape(training.architecture), table)
+def subject_of(training, model, words):
+    """What is exported: the averaged weights of a training as `model`, and where they came from."""
+    table = {**words, **provenance(training, training.ema_model())}
+    if isinstance(model, WithFeatures):
+        table["features"] = NAMED
+    return bundle.Subject(model.cpu(), *input_shape(training.architecture), table)

@@ -24,10 +24,10 @@ AT_ONCE = 4  # pictures between two movements of the bar
 ENDS = 0.05  # share of the draws that may lie beyond either end
 
 
-def search(model, fit, good, real, levels, draws, folder, progress, seed=1):
+def search(model_at, fit, good, real, levels, draws, folder, progress, seed=1):
     """Rows of every detector in `levels` (lists of one timestep), the best first.
 
-    `good` are held-back pictures, `real` is {kind: pictures}. Each row has the detector, what it reached, and the
+    `model_at(k)` is the model of a timestep. `good` are held-back pictures, `real` is {kind: pictures}. Each row has the detector, what it reached, and the
     medians of all scores by kind.
     """
     generator = torch.Generator(good.device).manual_seed(seed)
@@ -37,6 +37,7 @@ def search(model, fit, good, real, levels, draws, folder, progress, seed=1):
     for detectors in levels:
         kept = folder / f"k{detectors[0].k}.json"
         if not kept.exists():
+            model = model_at(detectors[0].k)
             found = level(model, fit, kinds, detectors, draws, seed, lambda n, at=done: progress.at((at + n) / whole))
             write_whole(kept, json.dumps(found) + "\n")
         rows += json.loads(kept.read_text())

@@ -330,7 +330,7 @@ def search_rows(facts, count=8):
         d = row["detector"]
         kinds = ", ".join(f"{name.replace('real: ', '')} {value:.3f}" for name, value in row["auroc"].items())
         apart = ", ".join(f"{value:.2f}" for value in row["apart"].values())
-        yield d["k"], d["head_weight"], d["filter_px"], d["top_pixels"], kinds, apart
+        yield d["k"], d["head_weight"], d["feature_weight"], d["filter_px"], d["top_pixels"], kinds, apart
 
 
 def settings_rows(facts):
@@ -421,6 +421,6 @@ noisy copy: it should look like a good part. A red bar: the verdict is not what 
 <h3>The search</h3>
 <p>The best of {1 + len(facts.others)} detectors on held-back parts. Apart: share of pairs of a defect and a good
 part that are told apart whatever the noise.</p>
-{table(search_rows(facts), ("k", "head weight", "filter px", "top pixels", "AUROC", "apart"))}
+{table(search_rows(facts), ("k", "head weight", "feature weight", "filter px", "top pixels", "AUROC", "apart"))}
 </body></html>
 """

@@ -3,11 +3,10 @@
 Guarantees: the pictures of one part go to one side. `threshold` and `maps` hold one picture of each part, so that
 `certiscope calibrate` counts them as they are. The same pictures and seed give the same sides. Too few parts are
 refused, with the number that is needed.
-Leaves out: what makes two pictures one part (`grouping`, or the names of the files).
+Leaves out: what makes two pictures one part (`grouping`).
 """
 
 import json
-import re
 import shutil
 from math import ceil
 
@@ -37,24 +36,6 @@ def rate_of(parts):
         if needed(rate) <= THRESHOLD_SHARE * parts:
             return rate, max(needed(rate), min(int(THRESHOLD_SHARE * parts), 2 * needed(rate)))
     return RATES[-1], needed(RATES[-1])
-
-
-def groups_by_name(folder, files, part_from):
-    """A group number for each file: by the folder it lies in, or by what a regular expression finds in its name."""
-    if part_from == "folder":
-        names = [str(file.relative_to(folder).parent) for file in files]
-    else:
-        try:
-            pattern = re.compile(part_from)
-        except re.error as error:
-            raise Refused(f"learn.part-from = {part_from}: no regular expression: {error}; or `folder`") from None
-        found = [pattern.search(str(file.relative_to(folder))) for file in files]
-        missing = [str(file) for file, match in zip(files, found) if not match]
-        if missing:
-            raise Refused(f"learn.part-from = {part_from}: not found in {missing[0]} and {len(missing) - 1} others")
-        names = [match.group(1) if pattern.groups else match.group(0) for match in found]
-    number = {name: n for n, name in enumerate(dict.fromkeys(names))}
-    return [number[name] for name in names]
 
 
 def groups_by_looks(small):

@@ -17,6 +17,7 @@ import torch
 
 from .. import Refused, bundle
 from ..augment import Line
+from ..grouping import groups_by_name
 from ..output import say_once, show
 from ..picture_files import picture_files
 from ..picture_set import PictureSet
@@ -26,7 +27,7 @@ from ..train import train
 from ..training import Training
 from ..training_data import Pictures
 from ..unet import Architecture
-from . import budget, card, choices, choose, jitter, look, page, parts, report, station, work
+from . import bank, budget, card, choices, choose, jitter, look, page, parts, report, station, work
 from .pasted import Pasted
 from .progress import Progress, in_words
 
@@ -150,7 +151,7 @@ def look_at_pictures(run):
     kept = [n for n, file in enumerate(seen.files) if not run.asked.leave_out_odd or name_of(run, file) not in odd]
     names = [name_of(run, seen.files[n]) for n in kept]
     if run.asked.part_from:
-        groups = parts.groups_by_name(run.source, [seen.files[n] for n in kept], run.asked.part_from)
+        groups = groups_by_name([Path(name).as_posix() for name in names], run.asked.part_from)
     else:
         groups = parts.groups_by_looks(seen.small[kept])
     sides, rate = parts.sides_of(names, groups, run.asked.seed)
@@ -289,11 +290,23 @@ def real_defects(run):
     return Pasted(*(torch.from_numpy(one).to(run.device) for one in (defects, np.stack(masks))))
 
 
+def model_at(run, training, fit):
+    """The model of each timestep, as a function of it."""
+    of_run = training.architecture, fit, run.place("banks"), run.asked.seed
+    return lambda k: bank.with_bank(training.ema_model(), of_run[0], of_run[1], k, *of_run[2:])
+
+
+def fitted(run, training):
+    """The model inputs that were trained on."""
+    read = run.read(training.pictures)
+    return Pictures(None, training.architecture, run.place("run") / "fit.npy", run.device, read).inputs
+
+
 def choosing(run):
     """Timestep, pooling and weights are chosen on held-back parts."""
     planned, training = run.done("plan"), trained(run)
     read = run.read(training.pictures)
-    fit = Pictures(None, training.architecture, run.place("run") / "fit.npy", run.device, read).inputs
+    fit = fitted(run, training)
     good = Pictures(run.side("choose"), training.architecture, device=run.device, into=read).inputs
     shape = choices.input_shape(training.architecture)
     real = {}
@@ -301,11 +314,12 @@ def choosing(run):
         inputs = read.inputs(chosen_with(files), *shape)
         real[f"real: {kind}"] = torch.from_numpy(inputs).to(run.device)
     read.require_one_kind()
-    levels = [choices.detectors(k, planned["sigma"], shape, training.architecture.head) for k in planned["timesteps"]]
+    features = bank.has_features(training.architecture)
+    levels = [choices.detectors(k, planned["sigma"], shape, features) for k in planned["timesteps"]]
     folder = run.place("choose")
     folder.mkdir(exist_ok=True)
     rows = choose.search(
-        training.ema_model(), fit, good, real, levels, planned["search_draws"], folder, run.progress, run.asked.seed
+        model_at(run, training, fit), fit, good, real, levels, planned["search_draws"], folder, run.progress, run.asked.seed
     )
     best, others = rows[0], [{**row, "medians": None} for row in rows[1:]]
     return {"best": best, "others": others}
@@ -322,8 +336,9 @@ def export(run):
     made = run.place("exported")
     shutil.rmtree(made, ignore_errors=True)
     detector = choose.detector_of(run.done("choose")["best"])
+    model = model_at(run, training, fitted(run, training))(detector.k)
     wrote = bundle.write(
-        choices.subject_of(training, words),
+        choices.subject_of(training, model, words),
         run.name,
         detector,
         choices.DRAWS,
