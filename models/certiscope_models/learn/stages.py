@@ -98,8 +98,6 @@ class Run:
         }
         look.refuse_overlap(pictures["good"], pictures["defects"])
         folder = work.folder_of(out)
-        if out.exists() and not (folder / "state.json").exists():
-            raise Refused(f"learn.out = {asked.out}: is there already; give a folder that is not")
         self.work = work.Work(folder, asked.that_decide(), pictures)
         self.folder, self.out, self.name = folder, out, out.name
         self.source = asked.good
