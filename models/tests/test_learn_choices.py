@@ -209,5 +209,5 @@ def test_the_bar_never_goes_back_and_counts_down():
 def test_an_architecture_of_a_plan_can_be_read_back():
     from dataclasses import asdict
 
-    found = choices.architecture_of(64, 3)
+    found = choices.architecture_of(64, 1.5, 3)
     assert Architecture(**asdict(found)) == found

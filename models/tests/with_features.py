@@ -27,5 +27,5 @@ class OneTimestep(torch.nn.Module):
         super().__init__()
         self.model, self.k = model, k
 
-    def forward(self, x_k, k):
+    def forward(self, x_k, k=None):
         return self.model(x_k, torch.full_like(x_k[:, 0, 0, 0], self.k, dtype=torch.int64))
