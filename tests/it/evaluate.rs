@@ -83,7 +83,11 @@ fn the_figures_are_those_of_the_scores() {
                 "{score} {kind}: {figures}"
             );
             let row = ran.stdout.lines().find(|line| line.starts_with(kind)).expect(kind);
-            let words = format!("{value:.3} ({lower:.3} to {upper:.3})");
+            let [value, lower, upper] = [value, lower, upper].map(|figure| format!("{figure:.3}"));
+            let words = match lower == upper {
+                false => format!("{value} ({lower} to {upper})"),
+                true => format!("{value} (no interval)"),
+            };
             assert!(row.contains(&words), "no {words} in {row}");
         }
     }
