@@ -4,7 +4,8 @@ Guarantees: a run resumed from its checkpoint ends with the weights of a run tha
 machine, on a CPU), since all of that state is in the checkpoint. The network computes in bfloat16 on a GPU and on CPUs
 that multiply in it; everything else, and all of it on other CPUs, in float32.
 Leaves out: the loop over steps (`train`), the pictures (`training_data`), several devices.
-COSTS
+Costs: at 128x128, base 32, batch 8 about a third of a second of one core a step with bfloat16, and half a second
+without; the network of earlier versions needs three times as much.
 """
 
 import os
