@@ -15,6 +15,7 @@ from ..features import FeatureDistance, FrozenFeatures, WithFeatures
 LEAST_PX = 64  # of the shorter side
 SOURCE = "denoised"
 MOST_PICTURES = 400  # that a bank is made from
+PATCHES = 1500  # in it: 0.43 MiB. Each patch more costs time in every draw
 
 
 def has_features(architecture):
@@ -44,7 +45,7 @@ def with_bank(model, architecture, normal, k, folder, seed):
     else:
         generator = torch.Generator(normal.device).manual_seed(seed)
         spread = torch.linspace(0, len(normal) - 1, min(MOST_PICTURES, len(normal))).long().to(normal.device)
-        bank = made.bank_of(normal[spread], k, generator)
+        bank = made.bank_of(normal[spread], k, generator, PATCHES)
         folder.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(".partial")
         torch.save(bank.cpu(), partial)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ..efficientnet_lite0 import CHANNELS
-from ..features import BANK_LARGEST, FeatureDistance
+from ..features import FeatureDistance
 from ..training import Training
 from . import bank
 
@@ -49,7 +49,7 @@ def measure(architecture, recipe, pictures, device):
     model, x = training.ema_model(), pictures.inputs[:1].repeat(DRAWS_AT_ONCE, 1, 1, 1)
     made = bank.unfilled(model, architecture)
     if made is not None:
-        some = torch.zeros(BANK_LARGEST, CHANNELS)
+        some = torch.zeros(bank.PATCHES, CHANNELS)
         made.distance_of = FeatureDistance(some, architecture.height, architecture.width)
         model = made.to(x.device)
     k = torch.full((DRAWS_AT_ONCE,), recipe.k_max // 2, device=x.device)
