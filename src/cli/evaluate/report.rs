@@ -43,14 +43,36 @@ pub(super) fn unusable_masks(pixel: &PixelReport) -> String {
     }
 }
 
+/// What a figure has instead of an interval, and why.
+pub(super) const NO_INTERVAL: &str = "no interval";
+pub(super) const WHY_NO_INTERVAL: &str = "no interval: almost all resamples of the parts give the same figure (a perfect score, or one part), which says nothing about other parts";
+
 pub(super) fn in_words(estimate: Option<Estimate>) -> String {
-    // A part drawn again and again, or a perfect score, is the same in every resample: that bounds nothing.
-    estimate.map_or("-".to_owned(), |e| match e.upper > e.lower {
-        true => format!("{:.3} ({:.3} to {:.3})", e.value, e.lower, e.upper),
-        false => format!("{:.3} (no interval)", e.value),
+    estimate.map_or("-".to_owned(), |e| {
+        let [value, lower, upper] = [e.value, e.lower, e.upper].map(|it| format!("{it:.3}"));
+        if lower == upper {
+            format!("{value} ({NO_INTERVAL})")
+        } else {
+            format!("{value} ({lower} to {upper})")
+        }
     })
 }
 
 pub(super) fn value_of(estimate: Option<Estimate>) -> String {
     estimate.map_or("-".to_owned(), |e| format!("{:.3}", e.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_interval_of_width_nought_is_printed() {
+        let words = |lower, upper| in_words(Some(Estimate { value: 0.965, lower, upper }));
+        assert_eq!(words(0.95, 0.98), "0.965 (0.950 to 0.980)");
+        for (lower, upper) in [(0.965, 0.965), (0.9651, 0.9649)] {
+            assert_eq!(words(lower, upper), "0.965 (no interval)");
+        }
+        assert_eq!(in_words(None), "-");
+    }
 }

@@ -2,7 +2,9 @@
 
 use super::super::rounded_down;
 use super::figures::{ALL, CategoryReport, ScoreFigures};
-use super::report::{EvaluationReport, in_words, too_few, unusable_masks, value_of};
+use super::report::{
+    EvaluationReport, NO_INTERVAL, WHY_NO_INTERVAL, in_words, too_few, unusable_masks, value_of,
+};
 use crate::cli::output::print_line;
 
 pub(super) fn print_table(report: &EvaluationReport) {
@@ -84,6 +86,10 @@ fn print_category(category: &CategoryReport, confidence: f64) {
     for (kind, figures) in &category.image {
         let (certified, empirical) = (score(&figures.certified), score(&figures.empirical));
         print_line!("{kind:<16} {:>8}   {certified}  {empirical}", figures.pictures);
+    }
+    let aurocs = category.image.values().flat_map(|it| [it.certified.auroc, it.empirical.auroc]);
+    if aurocs.map(in_words).any(|words| words.contains(NO_INTERVAL)) {
+        print_line!("{WHY_NO_INTERVAL}");
     }
     let threshold = |figures: &ScoreFigures| figures.f1_threshold.map_or("-".into(), |t| format!("{t:.4}"));
     let all = &category.image[ALL];
