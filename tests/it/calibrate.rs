@@ -166,6 +166,22 @@ fn a_part_that_both_folders_show_is_left_out_of_the_threshold() {
 }
 
 #[test]
+fn names_tell_the_part_where_they_are_said_to() {
+    let site = Site::new();
+    site.show("normal", "part", part, 0..40);
+    // The last digit: ten parts, although no two pictures are alike.
+    let words = ["5 parts for the maps and 5 for the threshold, of 40 pictures", "--part-from"];
+    site.calibrate("line", &["--part-from", r"([0-9])\."]).refused("too few by name", &words);
+    let words = ["does not match part-000.png"];
+    site.calibrate("line", &["--part-from", "(1)"]).refused("a name that does not match", &words);
+    // One part again and again, which only its names can tell apart.
+    std::fs::remove_dir_all(site.at("normal")).unwrap();
+    site.show("normal", "part", |_| part(1), 0..40);
+    let ran = site.calibrate("line", &["--part-from", "part-([0-9]+)"]).succeeded();
+    assert!(ran.stdout.contains("20 parts for the maps and 20 for the threshold"), "{}", ran.stdout);
+}
+
+#[test]
 fn pictures_that_say_nothing_count_as_one_part() {
     let site = Site::new();
     site.show("normal", "part", |_| part(1), 0..60);

@@ -231,6 +231,34 @@ fn a_signal_ends_it_and_what_was_written_stays() {
 }
 
 #[test]
+fn names_tell_the_part_where_they_are_said_to() {
+    let site = Site::new();
+    for (name, of) in [("7_a", 1), ("7_b", 2), ("8_a", 1)] {
+        part(of).save(site.at(&format!("source/{name}.png"))).unwrap();
+    }
+    let collect = |part_from: &str, out: &str| {
+        run(certiscope("collect").current_dir(site.folder.path()).args([
+            "--source",
+            "source",
+            "--count",
+            "3",
+            "--part-from",
+            part_from,
+            "--out",
+            out,
+        ]))
+    };
+    let said = collect("^([0-9]+)_", "by-name").succeeded().stdout;
+    assert!(said.contains("3 pictures of 2 different parts"), "{said}");
+    assert!(!said.contains("near-identical"), "{said}");
+    collect("folder", "by-folder").refused("no sub-folders", &["7_a.png: lies in no sub-folder"]);
+    collect("^(8)_", "other").refused("another name", &["does not match 7_a.png"]);
+    assert_eq!(collect("7", "no-group").code, 2);
+    let simulated = ["--source", "simulator", "--count", "1", "--part-from", "folder"];
+    site.collect(&simulated).refused("no names", &["--part-from", "leave it out"]);
+}
+
+#[test]
 fn what_is_no_source_is_refused_in_words() {
     let site = Site::new();
     site.collect(&["--source", "nowhere", "--count", "1"]).refused("no such folder", &["nowhere"]);

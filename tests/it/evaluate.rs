@@ -83,11 +83,9 @@ fn the_figures_are_those_of_the_scores() {
                 "{score} {kind}: {figures}"
             );
             let row = ran.stdout.lines().find(|line| line.starts_with(kind)).expect(kind);
-            let [value, lower, upper] = [value, lower, upper].map(|figure| format!("{figure:.3}"));
-            let words = match lower == upper {
-                false => format!("{value} ({lower} to {upper})"),
-                true => format!("{value} (no interval)"),
-            };
+            let [low, high] = [lower, upper].map(|it| format!("{it:.3}"));
+            let interval = if low == high { "no interval".to_owned() } else { format!("{low} to {high}") };
+            let words = format!("{value:.3} ({interval})");
             assert!(row.contains(&words), "no {words} in {row}");
         }
     }
