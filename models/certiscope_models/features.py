@@ -133,6 +133,11 @@ class WithFeatures(nn.Module):
         found, patches = self.patches(x_k, k)
         return found._replace(feature_distance=self.distance_of(patches), denoised=None)
 
+    def keep(self, names):
+        """Cut off the heads of the U-Net that are neither in `names` nor looked at, so that nobody waits for them."""
+        if hasattr(self.unet, "keep"):
+            self.unet.keep((*names, *["denoised"] * (self.source == "denoised")))
+
     @torch.no_grad()
     def at(self, k):
         """A copy of the model for the timestep k alone; the model itself if its U-Net takes any timestep only."""

@@ -259,6 +259,12 @@ def test_for_one_timestep_the_graph_is_the_same_function_without_k(each):
     assert onnx_graph.verify(content, of_one, 1, SIDE, SIDE, K) <= 1e-4
 
 
+def test_the_graph_computes_no_head_that_nobody_looks_at(each):
+    traced = onnx_graph.for_tracing(each)
+    assert ("denoised" in traced.unet.outputs) == (each.source == "denoised")
+    assert "denoised" in each.unet.outputs  # a copy was cut
+
+
 @torch.no_grad()
 def test_a_draw_scores_alone_as_it_scores_among_others(of_draws):
     x_k, k = x_k_of(textures(5)), torch.full((5,), K)
