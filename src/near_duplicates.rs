@@ -16,13 +16,15 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
 /// Correlation of what is left of two pictures of one part.
-const LIMIT: f32 = 0.63;
+const LIMIT: f32 = 0.66;
 /// Correlation of two whole pictures of one part, in any set, after a small shift.
 const EQUAL: f32 = 0.98;
 /// Principal directions that are taken off; at most one for five parts.
 const DIRECTIONS: usize = 30;
-/// Correlation of two pictures less the mean that show one part, for finding what is common.
+/// Correlation of two pictures less the mean that show one part in any set, for finding what is common.
 const CLEAR: f32 = 0.9;
+/// Or: how many times the middle half of all pairs such a pair stands out, if it is above [`LIMIT`] too.
+const SPREADS: f32 = 6.0;
 /// Fewer pictures do not show what they have in common.
 const FEW: usize = 10;
 /// Correlation of two pictures of so few that count as one part: rather too few parts than too many.
@@ -159,7 +161,9 @@ pub(crate) fn groups(fingerprints: &[Fingerprint]) -> Vec<usize> {
     drop((across, down));
     // One picture a part, as far as that is clear already: else a part that was photographed often would look common.
     let centre = rows.mean_axis(Axis(0)).expect("there are pictures");
-    let clear = connected(count, &[equal.clone(), pairs_above_cosine(CLEAR, &rows - &centre)].concat());
+    let centred = &rows - &centre;
+    let stands_out = (SPREADS * spread(&centred)).clamp(LIMIT, CLEAR);
+    let clear = connected(count, &[equal.clone(), pairs_above_cosine(stands_out, centred)].concat());
     let firsts = rows.select(Axis(0), &first_of_each(&clear));
     let mean = firsts.mean_axis(Axis(0)).expect("there is a part");
     let common = principal_directions(&(&firsts - &mean), DIRECTIONS.min(firsts.nrows() / 5));
@@ -242,6 +246,19 @@ fn pairs_above_cosine(limit: f32, mut rows: Array2<f32>) -> Vec<(usize, usize)> 
     pairs_above(limit, &rows, &[rows.view()])
 }
 
+/// How far the correlations of pairs lie apart: the width of their middle half, from at most [`BLOCK`] of the rows.
+fn spread(rows: &Array2<f32>) -> f32 {
+    let count = rows.nrows().min(BLOCK);
+    let mut chosen: Vec<Array1<f32>> =
+        (0..count).map(|i| unit(rows.row(i * rows.nrows() / count).to_owned())).collect();
+    let mut pairs = Vec::new();
+    while let Some(one) = chosen.pop() {
+        pairs.extend(chosen.iter().map(|other| one.dot(other)));
+    }
+    pairs.sort_unstable_by(f32::total_cmp);
+    pairs[3 * pairs.len() / 4] - pairs[pairs.len() / 4]
+}
+
 /// The first `count` principal directions of centred rows, one a column, by subspace iteration.
 fn principal_directions(rows: &Array2<f32>, count: usize) -> Array2<f32> {
     let chosen: Vec<usize> = (0..count).map(|i| i * rows.nrows() / count).collect();
@@ -308,6 +325,7 @@ mod tests {
     struct Case {
         name: String,
         product: f64,
+        kind: f64,
         own: f64,
         noise: f64,
         parts: Vec<u32>,
@@ -317,13 +335,15 @@ mod tests {
     #[test]
     fn the_groups_are_those_that_python_finds() {
         let cases: Vec<Case> = serde_json::from_str(include_str!("../tests/golden/parts.json")).unwrap();
-        let product = made_up(1);
+        let (product, kinds) = (made_up(1), [made_up(2), made_up(3)]);
         for case in cases {
             let pictures = case.parts.iter().zip(0..).map(|(part, shot)| {
                 let (own, noise) = (made_up(100 + part), made_up(10_000 + shot));
+                let kind = &kinds[*part as usize % 2];
                 let light = 0.7 + 0.1 * f64::from(shot % 4);
                 let value = |i: usize| {
-                    light * (0.2 + case.product * product[i] + case.own * own[i]) + case.noise * noise[i]
+                    light * (0.2 + case.product * product[i] + case.kind * kind[i] + case.own * own[i])
+                        + case.noise * noise[i]
                 };
                 Fingerprint::of(&std::array::from_fn(|i| value(i) as f32))
             });

@@ -27,10 +27,11 @@ from .picture_set import PictureSet
 from .preprocess import load_input
 
 SIDES = ("fit", "held-back")
-LIMIT = 0.63  # correlation of what is left of two pictures of one part
+LIMIT = 0.66  # correlation of what is left of two pictures of one part
 EQUAL = 0.98  # correlation of two whole pictures of one part, in any set, after a small shift
 DIRECTIONS = 30  # principal directions that are taken off; at most one for five parts
-CLEAR = 0.9  # correlation of two pictures less the mean that show one part, for finding what is common
+CLEAR = 0.9  # correlation of two pictures less the mean that show one part in any set, for finding what is common
+SPREADS = 6  # or: how many times the middle half of all pairs such a pair stands out, if it is above LIMIT too
 FEW = 10  # fewer pictures do not show what they have in common
 ALIKE = 0.85  # correlation of two pictures of so few that count as one part: rather too few parts than too many
 ROUNDS = 30  # of the subspace iteration
@@ -75,7 +76,9 @@ def groups_of(fingerprints):
         return connected(len(rows), pairs_above(ALIKE, rows, [rows]))
     equal = pairs_above(EQUAL, rows, [rows, *shifts(rows)])
     # One picture a part, as far as that is clear already: else a part that was photographed often would look common.
-    clear = connected(len(rows), equal + pairs_above_cosine(CLEAR, rows - rows.mean(axis=0)))
+    centred = rows - rows.mean(axis=0)
+    stands_out = min(CLEAR, max(LIMIT, SPREADS * spread(centred)))
+    clear = connected(len(rows), equal + pairs_above_cosine(stands_out, centred))
     firsts = rows[np.unique(clear, return_index=True)[1]]
     mean = firsts.mean(axis=0)
     common = principal_directions(firsts - mean, min(DIRECTIONS, len(firsts) // 5))
@@ -120,6 +123,14 @@ def pairs_above_cosine(limit, rows):
     """The pairs of rows whose angle has a cosine above `limit`."""
     rows = unit(rows)
     return pairs_above(limit, rows, [rows])
+
+
+def spread(rows):
+    """How far the correlations of pairs lie apart: the width of their middle half, from at most BLOCK of the rows."""
+    count = min(len(rows), BLOCK)
+    chosen = unit(rows[[i * len(rows) // count for i in range(count)]])
+    pairs = np.sort((chosen @ chosen.T)[np.triu_indices(count, 1)])
+    return pairs[3 * len(pairs) // 4] - pairs[len(pairs) // 4]
 
 
 def principal_directions(rows, count):

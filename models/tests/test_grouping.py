@@ -60,9 +60,10 @@ def made_up(seed):
 
 
 def pictures_of(case):
-    """The thumbnails of a case of parts.json: the product's texture, the part's own, other light and noise each time."""
+    """The thumbnails of a case of parts.json: textures of product, kind and part; other light and noise each time."""
     for shot, part in enumerate(case["parts"]):
         shown = 0.2 + case["product"] * made_up(1) + case["own"] * made_up(100 + part)
+        shown += case["kind"] * made_up(2 + part % 2)
         picture = (0.7 + 0.1 * (shot % 4)) * shown + case["noise"] * made_up(10_000 + shot)
         yield picture[None].astype(np.float32)
 
