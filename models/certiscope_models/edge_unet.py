@@ -24,7 +24,7 @@ from . import Refused, schedule
 from .prediction import Prediction
 
 EXPANSION = 2  # width inside of a block over its own
-FREQUENCIES = 32  # sines and cosines each that k is told by
+FREQUENCIES = 32  # of the sines and cosines that k becomes
 HIDDEN = 128  # width of the layer between them and the biases
 FIRST_BLOCKS, BLOCKS = 1, 2  # a level, on the way down and again on the way up: at full size, and below
 RELU_GAIN = sqrt(2.0)  # makes up for the half that a ReLU takes away

@@ -18,7 +18,7 @@ use crate::capture::trigger::Triggers;
 use crate::machine;
 use crate::publish::DeliveryTimes;
 use crate::pulse::Pulse;
-use crate::retention::{Bounds, RetentionLimits, RetentionReport};
+use crate::retention::{Bounds, LOOKS, RetentionLimits, RetentionReport};
 use crate::status::{
     BundleState, ClockStatus, Condition, DropCounts, EvidenceState, MachineStatus, ModelStatus, QueueLengths,
     Stage, StageStatus, Status, StoreState,
@@ -213,9 +213,6 @@ fn evidence_condition(
         reported
     }
 }
-
-/// What is done about a low disk, before retention has said more.
-const LOOKS: &str = "certiscope looks for something to delete";
 
 impl ProcessReading {
     /// While the disk has less room than `min_free_mb` of this section: that, and what retention does about it (`done`).

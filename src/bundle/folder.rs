@@ -83,34 +83,34 @@ impl Bundle {
     /// Refuses a score that needs a map that the model does not give, and training maps that do not fit the model.
     /// `has_head`, `has_features`: whether the model gives a defect map, and one of feature distances.
     pub fn check_outputs(&self, has_head: bool, has_features: bool) -> Result<(), BundleError> {
-        let fit = |has_map: bool, map: fn(&TrainingMaps) -> bool| {
-            let both =
-                |c: &Calibrated| [&c.maps, &c.empirical_maps].into_iter().all(|maps| map(maps) == has_map);
-            self.calibrated.as_ref().is_none_or(both)
-        };
-        let refused = |what: String, allowed: &'static str| {
+        let check = |key, weight: f32, giver, given, has_map: fn(&TrainingMaps) -> bool, allowed| {
+            let mapped = self.calibrated.as_ref().is_none_or(|calibrated| {
+                [&calibrated.maps, &calibrated.empirical_maps].into_iter().all(|maps| has_map(maps) == given)
+            });
+            if (weight == 0.0 || given) && mapped {
+                return Ok(());
+            }
+            let what = format!(
+                "score.{key} = {weight}, model with {giver}: {given}, training maps that fit: {mapped}"
+            );
             Err(BundleError::Content { path: self.folder.clone(), what, allowed })
         };
-        let ScoreParameters { head_weight, feature_weight, .. } = self.score;
-        let mapped = fit(has_head, |maps| maps.defect.is_some());
-        if !((head_weight == 0.0 || has_head) && mapped) {
-            return refused(
-                format!(
-                    "score.head_weight = {head_weight}, model with a defect head: {has_head}, training maps that fit: {mapped}"
-                ),
-                "a model with output `defect_logit` and maps made with it are needed; export and calibrate again",
-            );
-        }
-        let mapped = fit(has_features, |maps| maps.feature.is_some());
-        if !((feature_weight == 0.0 || has_features) && mapped) {
-            return refused(
-                format!(
-                    "score.feature_weight = {feature_weight}, model with a bank of features: {has_features}, training maps that fit: {mapped}"
-                ),
-                "a model with output `feature_distance` and maps made with it are needed; export and calibrate again",
-            );
-        }
-        Ok(())
+        check(
+            "head_weight",
+            self.score.head_weight,
+            "a defect head",
+            has_head,
+            |maps| maps.defect.is_some(),
+            "a model with output `defect_logit` and maps made with it are needed; export and calibrate again",
+        )?;
+        check(
+            "feature_weight",
+            self.score.feature_weight,
+            "a bank of features",
+            has_features,
+            |maps| maps.feature.is_some(),
+            "a model with output `feature_distance` and maps made with it are needed; export and calibrate again",
+        )
     }
 
     /// Format and size of the pictures of the threshold, if a camera took them.

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::disks::{Disks, Limit, with_margin};
 use super::plan::{Plan, Survey};
-use super::policy::{DiskRoom, DiskRooms, RetentionLimits};
 use crate::store::{KeptEvidence, StoredAmount};
 
 /// How long it may take until the disk has gained what was deleted.
@@ -22,7 +22,8 @@ const LONGEST_WAIT: Duration = DAY;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The part of the evidence, or of the log, that may be deleted in a day for what other programs write.
 const PART_A_DAY: u64 = 10;
-const LOOKS: &str = "certiscope looks for something to delete";
+/// What is done before it is known what may be deleted.
+pub(crate) const LOOKS: &str = "certiscope looks for something to delete";
 
 /// Whether the disk is low on space, and what is done about it.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ pub(super) enum Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
     /// The disk as a whole is too small for `min_free_mb`.
-    DiskTooSmall { disk_bytes: u64 },
+    DiskTooSmall,
     /// All that may be deleted is less than what is missing.
     OutOfReach { evidence_bytes: u64, rows_bytes: u64 },
     /// Something was deleted, and the disk did not gain by it.
@@ -118,86 +119,6 @@ impl Work {
     }
 }
 
-/// A little more than a limit: where deletion stops.
-fn with_margin(limit: u64) -> u64 {
-    limit + limit / 100
-}
-
-/// One of the two limits of free space, with the disk that it is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    Evidence,
-    Rows,
-}
-
-/// The limits of free space, and the disks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Disks {
-    limits: RetentionLimits,
-    rows: DiskRoom,
-    evidence: DiskRoom,
-    one_disk: bool,
-}
-
-impl Disks {
-    pub(super) fn new(limits: RetentionLimits, disks: &DiskRooms) -> Self {
-        let (rows, evidence) = (disks.state, disks.of_evidence());
-        Self { limits, rows, evidence, one_disk: disks.evidence.is_none() }
-    }
-
-    fn disk(&self, limit: Limit) -> DiskRoom {
-        if limit == Limit::Evidence { self.evidence } else { self.rows }
-    }
-
-    fn bytes(&self, limit: Limit) -> u64 {
-        if limit == Limit::Evidence {
-            self.limits.evidence.min_free_bytes
-        } else {
-            self.limits.rows.min_free_bytes
-        }
-    }
-
-    pub(super) fn free(&self, limit: Limit) -> Option<u64> {
-        self.disk(limit).free_bytes
-    }
-
-    /// The limits that are missed, and what is free on their disks.
-    fn missed(&self) -> impl Iterator<Item = (Limit, u64)> {
-        [Limit::Evidence, Limit::Rows]
-            .into_iter()
-            .filter_map(|limit| Some((limit, self.free(limit).filter(|free| *free < self.bytes(limit))?)))
-    }
-
-    /// Whether a limit is missed that its disk, as a whole, has room for.
-    pub(super) fn misses_a_limit_it_could_keep(&self) -> bool {
-        self.missed().any(|(limit, _)| self.too_small(limit).is_none())
-    }
-
-    pub(super) fn misses_a_limit(&self) -> bool {
-        self.missed().next().is_some()
-    }
-
-    /// What is free on the disk of this limit, if the limit is missed.
-    pub(super) fn missed_free(&self, limit: Limit) -> Option<u64> {
-        self.missed().find(|(missed, _)| *missed == limit).map(|(_, free)| free)
-    }
-
-    /// The size of this limit's disk, if that is smaller than the limit.
-    pub(super) fn too_small(&self, limit: Limit) -> Option<u64> {
-        self.disk(limit).disk_bytes.filter(|disk| *disk < self.bytes(limit))
-    }
-
-    /// How much must become free so that the log's limit is kept to; `None` if it is.
-    pub(super) fn missing_for_rows(&self) -> Option<u64> {
-        Some(self.bytes(Limit::Rows) - self.missed_free(Limit::Rows)?)
-    }
-
-    /// How much evidence to look for.
-    pub(super) fn most_missing(&self) -> u64 {
-        self.missed().map(|(limit, free)| with_margin(self.bytes(limit)) - free).max().unwrap_or(0)
-    }
-}
-
 /// Decides what is deleted, if anything. `rows_left_today` is how much of the log the day still allows.
 pub(super) fn decide(
     disks: &Disks,
@@ -218,9 +139,8 @@ pub(super) fn decide(
             Limit::Rows => (0, rows),
         };
         let wanted = disks.bytes(limit);
-        if let Some(disk_bytes) = disks.too_small(limit) {
-            let why = Held::DiskTooSmall { disk_bytes };
-            too_small = Some(Room::Held { until: at + LOOK_AGAIN, why });
+        if disks.too_small(limit).is_some() {
+            too_small = Some(Room::Held { until: at + LOOK_AGAIN, why: Held::DiskTooSmall });
         } else if found + rows >= wanted - free {
             let goal = with_margin(wanted);
             let evidence = if found > 0 { evidence } else { VecDeque::new() };
@@ -313,7 +233,7 @@ impl Room {
             }
             (Self::Held { why, .. }, None) => match *why {
                 // It is held for the other limit, and this one is looked at next.
-                Held::DiskTooSmall { .. } => LOOKS.to_owned(),
+                Held::DiskTooSmall => LOOKS.to_owned(),
                 Held::OutOfReach { evidence_bytes, rows_bytes } => format!(
                     "other files fill the disk: certiscope's own are {} MB of evidence and {} MB of log, and what may be \
                      deleted of them is too little to help, so nothing is deleted: make room on the disk",
@@ -338,7 +258,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::retention::policy::Bounds;
+    use crate::retention::policy::{Bounds, DiskRoom, DiskRooms, RetentionLimits};
 
     const MB: u64 = 1_000_000;
 

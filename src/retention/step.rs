@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::deleted::{Deleted, DeletedAmount, Why};
+use super::disks::{Disks, Limit};
 use super::evidence_folders::{RetentionError, delete};
 use super::plan::{Survey, next_folders};
 use super::policy::{Moment, RetentionLimits};
-use super::room::{self, Day, Disks, Held, Limit, Next, Room};
+use super::room::{self, Day, Held, Next, Room};
 use crate::store::{KeptEvidence, RowId, StoreHandle, StoredAmount};
 
 /// How much a step deleted.
@@ -284,7 +285,7 @@ impl Retention {
             return Ok(false);
         }
         // The disk is too small for one limit. When the other is missed too, all is looked at anew.
-        if matches!(self.room, Room::Held { why: Held::DiskTooSmall { .. }, .. })
+        if matches!(self.room, Room::Held { why: Held::DiskTooSmall, .. })
             && disks.misses_a_limit_it_could_keep()
         {
             self.room = Room::Enough;

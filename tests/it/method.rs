@@ -36,6 +36,11 @@ struct World {
     threshold: f64,
 }
 
+/// A score of one block: the squared difference of the mean greys.
+fn one_block() -> ScoreParameters {
+    ScoreParameters { scales: vec![SIDE], filter_px: 1, top_pixels: 1, head_weight: 0.0, feature_weight: 0.0 }
+}
+
 impl World {
     const MEAN: f64 = 0.5;
     const SPREAD: f64 = 0.1;
@@ -126,15 +131,8 @@ impl World {
     }
 
     fn detector(&self, denoiser: Box<dyn Denoiser>, batch: u32) -> Detector {
-        let one_block = ScoreParameters {
-            scales: vec![SIDE],
-            filter_px: 1,
-            top_pixels: 1,
-            head_weight: 0.0,
-            feature_weight: 0.0,
-        };
         let maps = TrainingMaps::identity(SIDE, SIDE);
-        Detector::for_testing(denoiser, self.level, one_block, maps.clone(), maps, batch)
+        Detector::for_testing(denoiser, self.level, one_block(), maps.clone(), maps, batch)
     }
 }
 
@@ -271,13 +269,7 @@ fn the_detector_s_draws_are_made_of_noise_model_and_score_bit_for_bit() {
     let world = World::new(150, 0.2, 2.5e-5);
     let (input, seed) = (Grey::with_p(&world, 0.5).input(), FrameSeed([9; 32]));
     let maps = TrainingMaps::identity(SIDE, SIDE);
-    let parameters = ScoreParameters {
-        scales: vec![SIDE],
-        filter_px: 1,
-        top_pixels: 1,
-        head_weight: 0.0,
-        feature_weight: 0.0,
-    };
+    let parameters = one_block();
     let by_hand: Vec<u32> = (0..20)
         .map(|index| {
             let draw = NoisyDraw::of(&input, world.level, seed, index);

@@ -20,7 +20,12 @@ def add_arguments(parser):
     add(
         "--radius", type=float, help="l2 radius to certify parts at (default: 0.00045 for each value of the input, RMS)"
     )
-    add("--part-from", metavar="REGEX|folder", help="what names the part: a pattern of the file name, or its folder")
+    add(
+        "--part-from",
+        metavar="REGEX|folder",
+        help="names tell the part: the first group of this regular expression in a picture's path below --good, or its "
+        "sub-folder (default: near-identical pictures show one part)",
+    )
     add("--leave-out-odd", action="store_true", help="learn without the pictures that are far from the others")
     add("--certiscope", metavar="PATH", help="the program certiscope (default: beside this command, or in PATH)")
     add("--device", default="auto", help="auto, cpu or cuda")

@@ -28,8 +28,8 @@ FILTERS_PX, TOP_PIXELS = (5, 9), (1, 8, 32)
 # judges by, and so looks better there than on real ones: where there is a feature map, every map has a share.
 WEIGHTS = ((0.0, 0.0), (0.5, 0.0), (0.8, 0.0), (1.0, 0.0))
 WEIGHTS_WITH_FEATURES = ((0.2, 0.6), (0.35, 0.35), (0.4, 0.4), (0.6, 0.2), (0.2, 0.4))
-# Timesteps to try: multiples of the first that covers the noise, and at least so large: with a small noise the first
-# one is so small that hardly anything is repaired.
+# Timesteps to try: multiples of the first that covers the noise. The least values are for a small noise, whose first
+# timestep hardly repairs anything.
 WIDER = ((1.0, 0), (1.4, 25), (2.0, 35))
 K_MAX_SPARE = 1.2  # training sees a little more noise than any detector
 DRAWS = 64  # of each frame in calibration
