@@ -145,6 +145,36 @@ def score_table(detector):
     }
 
 
+def manifest(name, content, vectors, shape, detector, draws, spread, provenance, version=1, storage="fp16"):
+    """The tables of bundle.toml before a calibration, for the graph `content` and the golden tensors `vectors`.
+
+    `shape` is (C, H, W) of the input; `spread` is `raw_spread`.
+    """
+    channels, height, width = shape
+    return {
+        "format": FORMAT,
+        "name": name,
+        "version": version,
+        "model": {"file": "model.onnx", "sha256": sha256(content), "storage": storage},
+        "input": {"channels": channels, "height": height, "width": width, "range": [0.0, 1.0]},
+        "schedule": {
+            "kind": "linear",
+            "steps": schedule.STEPS,
+            "beta_first": schedule.BETA_FIRST,
+            "beta_last": schedule.BETA_LAST,
+        },
+        "detector": {"k": detector.k, "sigma": detector.sigma, "draws": draws},
+        "score": score_table(detector),
+        "golden": {
+            "file": "golden.safetensors",
+            "sha256": sha256(vectors),
+            "raw_spread": spread,
+            "tolerance": TOLERANCE,
+        },
+        "provenance": provenance,
+    }
+
+
 def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1, read=None, progress=tqdm):
     """Write the bundle into the folder `out`, which may hold an earlier one; returns what the command prints.
 
@@ -175,34 +205,11 @@ def write(subject, name, detector, draws, held_back, out, max_mib=6.0, version=1
     check_golden(denoise, golden, detector, TOLERANCE["fp32"] * spread)
     vectors = save(golden)
 
-    table = {
-        "format": FORMAT,
-        "name": name,
-        "version": version,
-        "model": {"file": "model.onnx", "sha256": sha256(content), "storage": "fp16"},
-        "input": {
-            "channels": subject.channels,
-            "height": subject.height,
-            "width": subject.width,
-            "range": [0.0, 1.0],
-            **({"full_scale": read.full_scale} if read.full_scale not in (None, 65535) else {}),
-        },
-        "schedule": {
-            "kind": "linear",
-            "steps": schedule.STEPS,
-            "beta_first": schedule.BETA_FIRST,
-            "beta_last": schedule.BETA_LAST,
-        },
-        "detector": {"k": detector.k, "sigma": detector.sigma, "draws": draws},
-        "score": score_table(detector),
-        "golden": {
-            "file": "golden.safetensors",
-            "sha256": sha256(vectors),
-            "raw_spread": spread,
-            "tolerance": TOLERANCE,
-        },
-        "provenance": subject.provenance,
-    }
+    table = manifest(
+        name, content, vectors, subject.shape, detector, draws, spread, subject.provenance, version=version
+    )
+    if read.full_scale not in (None, 65535):
+        table["input"]["full_scale"] = read.full_scale
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     for stale in out.glob("maps.*"):  # the maps of an earlier model do not fit this one

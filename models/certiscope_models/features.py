@@ -38,7 +38,7 @@ NEAREST = 1e-3  # distances below count as this: the root has no gradient at 0
 
 
 def trunk_size(height, width):
-    """(height, width) of the picture that the trunk sees: about SIDE * SIDE px, with the same aspect ratio as closely as
+    """(height, width) of the picture that the trunk sees: about SIDE * SIDE px, in the same aspect ratio as nearly as
     multiples of STRIDE allow; a larger picture is not made smaller."""
     grown = max(1.0, SIDE / sqrt(height * width))
     return tuple(STRIDE * ceil(round(side * grown) / STRIDE) for side in (height, width))
@@ -65,7 +65,7 @@ class FrozenFeatures(nn.Module):
 
 
 class FeatureDistance(nn.Module):
-    """distance [B, 1, H, W] = distance_of(patches [B, D, h, w]): at every place to the nearest patch of the bank [N, D].
+    """distance [B, 1, H, W] = distance_of(patches [B, D, h, w]): to the nearest patch of the bank [N, D].
 
     ||f - b||^2 = ||f||^2 - 2 f.b + ||b||^2, so that the whole bank is one matrix product. Patches and bank are centred
     first, which changes no distance and keeps the three terms small beside their sum.
@@ -116,7 +116,9 @@ class WithFeatures(nn.Module):
         """
         if self.source == "denoised":
             if found.denoised is None:
-                raise Refused("features.source = 'denoised': the network has no such head; draw or reconstruction is allowed")
+                raise Refused(
+                    "features.source = 'denoised': the network has no such head; draw or reconstruction is allowed"
+                )
             return found.denoised
         at = self.k if k is None else k
         signal, noise = (level[at].view(-1, 1, 1, 1) for level in (self.signal, self.noise))

@@ -188,7 +188,8 @@ def split(source, out, held_back, seed, read=None, part_from=None):
     """Put the pictures of `source` into out/fit and out/held-back by group; write and return out/split.json.
 
     `held_back` is the wanted share of the pictures; whole groups are added as long as they fit in it. `read` is the set
-    that reads the pictures. `part_from` finds the groups by name (`groups_by_name`) and not by look. Pictures are linked, or copied where the file system has no links, as on a USB stick.
+    that reads the pictures. `part_from` finds the groups by name (`groups_by_name`) and not by
+    look. Pictures are linked, or copied where the file system has no links, as on a USB stick.
     """
     if not 0.0 < held_back < 1.0:
         raise Refused(f"split.held_back = {held_back}: not a share; above 0 and below 1 is allowed")
@@ -214,14 +215,20 @@ def split(source, out, held_back, seed, read=None, part_from=None):
     if not all(sides.values()):
         how = f"by --part-from {part_from}" if part_from else "near-identical pictures are one part"
         raise Refused(
-            f"split: {len(files)} pictures of {max(groups) + 1} parts ({how}), the largest of {max(sizes)} pictures: one "
-            f"side is empty at held-back {held_back}; add pictures of other parts, or, where names or sub-folders tell the "
-            "part, say so with --part-from"
+            f"split: {len(files)} pictures of {max(groups) + 1} parts ({how}), the largest of {max(sizes)} "
+            f"pictures: one side is empty at held-back {held_back}; add pictures of other parts, or, where names or "
+            "sub-folders tell the part, say so with --part-from"
         )
     new = not out.exists()
     try:
         linked = put(source, out, sides)
-        record = {"limit": None if part_from else LIMIT, "part_from": part_from, "seed": seed, "linked": linked, **sides}
+        record = {
+            "limit": None if part_from else LIMIT,
+            "part_from": part_from,
+            "seed": seed,
+            "linked": linked,
+            **sides,
+        }
         (out / "split.json").write_text(json.dumps(record, indent=1) + "\n")
     except OSError as error:
         for side in SIDES:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from needs import skip
+from needs import small_disk
 from PIL import Image
 
 from certiscope_models.__main__ import main, parser
@@ -170,12 +170,7 @@ def test_a_table_whose_reader_has_seen_enough_ends_quietly(pictures, tmp_path):
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint_whole(pictures, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], capture_output=True, text=True)
-    if mounted.returncode:
-        skip("mount", f"a small file system cannot be mounted: {mounted.stderr}")
-    try:
+    with small_disk(tmp_path / "small", 2) as small:
         line = f"train --data good --out small/run {MODEL}"
         assert as_process(f"{line} --steps 1", tmp_path).returncode == 0
         before = (small / "run" / "checkpoint.pt").read_bytes()
@@ -188,8 +183,6 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_whole(pictures, tmp_path):
         assert (small / "run" / "checkpoint.pt").read_bytes() == before
         (small / "foreign").unlink()
         assert as_process(f"{line} --steps 2 --resume", tmp_path).returncode == 0
-    finally:
-        subprocess.run(["umount", small], check=True)
 
 
 def test_an_odd_name_in_a_refusal_stays_on_one_line(pictures, tmp_path):

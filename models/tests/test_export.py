@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from with_features import OneTimestep, WithFeatures
 
 from certiscope_models import Refused, bundle, onnx_graph
 from certiscope_models.prediction import Prediction
 from certiscope_models.score_numpy import Detector, certified, draw
 from certiscope_models.unet import Architecture, build
-from with_features import OneTimestep, WithFeatures
 
 DETECTOR = Detector(k=50, sigma=0.03, filter_px=3, head_weight=0.5)
 

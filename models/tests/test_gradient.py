@@ -5,12 +5,12 @@ An attack needs it. It is compared with finite differences in float64.
 
 import pytest
 import torch
+from with_features import WithFeatures
 
 from certiscope_models import measure, score
 from certiscope_models.prediction import Prediction
 from certiscope_models.score import Detector
 from certiscope_models.unet import Architecture, build
-from with_features import WithFeatures
 
 DETECTORS = [
     Detector(50, 0.05, 3),

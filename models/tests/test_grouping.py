@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import skip
 from PIL import Image
 
 from certiscope_models import Refused
 from certiscope_models.__main__ import main
 from certiscope_models.grouping import fine_structure, fingerprint, groups_of, split
 from certiscope_models.preprocess import as_input, decode
-from needs import skip
 
 GOLDEN = Path(__file__).parents[2] / "tests/golden/parts.json"
 
@@ -96,7 +96,7 @@ def test_parts_of_real_products_are_counted(name, allowed):
 @pytest.mark.parametrize("parts", [1, 10, 40])
 @pytest.mark.parametrize("times", [2, 10])
 def test_real_bottles_photographed_again_are_one_part_each(parts, times):
-    """Under other exposures, with noise, and moved by a pixel of 320. A single bottle is one part up to ten pictures."""
+    """Under other exposures, with noise, moved by a pixel of 320. A single bottle is one part up to ten pictures."""
     rng, found = np.random.default_rng(1), []
     for file in data("mvtec-ad/bottle/train/good")[:parts]:
         original = decode(file)

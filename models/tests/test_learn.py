@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from needs import skip
+from needs import skip, small_disk
 from PIL import Image
 
 from certiscope_models import Refused
@@ -294,12 +294,7 @@ def test_two_of_them_never_work_in_one_folder(good, tmp_path):
 
 
 def test_a_full_disk_is_said_and_the_work_goes_on_later(good, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", small], capture_output=True, text=True)
-    if mounted.returncode:
-        skip("mount", f"a small file system cannot be mounted: {mounted.stderr}")
-    try:
+    with small_disk(tmp_path / "small", 3) as small:
         words = asking_with_program(good, small / "bundle")
         ended = as_process(words)
         assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
@@ -308,5 +303,3 @@ def test_a_full_disk_is_said_and_the_work_goes_on_later(good, tmp_path):
         subprocess.run(["mount", "-o", "remount,size=40m", small], check=True)
         ended = as_process(words)
         assert ended.returncode == 0 and (small / "bundle" / "learned.html").exists(), ended.stderr
-    finally:
-        subprocess.run(["umount", small], check=True)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from with_features import WithFeatures
 
 from certiscope_models import bundle, measure, score_numpy
 from certiscope_models.score import Detector
 from certiscope_models.search import detectors_to_try, search, weights
 from certiscope_models.unet import Architecture, build
-from with_features import WithFeatures
 
 
 def generator(seed):

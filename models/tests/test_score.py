@@ -178,7 +178,8 @@ def test_the_certified_score_cannot_see_the_clean_picture():
 
 
 @pytest.mark.parametrize(
-    "setting", [{"sigma": 0.0}, {"sigma": 0.0881}, {"sigma": float("nan")}, {"filter_px": 4}, {"head_weight": 1.1}]
+    "setting",
+    [{"sigma": 0.0}, {"sigma": 0.0881}, {"sigma": float("nan")}, {"filter_px": 4}, {"head_weight": 1.1}]
     + [{"feature_weight": -0.1}, {"feature_weight": 1.1}, {"feature_weight": float("nan")}]
     + [{"head_weight": 0.6, "feature_weight": 0.5}],
 )

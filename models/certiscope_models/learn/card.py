@@ -35,7 +35,8 @@ def markdown(facts):
             "",
             f"**Detector.** Noise sigma = {plan['sigma']} for the radius {plan['radius']:.4f}; "
             f"k = {detector['k']}, mean filter of {detector['filter_px']} px, mean of the "
-            f"{detector['top_pixels']} largest values, head weight {detector['head_weight']}, feature weight {detector['feature_weight']}: the best of "
+            f"{detector['top_pixels']} largest values, head weight {detector['head_weight']}, "
+            f"feature weight {detector['feature_weight']}: the best of "
             f"{1 + len(facts.others)} that were tried on held-back parts.",
             "",
             "**Figures**, on parts that were neither trained on nor chosen with:",

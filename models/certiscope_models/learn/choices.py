@@ -24,8 +24,8 @@ SIDE_STEP, SIDE_LEAST = 16, 16  # three halvings after the pixel-unshuffle
 # hides less of a defect, and cost time for each part.
 AGREEING_DRAWS = 160
 FILTERS_PX, TOP_PIXELS = (5, 9), (1, 8, 32)
-# Shares of the defect map and of the feature map to try. The defect map has learned the synthetic defects that the search
-# judges by, and so looks better there than on real ones: where there is a feature map, every map has a share.
+# Shares of the defect map and of the feature map to try. The defect map has learned the synthetic defects that the
+# search judges by, and so looks better there than on real ones: where there is a feature map, every map has a share.
 WEIGHTS = ((0.0, 0.0), (0.5, 0.0), (0.8, 0.0), (1.0, 0.0))
 WEIGHTS_WITH_FEATURES = ((0.2, 0.6), (0.35, 0.35), (0.4, 0.4), (0.6, 0.2), (0.2, 0.4))
 # Timesteps to try: multiples of the first that covers the noise. The least values are for a small noise, whose first

@@ -27,7 +27,8 @@ ENDS = 0.05  # share of the draws that may lie beyond either end
 def search(model_at, fit, good, real, levels, draws, folder, progress, seed=1):
     """Rows of every detector in `levels` (lists of one timestep), the best first.
 
-    `model_at(k)` is the model of a timestep. `good` are held-back pictures, `real` is {kind: pictures}. Each row has the detector, what it reached, and the
+    `model_at(k)` is the model of a timestep. `good` are held-back pictures, `real` is {kind: pictures}.
+    Each row has the detector, what it reached, and the
     medians of all scores by kind.
     """
     generator = torch.Generator(good.device).manual_seed(seed)

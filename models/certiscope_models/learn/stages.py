@@ -317,7 +317,15 @@ def choosing(run):
     folder = run.place("choose")
     folder.mkdir(exist_ok=True)
     rows = choose.search(
-        model_at(run, training, fit), fit, good, real, levels, planned["search_draws"], folder, run.progress, run.asked.seed
+        model_at(run, training, fit),
+        fit,
+        good,
+        real,
+        levels,
+        planned["search_draws"],
+        folder,
+        run.progress,
+        run.asked.seed,
     )
     best, others = rows[0], [{**row, "medians": None} for row in rows[1:]]
     return {"best": best, "others": others}
